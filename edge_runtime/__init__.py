@@ -1,0 +1,38 @@
+"""The device floor: a .tflite file and a picture -> a prediction. No TensorFlow.
+
+    from skin_edge.edge_runtime import SkinClassifier
+    print(SkinClassifier("model_int8.tflite").predict("photo.jpg").label)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .classifier import Prediction, SkinClassifier
+    from .errors import ImageError, ModelFileError, PredictionError, SkinEdgeError
+
+__all__ = [
+    "ImageError",
+    "ModelFileError",
+    "Prediction",
+    "PredictionError",
+    "SkinClassifier",
+    "SkinEdgeError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: `skin-edge --help` needs neither NumPy nor Pillow.
+    if name in ("Prediction", "SkinClassifier"):
+        from . import classifier
+
+        return getattr(classifier, name)
+    if name in __all__:
+        from . import errors
+
+        return getattr(errors, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,107 @@
+"""The root of the command line: `skin-edge COMMAND`.
+
+A command is named here with the module that holds it and loaded when it is called, so that the device install
+starts without the floors above. Errors become one line here, once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from . import __version__
+from .errors import SkinEdgeError, missing_extra
+
+
+class _Command(NamedTuple):
+    target: str  # "module:attribute"
+    help: str
+
+
+COMMANDS = {
+    "quickstart": _Command("skin_edge.convert.quickstart_command:quickstart", "The whole job in minutes, on synthetic images."),
+    "train": _Command("skin_edge.train.commands:train", "Labelled images -> a trained run."),
+    "convert": _Command("skin_edge.convert.commands:convert", "A trained run -> a .tflite for the device."),
+    "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),
+    "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].target.split(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"unknown command '{args[0]}'; known: {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="skin-edge")
+def root() -> None:
+    """Train, quantize and prove skin-lesion classifiers that run at the edge.
+
+    \b
+    Example:
+      skin-edge quickstart
+      skin-edge predict photo.jpg
+
+    For research and product development. Not a medical device.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits with its code: 0 good, 1 failed, 2 wrong usage, 3 a gate was not met."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code instead of exiting."""
+    try:
+        outcome: Any = root.main(args=arguments, prog_name="skin-edge", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "skin-edge"
+        return _fail(f"{error.format_message()} (see {command} --help)", 2)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except SkinEdgeError as error:
+        return _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        translated = missing_extra(error)
+        if translated is None:
+            raise
+        return _fail(str(translated), translated.exit_code)
+    except BrokenPipeError:
+        # The reader (head, say) has gone. Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Every exception that a user can cause, and the exit code each one ends a command with.
+
+Exit codes: 0 good, 1 failed, 2 wrong usage, 3 a gate was not met. A message is one line that says what is
+wrong, where, and what to do; `cli.main` prints it once, as `error: <message>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SkinEdgeError(Exception):
+    """Something failed that was not a programming error. Base of all exceptions of this package."""
+
+    exit_code = 1
+
+
+class UsageError(SkinEdgeError):
+    """The call itself is wrong: no such path, contradicting options, an output that exists."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is not in the table it was looked up in; the message lists the known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        super().__init__(f"unknown {kind} '{name}'; known: {', '.join(known)}")
+
+
+class OutputExistsError(UsageError):
+    """The output is there already and nothing allowed its replacement."""
+
+    def __init__(self, path: object, remedy: str = "choose another --out, or replace it with --overwrite"):
+        super().__init__(f"{path} exists already: {remedy}")
+
+
+class ImageError(SkinEdgeError):
+    """An image that cannot be decoded, or that is nothing a model can look at."""
+
+
+class ModelFileError(SkinEdgeError):
+    """A model file that is no .tflite, is damaged, or does not say how it wants to be fed."""
+
+
+class PredictionError(SkinEdgeError):
+    """The network ran but its answer cannot be used (not finite): the case cannot be assessed."""
+
+
+class DataError(SkinEdgeError):
+    """A data set, csv or run folder that does not hold what is needed."""
+
+
+class ConversionError(SkinEdgeError):
+    """A conversion whose result does not hold what its name promises."""
+
+
+class PlatformError(SkinEdgeError):
+    """This machine has no TFLite interpreter that can be installed."""
+
+
+class MissingExtraError(SkinEdgeError):
+    """A package is not installed that an optional part needs."""
+
+    def __init__(self, module: str, extra: str):
+        super().__init__(
+            f"this needs {module}, which is not installed: "
+            f'pip install "skin-edge[{extra}]" (in a checkout: pip install ".[{extra}]")'
+        )
+
+
+# Top-level module -> the extra that brings it.
+EXTRA_OF_MODULE = {
+    "sklearn": "bench",
+    "tensorflow": "train",
+    "tf_keras": "train",
+    "tensorflow_model_optimization": "train",
+    "pandas": "train",
+    "matplotlib": "train",
+    "yaml": "train",
+    "flatbuffers": "train",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The message for a missing optional package, or None where `error` is about something else."""
+    module = (error.name or "").split(".")[0]
+    extra = EXTRA_OF_MODULE.get(module)
+    return MissingExtraError(module, extra) if extra else None

@@ -1,0 +1,222 @@
+"""An image -> what the network is fed. The one definition: training and the device both call it.
+
+The contract, in this order:
+
+1. decode; turn upright by the EXIF orientation;
+2. to 8-bit sRGB: an embedded ICC profile is applied, 16-bit samples are scaled, alpha is laid over white,
+   grey is repeated, CMYK is converted;
+3. resize the whole image to height x width (the aspect ratio is not kept, nothing is cropped) with
+   antialiased bilinear interpolation: Pillow's BILINEAR, whose triangle kernel widens by the reduction;
+4. normalize: (pixel - mean) / std per channel, by default to [-1, 1].
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import ImageError, ModelFileError
+
+# What `decode` takes. An array is uint8, RGB [height, width, 3] or grey [height, width].
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
+
+# 100 megapixels: above any phone, below what 1 GiB of memory can decode. A larger picture is refused from its
+# header, before its pixels are decoded.
+MAX_PIXELS = 100_000_000
+
+_ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a network wants its picture.
+
+    height, width: pixels. mean, std: per channel R, G, B in units of 8-bit pixels (0..255); the network's real
+    input is (pixel - mean) / std.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
+            raise ModelFileError(f"an input of {self.height}x{self.width} pixels is outside 1..4096")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ModelFileError("mean and std must be three numbers each, std above 0")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> InputSpec:
+        """Reads what `to_dict` wrote. Raises ModelFileError where a field is missing or malformed."""
+        try:
+            mean = tuple(float(v) for v in fields["mean"])
+            std = tuple(float(v) for v in fields["std"])
+            return cls(int(fields["height"]), int(fields["width"]), mean, std)  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the model's description of its input is not usable: {error!r}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; says every step, so that a port in another language need not guess."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "colour": "sRGB",
+            "channel_order": "RGB",
+            "orientation": "EXIF applied",
+            "alpha": "laid over white",
+            "resize": "whole image, antialiased bilinear (triangle filter widened by the reduction)",
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @property
+    def real_table(self) -> npt.NDArray[np.float32]:
+        """float32 [256, 3]: the real input value of each byte of each channel."""
+        byte = np.arange(256, dtype=np.float64)[:, None]
+        return ((byte - np.asarray(self.mean)) / np.asarray(self.std)).astype(np.float32)
+
+
+def decode(image: ImageLike) -> Image.Image:
+    """Steps 1 and 2: any supported image -> an upright Pillow image in mode RGB.
+
+    Raises ImageError where the file is missing, is no image, is truncated, is larger than MAX_PIXELS, or
+    where an array has another shape or dtype than uint8 [height, width, 3] or [height, width].
+    """
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    if isinstance(image, Image.Image):
+        return _decoded(image, "the image")
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _open(io.BytesIO(image), f"{len(image)} bytes")
+    path = Path(image)
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not an image")
+    return _open(path, str(path))
+
+
+def resize(upright: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """Step 3: an upright RGB image -> uint8 [height, width, 3]."""
+    size = (spec.width, spec.height)
+    if upright.size != size:
+        upright = upright.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(upright)
+
+
+def to_pixels(image: ImageLike, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """Steps 1 to 3. Returns uint8 [height, width, 3]; raises ImageError as `decode` does."""
+    return resize(decode(image), spec)
+
+
+def normalize(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Step 4: uint8 [..., 3] -> float32 of the same shape, in real input units."""
+    table = spec.real_table
+    if (table[:, 0] == table[:, 1]).all() and (table[:, 0] == table[:, 2]).all():
+        return table[:, 0][pixels]
+    return np.stack([table[:, channel][pixels[..., channel]] for channel in range(3)], axis=-1)
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    rgb = array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (rgb or array.ndim == 2) or array.size == 0:
+        raise ImageError(
+            f"an array of {array.dtype} {list(array.shape)} is no image: pass uint8 [height, width, 3] in RGB"
+        )
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ImageError(f"an array of {array.shape[0]}x{array.shape[1]} pixels is over the limit of {MAX_PIXELS}")
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own limit warns where ours refuses; damaged EXIF blocks warn on every phone photo.
+            warnings.simplefilter("ignore")
+            with Image.open(source) as image:
+                return _decoded(image, name)
+    except FileNotFoundError:
+        raise ImageError(f"no such image: {name}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is not an image in a known format, or is empty") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name} has more pixels than the limit of {MAX_PIXELS}") from None
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} has {width}x{height} pixels, over the limit of {MAX_PIXELS}: reduce it first")
+    if width == 0 or height == 0:
+        raise ImageError(f"{name} has no pixels")
+    try:
+        image.load()
+        return _to_srgb(_upright(image), name)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError(f"{name} does not fit into memory at {width}x{height} pixels") from None
+    # Pillow's plugins raise whatever their parsers meet: OSError, SyntaxError, ValueError, struct.error, ...
+    except Exception as error:
+        raise ImageError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turned = image.getexif().get(_ORIENTATION_TAG, 1) not in (0, 1)
+    except Exception:
+        return image  # a damaged EXIF block says nothing about orientation; the pixels are still good
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bit(image, name)
+    elif image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode in ("LA", "PA", "La", "RGBa"):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        # A canvas of its own keeps the colour channels, so that the profile still fits after the alpha is gone.
+        canvas = Image.new("RGB", image.size, (255, 255, 255))
+        canvas.paste(image, mask=image.getchannel("A"))
+        image = canvas
+    if profile:
+        image = _apply_profile(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
+    samples = np.asarray(image)
+    if image.mode == "F" or samples.min() < 0 or samples.max() > 65535:
+        raise ImageError(f"{name} has samples of mode {image.mode} with no defined white: save it as 8 or 16 bit")
+    # 65535 / 257 = 255: full white stays full white. Not by the image's own maximum, which would brighten it.
+    return Image.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    from PIL import ImageCms  # rarely needed, and loads a library
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image  # a damaged profile, or one for another colour model: the samples count as sRGB
+    return image if converted is None else converted

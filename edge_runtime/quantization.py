@@ -1,0 +1,56 @@
+"""Real numbers <-> the integers of a quantized tensor. Pure arithmetic on NumPy arrays.
+
+real = scale * (integer - zero_point), as in Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", CVPR 2018, equation 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Quantization(NamedTuple):
+    """Per-tensor affine quantization. scale is 0.0 where the tensor is not quantized (float32)."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.scale != 0.0
+
+
+def quantize(real: npt.ArrayLike, quantization: Quantization, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """real -> integers of `dtype`, rounded to the nearest (halves up) and clipped to the dtype's range."""
+    info = np.iinfo(dtype)
+    steps = np.asarray(real, np.float64) / quantization.scale + quantization.zero_point
+    return np.clip(np.floor(steps + 0.5), info.min, info.max).astype(dtype)
+
+
+def dequantize(integers: npt.NDArray[Any], quantization: Quantization) -> npt.NDArray[np.float32]:
+    """integers -> real numbers, float32 of the same shape."""
+    return (integers.astype(np.float32) - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
+
+
+def byte_table(
+    real_table: npt.NDArray[np.float32], quantization: Quantization, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """What each pixel byte becomes in the input tensor.
+
+    real_table: float32 [256, channels], the real input value of each byte. Returns [256, channels] of `dtype`
+    (the real values themselves for an input that is not quantized).
+
+    With [-1, 1] over 256 steps the zero point would be 127.5, so every byte lies half-way between two integers.
+    Where the byte itself (for int8: byte - 128) is one of the nearest integers, it is taken: the picture's bytes
+    then go into the tensor unchanged, which is also what MediaPipe Tasks and most apps feed.
+    """
+    if not quantization.is_quantized:
+        return real_table.astype(dtype)
+    info = np.iinfo(dtype)
+    steps = real_table.astype(np.float64) / quantization.scale + quantization.zero_point
+    byte = (np.arange(256) + info.min)[:, None]
+    nearest = np.where(np.abs(steps - byte) <= 0.5 + 1e-3, byte, np.floor(steps + 0.5))
+    return np.clip(nearest, info.min, info.max).astype(dtype)

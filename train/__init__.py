@@ -1,0 +1,1 @@
+"""Floor 3: labelled images -> a trained run."""
