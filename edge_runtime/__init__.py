@@ -1,7 +1,7 @@
 """The device floor: a .tflite file and a picture -> a prediction. No TensorFlow.
 
-    from skin_edge.edge_runtime import SkinClassifier
-    print(SkinClassifier("model_int8.tflite").predict("photo.jpg").label)
+from skin_edge.edge_runtime import SkinClassifier
+print(SkinClassifier("model_int8.tflite").predict("photo.jpg").label)
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""metadata.json: what the converted file says of itself. It lies beside the .tflite and inside it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..edge_runtime.classifier import DISCLAIMER
+from ..edge_runtime.interpreter import Interpreter, Tensor
+from ..edge_runtime.model_file import FORMAT, FORMAT_VERSION, with_archive
+from ..train.run_folder import Run
+
+# Data whose terms the weights inherit: layout -> the line that says so.
+_LICENSE_OF_LAYOUT = {
+    "ham10000-kaggle": "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, doi:10.7910/DVN/DBW86T)",
+}
+
+
+def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a network without an archive.
+
+    precision: "int8" or "float32". quantization: how it was quantized, JSON-ready.
+    """
+    interpreter = Interpreter(network)
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": f"{run.recipe.name}, {precision}",
+        "precision": precision,
+        "input": {**run.input_spec.to_dict(), **_tensor(interpreter.inputs[0])},
+        "output": {"values": "one probability per label, in the order of labels", **_tensor(interpreter.outputs[0])},
+        "labels": [label._asdict() for label in run.labels],
+        "quantization": dict(quantization),
+        "provenance": {
+            "recipe": run.recipe.name,
+            "seed": run.seed,
+            "split": run.config["split"],
+            "data": {key: value for key, value in run.config["data"].items() if key != "folder"},
+            "versions": _versions(),
+        },
+        "license": _LICENSE_OF_LAYOUT.get(run.config["data"]["layout"], "that of the data it was trained on"),
+        "notice": DISCLAIMER,
+        "network_sha256": hashlib.sha256(network).hexdigest(),
+    }
+
+
+def packed(network: bytes, metadata: Mapping[str, Any]) -> bytes:
+    """The network with labels.txt and metadata.json inside."""
+    return with_archive(network, {"labels.txt": labels_text(metadata["labels"]), "metadata.json": as_json(metadata)})
+
+
+def labels_text(labels: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(f"{label['code']}\n" for label in labels)
+
+
+def as_json(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    fields: dict[str, Any] = {"shape": list(tensor.shape), "dtype": np.dtype(tensor.dtype).name}
+    if tensor.quantization.is_quantized:
+        fields |= {"scale": tensor.quantization.scale, "zero_point": tensor.quantization.zero_point}
+    return fields
+
+
+def _versions() -> dict[str, str]:
+    names = ("skin-edge", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "pillow")
+    return {name: importlib.metadata.version(name) for name in names}

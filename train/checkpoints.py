@@ -1,0 +1,79 @@
+"""Checkpoints: after every epoch all that the next one needs, in a folder that appears whole or not at all.
+
+    checkpoints/epoch-0007/   state.json, weights and optimizer (tf.train.Checkpoint)
+
+The latest and the best epoch are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..edge_runtime.errors import DataError
+from .engine import tf
+
+
+@dataclass
+class State:
+    """Where a training stands after `epoch` whole epochs.
+
+    history: one row per epoch, as in history.csv. best_score: of best_epoch (higher is better).
+    plateau_loss, plateau_wait: the lowest validation loss so far and the epochs since. seconds: spent training.
+    """
+
+    epoch: int = 0
+    learning_rate: float = 0.0
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+    plateau_loss: float = float("inf")
+    plateau_wait: int = 0
+    seconds: float = 0.0
+    images: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(folder: Path, state: State, model: Any, optimizer: Any) -> None:
+    """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor the best."""
+    target = _folder_of(folder, state.epoch)
+    temporary = folder / ".writing"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(temporary / "weights"))
+    (temporary / "state.json").write_text(json.dumps(asdict(state)))
+    temporary.replace(target)
+    for old in _epochs(folder):
+        if old not in (state.epoch, state.best_epoch):
+            shutil.rmtree(_folder_of(folder, old))
+
+
+def restore_latest(folder: Path, model: Any, optimizer: Any) -> State | None:
+    """Restores weights and optimizer of the latest whole epoch; None where there is no checkpoint."""
+    epochs = _epochs(folder)
+    if not epochs:
+        return None
+    latest = _folder_of(folder, epochs[-1])
+    try:
+        state = State(**json.loads((latest / "state.json").read_text()))
+        optimizer.build(model.trainable_variables)
+        tf.train.Checkpoint(model=model, optimizer=optimizer).read(str(latest / "weights")).assert_consumed()
+    except (OSError, ValueError, TypeError, AssertionError, tf.errors.OpError) as error:
+        raise DataError(f"{latest} cannot be restored: {str(error).splitlines()[0]}") from None
+    return state
+
+
+def restore_best(folder: Path, state: State, model: Any) -> None:
+    """Loads the best epoch's weights into `model`."""
+    path = _folder_of(folder, state.best_epoch) / "weights"
+    tf.train.Checkpoint(model=model).read(str(path)).expect_partial().assert_existing_objects_matched()
+
+
+def _folder_of(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04d}"
+
+
+def _epochs(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("epoch-")) for path in folder.glob("epoch-[0-9]*"))

@@ -1,0 +1,100 @@
+"""`skin-edge train`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..edge_runtime.errors import UsageError
+
+
+class ImageSize(click.ParamType):
+    """224, or HxW such as 100x125 -> (height, width) in pixels."""
+
+    name = "N|HxW"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        numbers = value.lower().split("x")
+        if not all(number.isdigit() for number in numbers) or len(numbers) > 2:
+            self.fail(f"'{value}' is neither N nor HxW", param, ctx)
+        height, width = int(numbers[0]), int(numbers[-1])
+        if not (32 <= height <= 1024 and 32 <= width <= 1024):
+            self.fail(f"{height}x{width} is outside 32..1024 pixels", param, ctx)
+        return height, width
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="[default: mobilenet-enhanced]")
+@click.option("--weights", metavar="imagenet|none|FILE", help="Starting weights of the backbone (FILE: without top).")
+@click.option("--epochs", type=click.IntRange(min=1), help="At most so many; training stops early by itself.")
+@click.option("--image-size", type=ImageSize(), help="Pixels, 224 or HxW such as 100x125.")
+@click.option("--batch-size", type=click.IntRange(min=1))
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
+@click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
+@click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
+@click.option("--split", metavar="lesion|random|FILE", help="FILE: a csv with image_id and split.")
+@click.option("--seed", type=click.IntRange(min=0), help="[default: 42]")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out and list them in skipped.csv.")
+@click.option(
+    "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
+)
+@click.option("--overwrite", is_flag=True, help="Replace RUN.")
+@click.option("--mixed-precision/--no-mixed-precision", default=None, help="[default: on when a GPU is there]")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
+def train(
+    data: Path,
+    out: Path,
+    recipe_name: str | None,
+    split: str | None,
+    seed: int | None,
+    limit: int | None,
+    skip_unreadable: bool,
+    resume: bool,
+    overwrite: bool,
+    mixed_precision: bool | None,
+    as_json: bool,
+    **overrides: Any,
+) -> None:
+    """Train on DATA, the HAM10000 folder (Kaggle layout) or a folder of class folders, and write RUN.
+
+    What a flag does not say, the recipe does. Killed at any moment, the same line with --resume goes on.
+
+    \b
+    Example:
+      skin-edge train HAM10000 --out runs/first
+      skin-edge train HAM10000 --out runs/small --image-size 160 --epochs 30
+      skin-edge train HAM10000 --out runs/first --resume
+    """
+    from . import recipes, run_folder
+    from .job import TrainSettings, to_stderr
+    from .job import train as run_job
+    from .summary import summary
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite contradict each other")
+    started = run_folder.read(out) if resume and (out / "config.yaml").is_file() else None
+    recipe = recipes.get(recipe_name or (started.recipe.name if started else recipes.DEFAULT))
+    if started and recipe.name == started.recipe.name:
+        recipe = started.recipe
+    recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
+    if split is None:
+        split = started.config["split"] if started else recipe.split
+    if seed is None:
+        seed = int(started.config["seed"]) if started else 42
+    if limit is None and started:
+        limit = started.config["limit"]
+    settings = TrainSettings(data, out, recipe, split, seed, limit, skip_unreadable, mixed_precision, resume, overwrite)
+    metrics = run_job(settings, to_stderr)
+    if as_json:
+        click.echo(json.dumps(metrics, indent=2))
+    else:
+        click.echo(summary(metrics, out))

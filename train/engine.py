@@ -1,0 +1,59 @@
+"""TensorFlow, silenced and seeded. The only place that imports it; everything above imports `tf, keras` from here.
+
+`keras` is tf_keras (Keras 2): tensorflow-model-optimization knows no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+# Before the import: TensorFlow reads these when it is loaded.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what C++ code writes to stderr off the terminal; Python exceptions still carry their message."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+with quiet():
+    import tensorflow as tf
+    import tf_keras as keras
+
+    tf.constant(0)  # the first operation lets the devices and oneDNN introduce themselves
+tf.get_logger().setLevel("ERROR")
+tf.autograph.set_verbosity(0)
+
+
+def has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def start(seed: int, *, mixed_precision: bool | None = None) -> bool:
+    """Seeds Python, NumPy and TensorFlow, makes operations deterministic, and sets the precision policy.
+
+    mixed_precision: None means on where a GPU is there (float16; on a CPU it would be bfloat16).
+    Returns whether it is on. Deterministic operations are what lets a training that was killed and resumed
+    repeat the one that was never killed.
+    """
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    mixed = has_gpu() if mixed_precision is None else mixed_precision
+    keras.mixed_precision.set_global_policy(
+        "float32" if not mixed else "mixed_float16" if has_gpu() else "mixed_bfloat16"
+    )
+    return mixed

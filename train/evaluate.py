@@ -1,0 +1,109 @@
+"""A trained model on its validation and test parts: metrics.json, predictions.csv and two pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..benchmarks import metrics
+from ..edge_runtime import files
+from .run_folder import Run
+
+PART_NAMES = {"val": "validation", "test": "test"}
+
+
+def write_results(
+    run: Run, probabilities: Mapping[str, npt.NDArray[np.float32]], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes metrics.json, predictions.csv, curves.png and confusion_matrix.png; returns the metrics.
+
+    probabilities: "val" and "test" -> float32 [n, classes], rows in the order of `run.part(...)`.
+    extra: what else goes into metrics.json.
+    """
+    codes = tuple(label.code for label in run.labels)
+    results: dict[str, Any] = dict(extra)
+    tables: list[pd.DataFrame] = []
+    for part, name in PART_NAMES.items():
+        rows, scores = run.part(part), probabilities[part]
+        results[name] = metrics.evaluate(run.targets(rows), scores, codes, rows["group"].to_numpy(str))
+        table = rows.copy()
+        table["predicted"] = [codes[i] for i in scores.argmax(axis=1)]
+        for position, code in enumerate(codes):
+            table[f"p_{code}"] = scores[:, position].round(6)
+        tables.append(table)
+    files.write(run.folder / "predictions.csv", pd.concat(tables).to_csv(index=False))
+    _draw_curves(pd.read_csv(run.folder / "history.csv"), run)
+    _draw_confusion(results["test"], codes, run)
+    # Last: a run with a metrics.json is complete.
+    files.write(run.folder / "metrics.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _draw_curves(history: pd.DataFrame, run: Run) -> None:
+    figure = _figure(9, 3.6)
+    loss, score = figure.subplots(1, 2)
+    loss.plot(history["epoch"], history["loss"], label="training (augmented, with L2)")
+    loss.plot(history["epoch"], history["val_loss"], label="validation")
+    loss.set(title="Cross-entropy", xlabel="epoch")
+    score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
+    score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
+    score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
+    best = history.loc[history[f"val_{run.recipe.best_by}"].idxmax()]
+    score.plot(
+        best["epoch"],
+        best[f"val_{run.recipe.best_by}"],
+        "o",
+        color="C2",
+        label=f"kept: epoch {best['epoch']:.0f}",
+    )
+    score.set(title="Accuracy", xlabel="epoch", ylim=(0, 1))
+    for axis in (loss, score):
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    _save(figure, run.folder / "curves.png")
+
+
+def _draw_confusion(figures: Mapping[str, Any], codes: tuple[str, ...], run: Run) -> None:
+    counts = np.asarray(figures["confusion_matrix"])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(1.6 + 0.62 * len(codes), 1.4 + 0.56 * len(codes))
+    axis = figure.subplots()
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axis.text(
+            column,
+            row,
+            f"{count}\n{shares[row, column]:.0%}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color=colour,
+        )
+    axis.set_xticks(range(len(codes)), codes, rotation=45)
+    axis.set_yticks(range(len(codes)), codes)
+    axis.set(xlabel="predicted", ylabel="truth")
+    axis.set_title(
+        f"Test part, {figures['n']} images: balanced accuracy {figures['balanced_accuracy']:.3f}\n"
+        f"accuracy {figures['accuracy']:.3f} "
+        f"(always {figures['majority_class']}: {figures['majority_class_baseline']:.3f})",
+        fontsize=8,
+    )
+    _save(figure, run.folder / "confusion_matrix.png")

@@ -1,0 +1,37 @@
+"""Heads: from a backbone to a classifier. The result is one flat functional model, which tfmot can quantize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backbones import build
+from .engine import keras
+from .recipes import Recipe
+
+
+def classifier(recipe: Recipe, classes: int) -> Any:
+    """The recipe's network: float32 [b, height, width, 3] in real input units -> probabilities float32 [b, classes].
+
+    Global average pooling, BatchNormalization (where the recipe has it), Dropout, Dense softmax with L2.
+    """
+    backbone = build(recipe.backbone, (*recipe.image_size, 3), recipe.width, recipe.weights)
+    frozen = 0 if recipe.unfreeze is None else max(0, len(backbone.layers) - recipe.unfreeze)
+    for position, layer in enumerate(backbone.layers):
+        # A frozen BatchNormalization runs in inference mode: it keeps the statistics it came with.
+        layer.trainable = position >= frozen
+        if recipe.batch_norm_momentum is not None and isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.batch_norm_momentum
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+    if recipe.head_batch_norm:
+        momentum = recipe.batch_norm_momentum or 0.99
+        features = keras.layers.BatchNormalization(name="head_batch_norm", momentum=momentum)(features)
+    # A generator of its own, whose state is a variable: a checkpoint holds it, so a resumed run drops the same units.
+    features = keras.layers.Dropout(recipe.dropout, name="head_dropout", rng_type="stateful")(features)
+    probabilities = keras.layers.Dense(
+        classes,
+        activation="softmax",
+        kernel_regularizer=keras.regularizers.L2(recipe.l2),
+        dtype="float32",  # under mixed precision too
+        name="probabilities",
+    )(features)
+    return keras.Model(backbone.input, probabilities, name=recipe.name.replace("-", "_"))

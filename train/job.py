@@ -1,0 +1,240 @@
+"""One training, from a folder of pictures to a finished RUN: what `skin-edge train` and `quickstart` call."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..edge_runtime import __version__
+from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
+from ..edge_runtime.preprocess import InputSpec
+from . import run_folder, splits
+from .layouts import Dataset, read_dataset
+from .recipes import Recipe
+from .run_folder import Run
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a training is told beside its recipe.
+
+    split: "lesion", "random" or a csv with image_id and split. limit: about so many images, stratified.
+    mixed_precision: None means where a GPU is there.
+    """
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    split: str = "lesion"
+    seed: int = 42
+    limit: int | None = None
+    skip_unreadable: bool = False
+    mixed_precision: bool | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
+    """Trains, evaluates and writes RUN; returns what metrics.json holds.
+
+    report: called with lines for the person who waits. Raises a SkinEdgeError with one line for all that is wrong with
+    data, settings or output.
+    """
+    out = settings.out
+    resuming = settings.resume and (out / "config.yaml").is_file()
+    _check_output(out, settings)
+    dataset = read_dataset(settings.data)
+    if resuming:
+        run = run_folder.read(out)
+        _check_resumable(run, settings)
+        if (out / "metrics.json").is_file():
+            raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
+        frame, skipped = run.split, {}
+    else:
+        frame, skipped = _choose(dataset, settings, report), {}
+
+    # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
+    report("starting TensorFlow ...")
+    from ..edge_runtime import files
+    from . import engine
+    from .evaluate import write_results
+    from .fit import fit
+    from .heads import classifier
+    from .pipeline import load, plain_batches
+
+    spec = InputSpec(*settings.recipe.image_size)
+    with _cleared_progress(report):
+        pictures, failures = load(
+            list(frame["path"]), spec, on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}")
+        )
+    if failures:
+        frame, pictures, skipped = _without(frame, pictures, failures, settings, report)
+    mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision)
+    if not resuming:
+        model = classifier(settings.recipe, len(dataset.labels))  # before RUN: it may refuse weights or sizes
+        if out.exists() and settings.overwrite:
+            shutil.rmtree(out)
+        run = run_folder.begin(
+            out,
+            recipe=settings.recipe,
+            labels=dataset.labels,
+            config=_config(settings, dataset, frame, mixed),
+            split=frame,
+            skipped=skipped,
+        )
+    else:
+        model = classifier(run.recipe, len(run.labels))
+    _report_split(run, dataset, report)
+
+    parts = {name: np.flatnonzero(frame["split"] == name) for name in splits.PARTS}
+    data = {name: (pictures.take(rows), run.targets(run.part(name))) for name, rows in parts.items()}
+    codes = tuple(label.code for label in run.labels)
+    state = fit(model, run.recipe, data["train"], data["val"], codes, folder=out, seed=settings.seed, report=report)
+    report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
+    with files.replacing(out / "model.keras") as temporary:
+        model.save(temporary)
+    probabilities = {name: model.predict(plain_batches(data[name][0], spec), verbose=0) for name in ("val", "test")}
+    return write_results(
+        run,
+        probabilities,
+        {
+            "split": {"kind": settings.split, "leaked_share_of_test": splits.leaked_share(run.split)},
+            "training": {
+                "epochs": state.epoch,
+                "best_epoch": state.best_epoch,
+                "hours": round(state.seconds / 3600, 3),
+                "images_per_second_with_validation": round(state.images / max(state.seconds, 1e-9), 1),
+            },
+        },
+    )
+
+
+def _check_output(out: Path, settings: TrainSettings) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    is_run = out.is_dir() and (out / "config.yaml").is_file()
+    if settings.overwrite and not is_run:
+        raise UsageError(f"{out} is no run folder, so --overwrite does not replace it: choose another --out")
+    if not (settings.overwrite or (settings.resume and out.is_dir())):
+        raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
+
+
+def _choose(dataset: Dataset, settings: TrainSettings, report: Report) -> pd.DataFrame:
+    """The rows that take part, with their split."""
+    frame = dataset.frame
+    if settings.limit is not None:
+        frame = splits.stratified_taste(frame, settings.limit, settings.seed)
+    if settings.split in ("lesion", "random"):
+        by_group = settings.split == "lesion"
+        return frame.assign(
+            split=splits.split_frame(frame, settings.recipe.fractions, settings.seed, by_group=by_group)
+        )
+    frame = frame.assign(split=splits.read_split(settings.split, frame))
+    left_out = int((frame["split"] == "").sum())
+    if left_out:
+        report(f"{left_out} images are not named in {settings.split} and are left out")
+    return frame[frame["split"] != ""].reset_index(drop=True)
+
+
+def _without(
+    frame: pd.DataFrame, pictures: Any, failures: dict[int, str], settings: TrainSettings, report: Report
+) -> tuple[pd.DataFrame, Any, dict[str, str]]:
+    for position, reason in failures.items():
+        report(f"  {frame['image_id'][position]}: {reason}")
+    if not settings.skip_unreadable:
+        raise DataError(
+            f"{len(failures)} of {len(frame)} images cannot be read (listed above): mend them, or leave them out with "
+            "--skip-unreadable"
+        )
+    skipped = {frame["image_id"][position]: reason for position, reason in failures.items()}
+    kept = np.setdiff1d(np.arange(len(frame)), list(failures))
+    report(f"leaving out {len(skipped)} images that cannot be read; they are listed in skipped.csv")
+    frame = frame.iloc[kept].reset_index(drop=True)
+    for label in sorted(frame["label"].unique()):
+        absent = [part for part in splits.PARTS if not ((frame["label"] == label) & (frame["split"] == part)).any()]
+        if absent:
+            raise DataError(f"without the unreadable images, class '{label}' has none left in: {', '.join(absent)}")
+    return frame, pictures.take(kept), skipped
+
+
+def _check_resumable(run: Run, settings: TrainSettings) -> None:
+    """A resumed training is the same training: every setting but the number of epochs must agree."""
+    before, now = run.recipe.to_dict(), settings.recipe.to_dict()
+    different = [name for name in before if before[name] != now[name]]
+    for name, value in (("seed", settings.seed), ("split", settings.split), ("limit", settings.limit)):
+        if run.config[name] != value:
+            different.append(name)
+    if different:
+        raise UsageError(
+            f"{run.folder} was started with other settings ({', '.join(different)}): repeat its flags, which are in "
+            f"{run.folder / 'config.yaml'}, or choose another --out"
+        )
+
+
+def _config(settings: TrainSettings, dataset: Dataset, frame: pd.DataFrame, mixed: bool) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {
+        "skin_edge": __version__,
+        "seed": settings.seed,
+        "split": settings.split,
+        "limit": settings.limit,
+        "mixed_precision": mixed,
+        "data": {
+            "folder": str(dataset.root),
+            "layout": dataset.layout,
+            "images": len(frame),
+            "fingerprint_sha256": run_folder.fingerprint(frame),
+        },
+        "machine": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "platform": platform.platform(),
+            "processor_threads": tf.config.threading.get_intra_op_parallelism_threads() or None,
+        },
+    }
+
+
+def _report_split(run: Run, dataset: Dataset, report: Report) -> None:
+    counts = run.split["split"].value_counts()
+    report(
+        f"{dataset.layout}: {len(run.split)} images, {len(run.labels)} classes; training {counts['train']}, "
+        f"validation {counts['val']}, test {counts['test']}"
+    )
+    if not dataset.has_groups:
+        report("warning: this layout names no lesions or patients, so whether the split leaks cannot be checked")
+    leaked = splits.leaked_share(run.split)
+    if leaked:
+        report(
+            f"warning: {leaked:.1%} of the test images show a lesion that is in training too: the test figures are "
+            "too good (--split lesion avoids that)"
+        )
+
+
+@contextlib.contextmanager
+def _cleared_progress(report: Report) -> Iterator[None]:
+    yield
+    report("\r")
+
+
+def to_stderr(line: str) -> None:
+    """A `Report` for the terminal: lines that begin with a carriage return overwrite each other, on a terminal only."""
+    terminal = sys.stderr.isatty()
+    if line.startswith("\r"):
+        if terminal:
+            sys.stderr.write(f"\r\033[K{line[1:]}")
+            sys.stderr.flush()
+        return
+    sys.stderr.write(("\r\033[K" if terminal else "") + line + "\n")
+    sys.stderr.flush()

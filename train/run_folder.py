@@ -1,0 +1,114 @@
+"""The RUN folder: what a training leaves behind, and how the floors above read it.
+
+config.yaml  split.csv  labels.txt  skipped.csv  history.csv  model.keras  metrics.json  predictions.csv
+curves.png  confusion_matrix.png  checkpoints/
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ..edge_runtime import files
+from ..edge_runtime.errors import DataError, UsageError
+from ..edge_runtime.labels import Label
+from ..edge_runtime.preprocess import InputSpec
+from .recipes import Recipe
+
+SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has been begun: its settings and its split."""
+
+    folder: Path
+    recipe: Recipe
+    labels: tuple[Label, ...]
+    config: Mapping[str, Any]
+    split: pd.DataFrame  # SPLIT_COLUMNS, all text
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return InputSpec(*self.recipe.image_size)
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The rows of "train", "val" or "test", in the order of split.csv."""
+        return self.split[self.split["split"] == name].reset_index(drop=True)
+
+    def targets(self, rows: pd.DataFrame) -> Any:
+        """int64 [n]: the position of each row's label in `labels`."""
+        positions = {label.code: position for position, label in enumerate(self.labels)}
+        return rows["label"].map(positions).to_numpy("int64")
+
+    def model(self) -> Any:
+        """The trained Keras model. Raises DataError where the training has not ended."""
+        from .engine import keras
+
+        path = self.folder / "model.keras"
+        if not path.is_file():
+            raise DataError(f"{self.folder} has no model.keras: its training has not ended; go on with --resume")
+        try:
+            return keras.models.load_model(path, compile=False)
+        except (ValueError, OSError, KeyError) as error:
+            raise DataError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from None
+
+
+def begin(
+    folder: Path,
+    *,
+    recipe: Recipe,
+    labels: Sequence[Label],
+    config: Mapping[str, Any],
+    split: pd.DataFrame,
+    skipped: Mapping[str, str],
+) -> Run:
+    """Writes config.yaml, split.csv, labels.txt and, where there are any, skipped.csv (image_id, reason)."""
+    written = {**config, "recipe": recipe.to_dict(), "labels": [label._asdict() for label in labels]}
+    files.write(folder / "split.csv", split[list(SPLIT_COLUMNS)].to_csv(index=False))
+    files.write(folder / "labels.txt", "".join(f"{label.code}\n" for label in labels))
+    if skipped:
+        table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
+        files.write(folder / "skipped.csv", table.to_csv(index=False))
+    # Last: a folder with a config.yaml has the rest too.
+    files.write(folder / "config.yaml", yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
+    return read(folder)
+
+
+def read(folder: str | Path) -> Run:
+    """Reads a run folder. Raises UsageError where there is none, DataError where it is damaged."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"no such run folder: {folder}")
+    config_path, split_path = folder / "config.yaml", folder / "split.csv"
+    for path in (config_path, split_path):
+        if not path.is_file():
+            raise DataError(f"{folder} is no run of 'skin-edge train': it has no {path.name}")
+    try:
+        config = yaml.safe_load(config_path.read_text())
+        recipe = Recipe.from_dict(config["recipe"])
+        labels = tuple(Label(**entry) for entry in config["labels"])
+        split = pd.read_csv(split_path, dtype=str, keep_default_na=False)
+        split = split[list(SPLIT_COLUMNS)]
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
+    return Run(folder, recipe, labels, config, split)
+
+
+def fingerprint(frame: pd.DataFrame) -> str:
+    """SHA-256 over image_id, label and file size of every picture: the same data, wherever it lies."""
+    digest = hashlib.sha256()
+    for row in frame.sort_values("image_id").itertuples():
+        size = Path(row.path).stat().st_size if row.path else 0
+        digest.update(f"{row.image_id},{row.label},{size}\n".encode())
+    return digest.hexdigest()
