@@ -70,5 +70,13 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    names = ("skin-edge", "tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "pillow")
+    names = (
+        "skin-edge",
+        "tensorflow",
+        "tf-keras",
+        "tensorflow-model-optimization",
+        "ai-edge-litert",
+        "numpy",
+        "pillow",
+    )
     return {name: importlib.metadata.version(name) for name in names}

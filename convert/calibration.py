@@ -1,0 +1,27 @@
+"""The representative dataset: which training pictures set the ranges of the quantized network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..edge_runtime.errors import DataError
+from ..train.run_folder import Run
+
+ENOUGH = 100  # below that many pictures, ranges are shaky: warn
+
+
+def choose_representative(run: Run, count: int) -> pd.DataFrame:
+    """About `count` rows of the training part, seeded, every class by its share but at least five where it has them.
+
+    Raises DataError where the run has no training images.
+    """
+    training = run.part("train")
+    if training.empty:
+        raise DataError(f"{run.folder / 'split.csv'} has no training images, so nothing can calibrate the ranges")
+    generator = np.random.default_rng([run.seed, 4])
+    chosen: list[int] = []
+    for _, rows in training.groupby("label", sort=True):
+        wanted = max(min(5, len(rows)), round(count * len(rows) / len(training)))
+        chosen.extend(generator.permutation(rows.index.to_numpy())[:wanted])
+    return training.loc[sorted(chosen)].reset_index(drop=True)

@@ -1,0 +1,88 @@
+"""What augmentation draws (NumPy) and what it does to pixels (TensorFlow)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skin_edge.edge_runtime.preprocess import InputSpec, normalize
+from skin_edge.train.augment import Augmentation, apply, draw
+
+SPEC = InputSpec(24, 32)
+SQUARE = np.full(2000, 1.0, np.float32)
+
+
+def drawn(augmentation, aspects=SQUARE, size=(24, 32), seed=0):
+    return draw(augmentation, np.asarray(aspects, np.float32), size, np.random.default_rng(seed))
+
+
+def image(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
+
+
+def transformed(picture, augmentation, seed=0, aspect=32 / 24):
+    one = drawn(augmentation, [aspect], seed=seed)
+    return np.asarray(apply(picture, one.transforms, one.gain, one.offset, SPEC))
+
+
+def test_no_augmentation_is_the_devices_tensor_to_the_bit():
+    assert np.array_equal(transformed(image(), Augmentation()), normalize(image(), SPEC))
+
+
+def test_flips_mirror_exactly():
+    seen = set()
+    for seed in range(40):
+        flipped = transformed(image(), Augmentation(flip_horizontal=True, flip_vertical=True), seed)
+        for rows in (1, -1):
+            for columns in (1, -1):
+                if np.allclose(flipped, normalize(image()[:, ::rows, ::columns], SPEC), atol=1e-5):
+                    seen.add((rows, columns))
+    assert seen == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+
+
+def test_the_same_seed_draws_the_same_and_another_does_not():
+    everything = Augmentation(30, 0.3, 0.12, True, True, 0.2, 0.2)
+    first, again, other = drawn(everything), drawn(everything), drawn(everything, seed=1)
+    assert np.array_equal(first.transforms, again.transforms)
+    assert np.array_equal(first.offset, again.offset)
+    assert not np.array_equal(first.transforms, other.transforms)
+
+
+def test_rotation_and_zoom_stay_within_their_limits_and_use_them():
+    size = (32, 32)
+    matrices = drawn(Augmentation(rotation=30, zoom=0.3), size=size).transforms[:, [0, 1, 3, 4]].reshape(-1, 2, 2)
+    magnification = 1 / np.sqrt(np.linalg.det(matrices))
+    angle = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert 0.7 <= magnification.min() < 0.72
+    assert 1.28 < magnification.max() <= 1.3
+    assert -30 <= angle.min() < -29
+    assert 29 < angle.max() <= 30
+
+
+def test_the_shift_is_a_share_of_the_side():
+    moved = drawn(Augmentation(shift=0.12)).transforms
+    assert np.abs(moved[:, 2]).max() == pytest.approx(0.12 * 32, rel=0.01)
+    assert np.abs(moved[:, 5]).max() == pytest.approx(0.12 * 24, rel=0.01)
+
+
+@pytest.mark.parametrize("aspect", [4 / 3, 1.0, 0.5])
+def test_a_turned_circle_of_the_original_stays_that_circle(aspect):
+    """The squashed picture shows it as an ellipse; a rotation by any angle must leave that ellipse as it is."""
+    one = drawn(Augmentation(rotation=180), [aspect] * 50)
+    around = np.linspace(0, 2 * np.pi, 100)
+    x, y = 15.5 + 8 * np.cos(around) * 32 / (24 * aspect), 11.5 + 8 * np.sin(around)
+    for a0, a1, a2, b0, b1, b2, _, _ in one.transforms:
+        moved_x, moved_y = a0 * x + a1 * y + a2, b0 * x + b1 * y + b2
+        radius = np.hypot((moved_x - 15.5) * 24 * aspect / 32, moved_y - 11.5)
+        assert np.allclose(radius, 8, atol=1e-3)
+
+
+def test_brightness_and_contrast_are_clipped_to_bytes():
+    colour = Augmentation(brightness=0.2, contrast=0.2)
+    one = drawn(colour, [1.0])
+    expected = np.clip(image() * one.gain + one.offset, 0, 255) / 127.5 - 1
+    assert np.allclose(transformed(image(), colour, aspect=1.0), expected, atol=1e-5)
+    many = drawn(colour)
+    assert 0.8 <= many.gain.min() < 0.81
+    assert 1.19 < many.gain.max() <= 1.2
+    middle = 127.5 * many.gain + many.offset - 127.5  # what happens to mid-grey is the brightness alone
+    assert np.abs(middle).max() == pytest.approx(51, rel=0.01)
