@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize
 from skin_edge.train.augment import Augmentation, apply, draw
 

@@ -4,6 +4,7 @@ import shutil
 
 import pandas as pd
 import pytest
+
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UsageError
 from skin_edge.train.layouts import read_dataset
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from skin_edge.edge_runtime import preprocess
 from skin_edge.edge_runtime.preprocess import InputSpec
 from skin_edge.train import pipeline

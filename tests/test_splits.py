@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+
 from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.train import splits
 

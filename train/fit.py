@@ -21,6 +21,7 @@ from ..edge_runtime import files
 from ..edge_runtime.preprocess import InputSpec
 from . import checkpoints
 from .engine import keras
+from .heads import seed_dropout
 from .pipeline import Pictures, plain_batches, training_batches
 from .recipes import Recipe
 
@@ -59,6 +60,7 @@ def fit(
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
         epoch = state.epoch + 1
         optimizer.learning_rate.assign(state.learning_rate)
+        seed_dropout(model, seed, epoch)
         batches = training_batches(
             training[0],
             one_hot,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .backbones import build
 from .engine import keras
 from .recipes import Recipe
@@ -25,7 +27,7 @@ def classifier(recipe: Recipe, classes: int) -> Any:
     if recipe.head_batch_norm:
         momentum = recipe.batch_norm_momentum or 0.99
         features = keras.layers.BatchNormalization(name="head_batch_norm", momentum=momentum)(features)
-    # A generator of its own, whose state is a variable: a checkpoint holds it, so a resumed run drops the same units.
+    # A generator of its own: `seed_dropout` sets it before every epoch.
     features = keras.layers.Dropout(recipe.dropout, name="head_dropout", rng_type="stateful")(features)
     probabilities = keras.layers.Dense(
         classes,
@@ -35,3 +37,15 @@ def classifier(recipe: Recipe, classes: int) -> Any:
         name="probabilities",
     )(features)
     return keras.Model(backbone.input, probabilities, name=recipe.name.replace("-", "_"))
+
+
+def seed_dropout(model: Any, seed: int, epoch: int) -> None:
+    """Makes what dropout draws in an epoch follow from (seed, epoch) alone, in a resumed training too.
+
+    Keras leaves the generator's state out of checkpoints.
+    """
+    for position, layer in enumerate(model.layers):
+        if isinstance(layer, keras.layers.Dropout):
+            # numpy: well-mixed seeds from small neighbouring numbers
+            mixed = np.random.SeedSequence([seed, 5, epoch, position]).generate_state(1, np.uint64)[0] >> np.uint64(1)
+            layer._random_generator._generator.reset_from_seed(int(mixed))

@@ -1,0 +1,60 @@
+"""The whole job on synthetic images, through the same functions as the commands. No path of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..benchmarks.bench import BenchSettings, run_bench
+from ..edge_runtime.classifier import Prediction, SkinClassifier
+from ..edge_runtime.errors import OutputExistsError
+from ..train import recipes
+from ..train.job import TrainSettings, train
+from ..train.synthetic import draw_dataset
+from .job import ConvertSettings, convert
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What each step gave: metrics.json's content, convert's summary, bench's result, one prediction."""
+
+    data: Path
+    run: Path
+    model: Path
+    metrics: dict[str, Any]
+    conversion: dict[str, Any]
+    bench: dict[str, Any]
+    image: Path
+    truth: str
+    prediction: Prediction
+
+
+def quickstart(out: Path, report: Report, seed: int = 42) -> Quickstart:
+    """Draws a synthetic data set in `out`, trains, converts, benches and predicts.
+
+    Raises OutputExistsError where `out` is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExistsError(out, "choose another --out, or remove it")
+    report("1/5 drawing synthetic lesions")
+    data, run, tflite = out / "synthetic", out / "run", out / "int8"
+    draw_dataset(data, seed=seed)
+    report("2/5 training (skin-edge train)")
+    recipe = recipes.get("quickstart")
+    metrics = train(TrainSettings(data, run, recipe, recipe.split, seed), report)
+    report("3/5 converting (skin-edge convert --int8)")
+    conversion = convert(ConvertSettings(run, tflite), report)
+    report("4/5 measuring (skin-edge bench)")
+    model = tflite / "model_int8.tflite"
+    bench = run_bench(BenchSettings(model, reference=tflite / "model_float32.tflite", data=run / "split.csv"))
+    report("5/5 predicting (skin-edge predict)")
+    from ..benchmarks.cases import read_cases
+
+    classifier = SkinClassifier(model)
+    case = read_cases(run / "split.csv", split="test", known_labels=[label.code for label in classifier.labels])[0]
+    prediction = classifier.predict(case.path)
+    return Quickstart(data, run, model, metrics, conversion, bench, Path(case.path), case.label, prediction)
