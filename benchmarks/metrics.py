@@ -3,26 +3,32 @@
 Pictures of one lesion are no independent observations, so the bootstrap draws whole groups (lesions) with replacement:
 Field and Welsh, "Bootstrapping clustered data", J. R. Statist. Soc. B 69 (2007). Intervals are percentile intervals.
 
-Everywhere: truth is int [n], the position of the label; probabilities are float [n, classes] (any scores that rank
-serve); groups are [n] of anything hashable.
+Everywhere: y_true is int [n], the position of the label; probabilities are float [n, classes] (any scores that rank
+serve); groups are [n] of anything that sorts, lesion ids say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..edge_runtime.errors import DataError
+
 Truth = npt.NDArray[np.integer[Any]]
 Scores = npt.NDArray[np.floating[Any]]
+Floats = npt.NDArray[np.float64]
 
 HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 
+# Resamples are weighed in blocks of at most this many numbers, so that a board with 512 MB can do it.
+_BLOCK = 1_000_000
+
 
 def evaluate(
-    truth: Truth,
+    y_true: Truth,
     probabilities: Scores,
     labels: Sequence[str],
     groups: npt.NDArray[Any] | None = None,
@@ -30,118 +36,124 @@ def evaluate(
     bootstrap: int = 1000,
     seed: int = 42,
 ) -> dict[str, Any]:
-    """All figures, JSON-ready; None where one is undefined (a class without images, say).
+    """All figures, JSON-ready, 0..1; None where one is undefined (the AUC of a class without images, say).
 
-    intervals: [low, high] at 95% for each of HEADLINES, from `bootstrap` resamples (none where that is 0) of whole
-    groups, or of images where `groups` is None.
+    labels: the codes in the order of the columns of `probabilities`. Means over classes are over the classes that
+    have images. top_2_accuracy and top_3_accuracy are there where the model has more classes than that.
+    confusion_matrix: rows are the truth. intervals: [low, high] at 95% for each of HEADLINES, from `bootstrap`
+    resamples (none where that is 0) of whole groups, or of images where `groups` is None.
+
+    Raises DataError where there are no images.
     """
-    from sklearn import metrics as sk
-
+    if not len(y_true):
+        raise DataError("there are no images to measure accuracy on")
+    sk = _sklearn_metrics()
     classes = len(labels)
     predicted = probabilities.argmax(axis=1)
-    confusion = np.asarray(sk.confusion_matrix(truth, predicted, labels=range(classes)))
-    figures = _from_confusion(confusion[None].astype(np.float64))
-    aucs = [_auc(sk, truth == position, probabilities[:, position]) for position in range(classes)]
+    confusion: npt.NDArray[np.int64] = sk.confusion_matrix(y_true, predicted, labels=range(classes))
     counts = confusion.sum(axis=1)
+    present = np.flatnonzero(counts)
+    recall, f1 = sk.precision_recall_fscore_support(
+        y_true, predicted, labels=present, average="macro", zero_division=0
+    )[1:3]
+    aucs = [
+        float(sk.roc_auc_score(y_true == i, probabilities[:, i])) if 0 < counts[i] < len(y_true) else None
+        for i in range(classes)
+    ]
+    defined = [auc for auc in aucs if auc is not None]
     majority = int(counts.argmax())
     result: dict[str, Any] = {
-        "n": len(truth),
-        "n_groups": len(truth) if groups is None else len(np.unique(groups)),
-        "accuracy": float(figures["accuracy"][0]),
+        "n": len(y_true),
+        "n_groups": len(y_true) if groups is None else len(np.unique(groups)),
+        "accuracy": float(sk.accuracy_score(y_true, predicted)),
         "majority_class": labels[majority],
-        "majority_class_baseline": float(counts[majority] / max(len(truth), 1)),
-        "balanced_accuracy": float(figures["balanced_accuracy"][0]),
-        "macro_f1": float(figures["macro_f1"][0]),
-        "macro_auc": _mean([auc for auc in aucs if auc is not None]),
+        "majority_class_baseline": float(counts[majority] / len(y_true)),
+        "balanced_accuracy": float(recall),
+        "macro_f1": float(f1),
+        "macro_auc": float(np.mean(defined)) if defined else None,
     }
     for k in (2, 3):
         if k < classes:
             top = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-            result[f"top_{k}_accuracy"] = float((top == truth[:, None]).any(axis=1).mean())
+            result[f"top_{k}_accuracy"] = float((top == y_true[:, None]).any(axis=1).mean())
     result["per_class"] = {
         code: {"n": int(counts[i]), **_class_figures(confusion, i), "auc": aucs[i]} for i, code in enumerate(labels)
     }
     result["confusion_matrix"] = confusion.tolist()
     if bootstrap:
-        draws = resampled(truth, [probabilities], groups, bootstrap=bootstrap, seed=seed)[0]
+        draws = resampled(y_true, [probabilities], groups, bootstrap=bootstrap, seed=seed)[0]
         result["intervals"] = {name: interval(draws[name]) for name in HEADLINES}
         result["intervals_over"] = "images" if groups is None else "groups"
     return result
 
 
-def agreement(first: Scores, second: Scores) -> float:
+def agreement(probs_a: Scores, probs_b: Scores) -> float:
     """The share (0..1) of images to which both give the same top class."""
-    return float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
+    return float((probs_a.argmax(axis=1) == probs_b.argmax(axis=1)).mean())
 
 
-def paired_difference(
-    truth: Truth,
-    first: Scores,
-    second: Scores,
+def paired_interval(
+    y_true: Truth,
+    probs_a: Scores,
+    probs_b: Scores,
     groups: npt.NDArray[Any] | None = None,
     *,
     bootstrap: int = 1000,
     seed: int = 42,
 ) -> dict[str, dict[str, Any]]:
-    """second minus first, with the interval from the same resamples for both: {figure: {difference, interval}}."""
-    before, after = resampled(truth, [first, second], groups, bootstrap=bootstrap, seed=seed)
-    points = [resampled(truth, [scores], groups, bootstrap=0, seed=seed)[0] for scores in (first, second)]
-    return {
-        name: {
-            "difference": float(points[1][name][0] - points[0][name][0]),
-            "interval": interval(after[name] - before[name]),
+    """b minus a, with the 95% interval from the same resamples for both: {figure: {difference, interval}}.
+
+    figure: each of HEADLINES. None where a figure is undefined.
+    """
+    points_a, points_b = resampled(y_true, [probs_a, probs_b], groups, bootstrap=0, seed=seed)
+    draws_a, draws_b = resampled(y_true, [probs_a, probs_b], groups, bootstrap=bootstrap, seed=seed)
+    result: dict[str, dict[str, Any]] = {}
+    for name in HEADLINES:
+        difference = float(points_b[name][0] - points_a[name][0])
+        result[name] = {
+            "difference": difference if np.isfinite(difference) else None,
+            "interval": interval(draws_b[name] - draws_a[name]),
         }
-        for name in HEADLINES
-    }
+    return result
 
 
-def interval(draws: npt.NDArray[np.float64]) -> list[float]:
-    """[2.5th, 97.5th] percentile."""
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
+def interval(draws: Floats) -> list[float] | None:
+    """[2.5th, 97.5th] percentile of the draws that are defined; None where none is."""
+    defined = draws[np.isfinite(draws)]
+    if not len(defined):
+        return None
+    low, high = np.percentile(defined, [2.5, 97.5])
     return [float(low), float(high)]
 
 
 def resampled(
-    truth: Truth,
+    y_true: Truth,
     models: Sequence[Scores],
     groups: npt.NDArray[Any] | None,
     *,
     bootstrap: int,
     seed: int,
-) -> list[dict[str, npt.NDArray[np.float64]]]:
-    """Per model, HEADLINES over `bootstrap` resamples of whole groups, the same resamples for all models.
+) -> list[dict[str, Floats]]:
+    """Per model, HEADLINES over `bootstrap` resamples of whole groups ([resamples] each), the same for all models.
 
-    bootstrap 0 gives one "resample": the images as they are. A class that a resample lacks is left out of its means.
+    bootstrap 0 gives one "resample": the images as they are. A class that a resample lacks is left out of its means;
+    macro_auc is NaN where no class has an AUC.
     """
-    n, classes = models[0].shape
-    members = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    size = int(members.max()) + 1
-    generator = np.random.default_rng(seed)
-    if bootstrap:
-        group_weights = generator.multinomial(size, np.full(size, 1 / size), bootstrap).astype(np.float64)
-    else:
-        group_weights = np.ones((1, size))
-    weights = group_weights[:, members]
-    cells_of = np.eye(classes * classes)
-    results: list[dict[str, npt.NDArray[np.float64]]] = []
-    for scores in models:
-        cell = truth * classes + scores.argmax(axis=1)
-        confusions = (weights @ cells_of[cell]).reshape(-1, classes, classes)
-        figures = _from_confusion(confusions)
-        aucs = np.stack([weighted_auc(truth == i, scores[:, i], weights) for i in range(classes)])
-        present = np.isfinite(aucs)
-        figures["macro_auc"] = np.where(present, aucs, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-        results.append(figures)
-    return results
+    n = len(y_true)
+    members: npt.NDArray[np.intp] = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    blocks: list[list[dict[str, Floats]]] = [[] for _ in models]
+    for weights in _group_weights(int(members.max()) + 1, bootstrap, seed, rows=max(1, _BLOCK // n)):
+        image_weights = weights[:, members]
+        for model, scores in zip(blocks, models, strict=True):
+            model.append(_weighted_figures(y_true, scores, image_weights))
+    return [{name: np.concatenate([block[name] for block in model]) for name in HEADLINES} for model in blocks]
 
 
-def weighted_auc(
-    positive: npt.NDArray[np.bool_], scores: Scores, weights: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def weighted_auc(positive: npt.NDArray[np.bool_], scores: Scores, weights: Floats) -> Floats:
     """Area under the ROC curve per row of weights: the share of (positive, negative) pairs in order, ties half.
 
     positive: bool [n]. scores: [n]. weights: [resamples, n], at least 0. Returns [resamples], NaN where a resample has
-    no positive or no negative.
+    no positive or no negative. Equals the Mann-Whitney statistic: Hanley and McNeil, Radiology 143 (1982).
     """
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # of each run of equal scores
@@ -155,19 +167,36 @@ def weighted_auc(
     return np.where(pairs > 0, ordered / np.maximum(pairs, 1e-300), np.nan)
 
 
-def _from_confusion(confusions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
-    """accuracy, balanced accuracy and macro F1 of [resamples, truth, predicted]; means over the classes present."""
+def _group_weights(size: int, bootstrap: int, seed: int, *, rows: int) -> Iterator[Floats]:
+    """How often each group is drawn: [at most `rows`, size] at a time, the same draws whatever `rows` is."""
+    if not bootstrap:
+        yield np.ones((1, size))
+        return
+    generator = np.random.default_rng(seed)
+    for start in range(0, bootstrap, rows):
+        yield generator.multinomial(size, np.full(size, 1 / size), min(rows, bootstrap - start)).astype(np.float64)
+
+
+def _weighted_figures(y_true: Truth, scores: Scores, weights: Floats) -> dict[str, Floats]:
+    classes = scores.shape[1]
+    cells = np.eye(classes * classes)[y_true * classes + scores.argmax(axis=1)]
+    confusions: Floats = np.matmul(weights, cells).reshape((-1, classes, classes))
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     actual, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     present = actual > 0
-    recall = hits / np.maximum(actual, 1e-300)
-    f1 = 2 * hits / np.maximum(actual + predicted, 1e-300)
-    classes = np.maximum(present.sum(axis=1), 1)
+    aucs = np.stack([weighted_auc(y_true == i, scores[:, i], weights) for i in range(classes)], axis=1)
     return {
-        "accuracy": hits.sum(axis=1) / np.maximum(actual.sum(axis=1), 1e-300),
-        "balanced_accuracy": np.where(present, recall, 0).sum(axis=1) / classes,
-        "macro_f1": np.where(present, f1, 0).sum(axis=1) / classes,
+        "accuracy": hits.sum(axis=1) / actual.sum(axis=1),
+        "balanced_accuracy": _mean_where(present, hits / np.maximum(actual, 1e-300)),
+        "macro_f1": _mean_where(present, 2 * hits / np.maximum(actual + predicted, 1e-300)),
+        "macro_auc": _mean_where(np.isfinite(aucs), aucs),
     }
+
+
+def _mean_where(present: npt.NDArray[np.bool_], values: Floats) -> Floats:
+    """Row means of [resamples, classes] over what is present; NaN for a row without any."""
+    count = present.sum(axis=1)
+    return np.where(count > 0, np.where(present, values, 0).sum(axis=1) / np.maximum(count, 1), np.nan)
 
 
 def _class_figures(confusion: npt.NDArray[np.int64], i: int) -> dict[str, float | None]:
@@ -180,9 +209,7 @@ def _class_figures(confusion: npt.NDArray[np.int64], i: int) -> dict[str, float 
     }
 
 
-def _auc(sk: Any, positive: npt.NDArray[np.bool_], scores: Scores) -> float | None:
-    return float(sk.roc_auc_score(positive, scores)) if 0 < positive.sum() < len(positive) else None
+def _sklearn_metrics() -> Any:
+    from sklearn import metrics  # pyright: ignore[reportMissingTypeStubs]
 
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+    return metrics

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from . import miniatures
+
+GOLDEN = Path(__file__).parent / "golden"
+
 
 @pytest.fixture(scope="session")
 def data_root():
@@ -12,3 +16,28 @@ def data_root():
     if not os.environ.get("SKIN_EDGE_DATA"):
         pytest.skip("SKIN_EDGE_DATA is not set: it names a folder with data/ham10000, data/fullsize and pretrained/")
     return Path(os.environ["SKIN_EDGE_DATA"]).resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny_int8():
+    """A valid int8 model file that tells the colours of `miniatures` apart; see golden/make_tiny_models.py."""
+    return GOLDEN / "tiny_int8.tflite"
+
+
+@pytest.fixture(scope="session")
+def tiny_float32():
+    """The float twin of `tiny_int8`."""
+    return GOLDEN / "tiny_float32.tflite"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Makes a small JPEG of a class: picture("mel", seed=3, name="a/b.jpg") -> its path under tmp_path."""
+
+    def make(code="nv", seed=0, name="picture.jpg", size=(60, 45)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        miniatures.picture(code, seed, size).save(path, "JPEG")
+        return path
+
+    return make

@@ -1,0 +1,107 @@
+"""Is the model as good as its reference? Both answer the same pictures; the difference is paired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..edge_runtime import preprocess
+from ..edge_runtime.classifier import SkinClassifier
+from ..edge_runtime.errors import DataError, ImageError, PredictionError
+from . import metrics
+from .cases import Case
+
+# (cases done, cases in all)
+Progress = Callable[[int, int], None]
+
+
+def compare(
+    reference: SkinClassifier | None,
+    model: SkinClassifier,
+    cases: Sequence[Case],
+    *,
+    bootstrap: int = 1000,
+    seed: int = 42,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Accuracy of `model` and, where there is one, of `reference` and the difference of the two. JSON-ready.
+
+    labels: in the order of `model`, and so the confusion matrices. model, reference: `metrics.evaluate`. agreement:
+    share of images with the same top class. difference: model minus reference, `metrics.paired_interval` with whole
+    groups drawn. flipped: images whose top class differs, those first that `reference` had right. failed: images that
+    could not be assessed; they are left out of both. The last four are None or absent without a reference.
+
+    Raises DataError where the two have different labels, or where no image can be assessed.
+    """
+    codes = [label.code for label in model.labels]
+    classifiers = [model] if reference is None else [model, reference]
+    columns = [_columns_in_order(classifier, codes) for classifier in classifiers]
+    scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in classifiers]
+    assessed: list[Case] = []
+    failed: list[dict[str, str]] = []
+    for number, case in enumerate(cases, 1):
+        try:
+            upright = preprocess.decode(case.path)
+            answers = [
+                classifier.invoke(classifier.to_tensor(preprocess.resize(upright, classifier.input_spec)))
+                for classifier in classifiers
+            ]
+        except (ImageError, PredictionError) as error:
+            failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
+        else:
+            assessed.append(case)
+            for rows, answer, order in zip(scores, answers, columns, strict=True):
+                rows.append(answer[order])
+        if progress:
+            progress(number, len(cases))
+    if not assessed:
+        raise DataError(f"none of the {len(cases)} images can be assessed; the first: {failed[0]['error']}")
+
+    y_true = np.array([codes.index(case.label) for case in assessed])
+    names = np.array([case.group for case in assessed])
+    # Where every image is its own group, the intervals are over images, and say so.
+    groups = names if len(np.unique(names)) < len(names) else None
+    answers_of = [np.stack(rows) for rows in scores]
+    result: dict[str, Any] = {
+        "labels": codes,
+        "failed": failed,
+        "model": metrics.evaluate(y_true, answers_of[0], codes, groups, bootstrap=bootstrap, seed=seed),
+        "reference": None,
+    }
+    if reference is not None:
+        ours, theirs = answers_of
+        result["reference"] = metrics.evaluate(y_true, theirs, codes, groups, bootstrap=bootstrap, seed=seed)
+        result["agreement"] = metrics.agreement(theirs, ours)
+        result["difference"] = metrics.paired_interval(y_true, theirs, ours, groups, bootstrap=bootstrap, seed=seed)
+        result["flipped"] = _flipped(assessed, codes, theirs, ours)
+    return result
+
+
+def _columns_in_order(classifier: SkinClassifier, codes: Sequence[str]) -> list[int]:
+    own = [label.code for label in classifier.labels]
+    if sorted(own) != sorted(codes):
+        raise DataError(
+            f"{classifier.path} knows other labels than the model: {', '.join(own)} instead of {', '.join(codes)}"
+        )
+    return [own.index(code) for code in codes]
+
+
+def _flipped(
+    cases: Sequence[Case], codes: Sequence[str], reference: metrics.Scores, model: metrics.Scores
+) -> list[dict[str, Any]]:
+    flipped: list[dict[str, Any]] = []
+    for case, before, after in zip(cases, reference, model, strict=True):
+        if before.argmax() != after.argmax():
+            flipped.append(
+                {
+                    "image_id": case.image_id,
+                    "path": str(case.path),
+                    "truth": case.label,
+                    "reference": {"label": codes[int(before.argmax())], "probability": float(before.max())},
+                    "model": {"label": codes[int(after.argmax())], "probability": float(after.max())},
+                }
+            )
+    return sorted(flipped, key=lambda flip: flip["reference"]["label"] != flip["truth"])

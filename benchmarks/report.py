@@ -1,0 +1,245 @@
+"""The result of a benchmark as a table for the terminal, at most 80 columns, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..edge_runtime import files
+from ..edge_runtime.classifier import DISCLAIMER
+
+WIDTH = 80
+MOST_FLIPPED = 10
+
+_Result = Mapping[str, Any]
+
+
+def as_json(result: _Result) -> str:
+    """Indented JSON. Raises ValueError for a number that JSON does not know."""
+    return json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, result: _Result) -> None:
+    """Writes `as_json` in one step."""
+    files.write(path, as_json(result))
+
+
+def table(result: _Result) -> str:
+    """result: what `bench.run_bench` returned."""
+    sections = [
+        _models(result),
+        _machine(result["machine"]),
+        _size_and_memory(result),
+        _latency(result),
+        _accuracy(result),
+        [DISCLAIMER],
+    ]
+    return "\n\n".join("\n".join(_fit(line.rstrip(), WIDTH) for line in section) for section in sections)
+
+
+def _models(result: _Result) -> list[str]:
+    lines = [_row("model", _model(result["model"]))]
+    if result["reference"]:
+        lines.append(_row("reference", _model(result["reference"]["model"])))
+    return lines
+
+
+def _model(model: _Result) -> str:
+    about = f" ({model['precision'] or 'precision unknown'}, input {model['input']})"
+    return _tail(model["path"], WIDTH - 16 - len(about)) + about
+
+
+def _machine(machine: _Result) -> list[str]:
+    governor = f"governor {machine['governor'] or 'unknown'}"
+    degrees = [machine[key] for key in ("temperature_c", "temperature_after_c")]
+    heat = " to ".join(f"{value:.1f}" for value in degrees if value is not None)
+    throttled = machine["throttled"]
+    state = [
+        governor,
+        f"{heat} °C" if heat else "temperature unknown",
+        *([] if throttled is None else [f"throttled: {'no' if _is_zero(throttled) else throttled}"]),
+    ]
+    memory = machine["memory_bytes"]
+    versions = [f"{name} {version or '?'}" for name, version in machine["versions"].items()]
+    return [
+        "machine",
+        _row("  board", machine["board"] or "unknown"),
+        _row("  cpu", f"{machine['cpu'] or 'unknown'}, {machine['cores'] or '?'} cores, {machine['architecture']}"),
+        _row("  state", ", ".join(state)),
+        _row("  memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
+        _row("  system", f"{machine['os'] or 'unknown'}, kernel {machine['kernel'] or 'unknown'}"),
+        _row("  software", f"skin-edge {machine['skin_edge']}, Python {machine['python']},"),
+        _row("", ", ".join(versions)),
+    ]
+
+
+def _is_zero(throttled: str) -> bool:
+    try:
+        return int(throttled, 16) == 0
+    except ValueError:
+        return False
+
+
+def _size_and_memory(result: _Result) -> list[str]:
+    sizes = [("model", result["size"])]
+    if result["reference"]:
+        sizes.append(("reference", result["reference"]["size"]))
+    lines = [f"{'size':16}{'file':>16}{'network':>16}{'labels, metadata':>20}"]
+    for name, size in sizes:
+        cells = [f"{size['file_bytes'] / 1e6:.3f} MB", f"{size['network_bytes'] / 1e6:.3f} MB"]
+        lines.append(f"  {name:14}{cells[0]:>16}{cells[1]:>16}{size['archive_bytes'] / 1e3:>17.1f} kB")
+    if result["ratios"]:
+        lines.append(f"  {'ratio':14}{result['ratios']['file_bytes']:>16.3f}")
+    memory = result["memory"]
+    peak = memory["peak_bytes"]
+    lines += [
+        "",
+        _row("peak memory", f"{peak / 1e6:.1f} MB resident" if peak else "not told by this system"),
+        *_wrapped(f"Python, load and one prediction; {memory['measured']}"),
+    ]
+    return lines
+
+
+def _latency(result: _Result) -> list[str]:
+    latency = result["latency"]
+    threads = latency["num_threads"]
+    lines = [
+        f"latency, ms: {latency['num_runs']} runs after {latency['warmup_runs']} to warm up, {threads} "
+        f"thread{'s' if threads > 1 else ''}; image: {latency['image']}",
+        _row("  image from", _tail(latency["image_source"], WIDTH - 16)),
+        f"{'':16}{'median':>9}{'mean':>9}{'std':>9}{'p5':>9}{'p90':>9}{'p95':>9}{'p99':>9}",
+    ]
+    measured = [("model", latency)]
+    if result["reference"]:
+        measured.append(("reference", result["reference"]["latency"]))
+    for name, figures in measured:
+        lines.append(_timings(f"  {name}", figures))
+        lines += [_timings(f"    {stage}", row) for stage, row in figures["stages"].items()]
+        first = figures["warmup_first_ms"]
+        lines.append(
+            _row("    start", f"load {figures['init_ms']:.1f}, first run {'-' if first is None else f'{first:.1f}'}")
+        )
+    if result["ratios"]:
+        ratios = result["ratios"]
+        lines.append(_row("  ratio", f"{ratios['median_ms']:.2f} in all, invoke {ratios['invoke_median_ms']:.2f}"))
+    if latency["p99_ms"] is None:
+        lines.append("  p99 from 200 runs on: --num-runs 200")
+    return lines
+
+
+def _timings(name: str, figures: _Result) -> str:
+    keys = ("median_ms", "avg_ms", "std_ms", "p5_ms", "p90_ms", "p95_ms", "p99_ms")
+    return f"{name:16}" + "".join(f"{'-' if figures[key] is None else f'{figures[key]:.2f}':>9}" for key in keys)
+
+
+def _accuracy(result: _Result) -> list[str]:
+    accuracy = result["accuracy"]
+    if accuracy is None:
+        return ["no --data: accuracy not measured"]
+    model, reference = accuracy["model"], accuracy["reference"]
+    both = [model] if reference is None else [model, reference]
+    part = f", {result['data']['split']} part" if result["data"]["split"] else ""
+    lines = [
+        f"accuracy on {model['n']} images of {_tail(result['data']['path'], 40)}{part}",
+        f"{'  with 95% interval':24}" + "".join(f"{name:>24}" for name in ("model", "reference")[: len(both)]),
+    ]
+
+    def line(name: str, cells: Sequence[str]) -> None:
+        lines.append(f"  {_fit(name, 22):22}" + "".join(f"{cell:>24}" for cell in cells))
+
+    line("balanced accuracy", [_with_interval(one, "balanced_accuracy") for one in both])
+    line("accuracy", [_with_interval(one, "accuracy") for one in both])
+    line(f"  always '{model['majority_class']}'", [f"{one['majority_class_baseline']:.3f}{'':14}" for one in both])
+    line("macro F1", [_with_interval(one, "macro_f1") for one in both])
+    line("macro AUC", [_with_interval(one, "macro_auc") for one in both])
+    for k in (2, 3):
+        if f"top_{k}_accuracy" in model:
+            line(f"top {k} accuracy", [f"{one[f'top_{k}_accuracy']:.3f}{'':14}" for one in both])
+    over = (
+        f"{model['n_groups']} groups (lesions)"
+        if model["intervals_over"] == "groups"
+        else "images, no two of a known group"
+    )
+    lines += [f"  intervals: bootstrap over {over}", "", *_per_class(both)]
+    if reference is not None:
+        lines += ["", *_parity(accuracy)]
+    if accuracy["failed"]:
+        failed = accuracy["failed"]
+        lines += [
+            "",
+            f"cannot assess {len(failed)} of {model['n'] + len(failed)} images, left out of all figures; the first:",
+            *_wrapped(failed[0]["error"]),
+        ]
+    return lines
+
+
+def _per_class(both: Sequence[_Result]) -> list[str]:
+    titles = ("sensitivity", "specificity", "precision", "AUC")
+    lines = [f"{'per class':16}{'images':>8}" + "".join(f"{title:>14}" for title in titles)]
+    if len(both) > 1:
+        lines[0] = f"{'model/reference':16}{'images':>8}" + "".join(f"{title:>14}" for title in titles)
+    for code, row in both[0]["per_class"].items():
+        cells = [
+            "/".join(_number(one["per_class"][code][key]) for one in both)
+            for key in ("sensitivity", "specificity", "precision", "auc")
+        ]
+        lines.append(f"  {_fit(code, 14):14}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
+    return lines
+
+
+def _parity(accuracy: _Result) -> list[str]:
+    lines = ["model minus reference, paired, with 95% interval"]
+    for key, name in (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy"), ("macro_auc", "macro AUC")):
+        row = accuracy["difference"][key]
+        if row["difference"] is not None and row["interval"] is not None:
+            low, high = row["interval"]
+            lines.append(f"  {name:22}{row['difference']:>+8.4f}  ({low:+.4f} to {high:+.4f})")
+    flipped = accuracy["flipped"]
+    lines.append(f"  {'same top class':22}{accuracy['agreement']:>8.2%}  ({len(flipped)} flipped)")
+    if not flipped:
+        return lines
+    broken = sum(flip["reference"]["label"] == flip["truth"] for flip in flipped)
+    mended = sum(flip["model"]["label"] == flip["truth"] for flip in flipped)
+    lines += [
+        "",
+        f"flipped: {broken} from right to wrong, {mended} from wrong to right, "
+        f"{len(flipped) - broken - mended} from wrong to wrong",
+        f"  {'image':28}{'truth':14}{'reference':>17}{'model':>17}",
+    ]
+    for flip in flipped[:MOST_FLIPPED]:
+        cells = [f"{_fit(flip[who]['label'], 10)} {flip[who]['probability']:.3f}" for who in ("reference", "model")]
+        lines.append(f"  {_tail(flip['image_id'], 26):28}{_fit(flip['truth'], 12):14}{cells[0]:>17}{cells[1]:>17}")
+    if len(flipped) > MOST_FLIPPED:
+        lines.append(f"  and {len(flipped) - MOST_FLIPPED} more: --result-json FILE lists them all")
+    return lines
+
+
+def _with_interval(figures: _Result, key: str) -> str:
+    value, bounds = figures[key], figures["intervals"][key]
+    if value is None or bounds is None:
+        return f"{_number(value)}{'':14}"
+    return f"{value:.3f} ({bounds[0]:.3f}-{bounds[1]:.3f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:16}{value}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
+
+
+def _fit(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _tail(text: str, width: int) -> str:
+    """The end of a path says more than its beginning."""
+    return text if len(text) <= width else "..." + text[3 - width :]
