@@ -101,7 +101,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     history: list[dict[str, float]] = []
     if settings.post_training:
         report(f"calibrating with {len(representative)} training images")
-        int8_network = to_tflite.int8_tflite(folded, (image[None] for image in calibration_batch), settings.io)
+        int8_network = to_tflite.int8_tflite(folded, calibration_batch, settings.io)
         method: dict[str, Any] = {"method": "post-training", "calibration": "min/max"}
     else:
         quantized = qat.quantization_aware(folded, calibration_batch)

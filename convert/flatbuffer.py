@@ -1,0 +1,85 @@
+"""A .tflite network as objects and back: what a conversion changes after TensorFlow's converter is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+_IDENTIFIER = b"TFL3"
+
+OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+TENSOR_TYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+
+
+def read(network: bytes) -> Any:
+    """The schema's ModelT."""
+    return schema.ModelT.InitFromPackedBuf(network, 0)
+
+
+def write(model: Any) -> bytes:
+    """A ModelT -> the bytes of a .tflite."""
+    builder = _AlignedBuilder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def name_ends(model: Any, source: str, target: str) -> None:
+    """Names the only input and the only output, as tensors and in the one signature, "serving_default"."""
+    graph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs = [_named(graph, graph.inputs[0], source)]
+    signature.outputs = [_named(graph, graph.outputs[0], target)]
+    model.signatureDefs = [signature]
+
+
+def append_softmax(model: Any) -> None:
+    """Puts a softmax behind the only output [1, classes]: in float32 behind a float32 output, in int8 behind an int8.
+
+    The int8 output gets the scale 1/256 and the zero point -128, which TFLite prescribes for softmax.
+    """
+    graph = model.subgraphs[0]
+    logits = graph.tensors[graph.outputs[0]]
+    in_float = logits.type == schema.TensorType.FLOAT32
+    probabilities = schema.TensorT()
+    probabilities.shape, probabilities.shapeSignature = logits.shape, logits.shapeSignature
+    probabilities.type = logits.type
+    probabilities.name = b"probabilities"
+    probabilities.buffer = len(model.buffers)
+    if not in_float:
+        probabilities.quantization = schema.QuantizationParametersT()
+        probabilities.quantization.scale = np.array([1 / 256], np.float32)
+        probabilities.quantization.zeroPoint = np.array([-128], np.int64)
+    model.buffers.append(schema.BufferT())
+    graph.tensors.append(probabilities)
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SOFTMAX
+    code.version = 1 if in_float else 2
+    model.operatorCodes.append(code)
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    softmax = schema.OperatorT()
+    softmax.opcodeIndex = len(model.operatorCodes) - 1
+    softmax.inputs = np.array([graph.outputs[0]], np.int32)
+    softmax.outputs = np.array([len(graph.tensors) - 1], np.int32)
+    softmax.builtinOptionsType, softmax.builtinOptions = schema.BuiltinOptions.SoftmaxOptions, options
+    graph.operators.append(softmax)
+    graph.outputs = softmax.outputs
+
+
+def _named(graph: Any, index: int, name: str) -> Any:
+    graph.tensors[index].name = name.encode()
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry
+
+
+class _AlignedBuilder(flatbuffers.Builder):
+    """Aligns every vector to 16 bytes, as the schema wants for weights (`force_align: 16`); Python's builder would not."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+        return super().StartVector(elemSize, numElems, max(16, alignment))
