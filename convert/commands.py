@@ -76,3 +76,25 @@ def convert(
     )
     result = run_job(settings, to_stderr)
     click.echo(json.dumps(result, indent=2) if as_json else summary(result, run, out))
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True, metavar="DIR", help="New."
+)
+@click.option("--seed", type=int, default=42, show_default=True)
+def quickstart(out: Path, seed: int) -> None:
+    """The whole job in minutes, without a network: draw, train, convert, bench, predict.
+
+    The lesions are drawn and called synthetic everywhere; nothing here says anything about real ones.
+
+    \b
+    Example:
+      skin-edge quickstart
+      skin-edge quickstart --out /tmp/first-try
+    """
+    from ..train.job import to_stderr
+    from .quickstart import quickstart as run_job
+    from .summary import story
+
+    click.echo(story(run_job(out, to_stderr, seed)))

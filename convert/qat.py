@@ -35,11 +35,11 @@ class PerChannelDepthwise(_quantization.quantizers.LastValueQuantizer):
         super().__init__(num_bits=8, per_axis=True, symmetric=True, narrow_range=True)
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Any:
-        return super().build(tf.TensorShape(_channels_last(tensor_shape)), name, layer)
+        return super().build(tf.TensorShape(_as_convolution(tensor_shape)), name, layer)
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
-        # The simulation takes its channels from the last axis only.
-        flat = tf.reshape(inputs, _channels_last(inputs.shape))
+        # tfmot takes the channels from the last axis, of a convolution's kernel.
+        flat = tf.reshape(inputs, _as_convolution(inputs.shape))
         return tf.reshape(super().__call__(flat, training, weights, **kwargs), inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -221,6 +221,6 @@ def _source(layer: Any) -> Any:
     return layer.input._keras_history.layer
 
 
-def _channels_last(shape: Any) -> list[int]:
+def _as_convolution(shape: Any) -> list[int]:
     height, width, channels, multiplier = shape
-    return [height, width, channels * multiplier]
+    return [height, width, 1, channels * multiplier]

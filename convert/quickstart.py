@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from ..benchmarks.bench import BenchSettings, run_bench
+from ..benchmarks.cases import read_cases
 from ..edge_runtime.classifier import Prediction, SkinClassifier
 from ..edge_runtime.errors import OutputExistsError
 from ..train import recipes
@@ -22,6 +24,9 @@ Report = Callable[[str], None]
 class Quickstart:
     """What each step gave: metrics.json's content, convert's summary, bench's result, one prediction."""
 
+    seconds: float
+    images: int
+    lesions: int
     data: Path
     run: Path
     model: Path
@@ -40,6 +45,7 @@ def quickstart(out: Path, report: Report, seed: int = 42) -> Quickstart:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputExistsError(out, "choose another --out, or remove it")
+    start = perf_counter()
     report("1/5 drawing synthetic lesions")
     data, run, tflite = out / "synthetic", out / "run", out / "int8"
     draw_dataset(data, seed=seed)
@@ -52,9 +58,21 @@ def quickstart(out: Path, report: Report, seed: int = 42) -> Quickstart:
     model = tflite / "model_int8.tflite"
     bench = run_bench(BenchSettings(model, reference=tflite / "model_float32.tflite", data=run / "split.csv"))
     report("5/5 predicting (skin-edge predict)")
-    from ..benchmarks.cases import read_cases
-
     classifier = SkinClassifier(model)
-    case = read_cases(run / "split.csv", split="test", known_labels=[label.code for label in classifier.labels])[0]
+    cases = read_cases(run / "split.csv", split="all", known_labels=[label.code for label in classifier.labels])
+    case = next(case for case in cases if case.split == "test")
     prediction = classifier.predict(case.path)
-    return Quickstart(data, run, model, metrics, conversion, bench, Path(case.path), case.label, prediction)
+    return Quickstart(
+        seconds=perf_counter() - start,
+        images=len(cases),
+        lesions=len({case.group for case in cases}),
+        data=data,
+        run=run,
+        model=model,
+        metrics=metrics,
+        conversion=conversion,
+        bench=bench,
+        image=case.path,
+        truth=case.label,
+        prediction=prediction,
+    )

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..edge_runtime.classifier import DISCLAIMER
+
+if TYPE_CHECKING:
+    from .quickstart import Quickstart
 
 
 def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
@@ -29,5 +34,44 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
             f"written to {out}; next, on the test part:",
             f"  skin-edge bench {out / 'model_int8.tflite'} \\",
             f"    --reference {out / 'model_float32.tflite'} --data {run / 'split.csv'}",
+            DISCLAIMER,
+        ]
+    )
+
+
+def story(done: Quickstart) -> str:
+    """What `skin-edge quickstart` made, in plain words. At most 80 columns for an `out` of ordinary length."""
+    test, accuracy, ratios = done.metrics["test"], done.bench["accuracy"], done.bench["ratios"]
+    sizes, latency, prediction = done.conversion["bytes"], done.bench["latency"], done.prediction
+    int8, float32 = accuracy["model"], accuracy["reference"]
+    top = ", ".join(f"{code} {value:.3f}" for code, value in list(prediction.probabilities.items())[:3])
+    low, high = accuracy["difference"]["balanced_accuracy"]["interval"]
+    return "\n".join(
+        [
+            f"Done in {done.seconds / 60:.1f} minutes. Every lesion here is synthetic: the figures say that the",
+            "machinery works on this computer, and nothing about real skin.",
+            "",
+            f"1 drew      {done.images} pictures of {done.lesions} drawn lesions in {len(test['per_class'])} classes",
+            f"            {done.data}",
+            f"2 trained   a small MobileNet; on {test['n']} test pictures of lesions it never saw:",
+            f"            balanced accuracy {test['balanced_accuracy']:.3f}, accuracy {test['accuracy']:.3f} "
+            f"(always '{test['majority_class']}': {test['majority_class_baseline']:.3f})",
+            f"            {done.run}",
+            f"3 converted to int8: {sizes['model_int8.tflite'] / 1e3:.0f} kB instead of "
+            f"{sizes['model_float32.tflite'] / 1e3:.0f} kB in float32, for the device",
+            f"            {done.model}",
+            "4 measured  int8 against float32 on the same test pictures:",
+            f"            balanced accuracy {int8['balanced_accuracy']:.3f} and {float32['balanced_accuracy']:.3f} "
+            f"(difference {low:+.3f} to {high:+.3f}),",
+            f"            same top class for {accuracy['agreement']:.1%}; {latency['median_ms']:.1f} ms per picture, "
+            f"{ratios['median_ms']:.2f} of float32's",
+            f"5 predicted {done.image.name}, drawn as '{done.truth}': {top}",
+            "",
+            "Next, with real pictures (HAM10000, or a folder with one folder per class):",
+            "  skin-edge train HAM10000 --out runs/first",
+            "  skin-edge convert runs/first --int8",
+            "  skin-edge bench runs/first/int8/model_int8.tflite \\",
+            "    --reference runs/first/int8/model_float32.tflite --data runs/first/split.csv",
+            DISCLAIMER,
         ]
     )

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.errors import ConversionError
-from ..train.engine import quiet, tf
+from ..edge_runtime.quiet import quiet
+from ..train.engine import tf
 from . import flatbuffer
 
 IO_TYPES = {"uint8": tf.uint8, "int8": tf.int8, "float32": tf.float32}

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .errors import ModelFileError, PlatformError
 from .quantization import Quantization
+from .quiet import quiet
 
 
 class Tensor(NamedTuple):
@@ -66,8 +67,9 @@ class Interpreter:
     def __init__(self, model: bytes, num_threads: int = 1):
         self.engine, engine_class = load_engine()
         try:
-            self._interpreter = engine_class(model_content=model, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
+            with quiet():  # LiteRT announces its delegate
+                self._interpreter = engine_class(model_content=model, num_threads=num_threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError, TypeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelFileError(f"the network is damaged or truncated: {first_line}") from None

@@ -149,6 +149,13 @@ def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
         raise ImageError(f"{name} is not an image in a known format, or is empty") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than the limit of {MAX_PIXELS}") from None
+    except ImageError:
+        raise
+    except PermissionError:
+        raise ImageError(f"{name} cannot be read: permission denied") from None
+    # Pillow's plugins raise whatever their parsers meet: OSError, SyntaxError, ValueError, struct.error, ...
+    except Exception as error:
+        raise ImageError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from None
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
@@ -164,7 +171,6 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
         raise
     except MemoryError:
         raise ImageError(f"{name} does not fit into memory at {width}x{height} pixels") from None
-    # Pillow's plugins raise whatever their parsers meet: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         raise ImageError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from None
 

@@ -1,33 +1,17 @@
-"""TensorFlow, silenced and seeded. The only place that imports it; everything above imports `tf, keras` from here.
+"""TensorFlow, silenced and seeded. Everything above imports `tf, keras` from here, nowhere else.
 
 `keras` is tf_keras (Keras 2): tensorflow-model-optimization knows no other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
+
+from ..edge_runtime.quiet import quiet
 
 # Before the import: TensorFlow reads these when it is loaded.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps what C++ code writes to stderr off the terminal; Python exceptions still carry their message."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 2)
-        os.close(nothing)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 with quiet():

@@ -183,7 +183,7 @@ def _check_resumable(run: Run, settings: TrainSettings) -> None:
 
 
 def _config(settings: TrainSettings, dataset: Dataset, frame: pd.DataFrame, mixed: bool) -> dict[str, Any]:
-    import tensorflow as tf
+    from .engine import tf
 
     return {
         "skin_edge": __version__,

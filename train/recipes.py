@@ -94,7 +94,7 @@ QUICKSTART = Recipe(
     name="quickstart",
     summary="a small MobileNet from scratch, for the synthetic images of skin-edge quickstart",
     source="this project",
-    expected="two minutes on 2 CPU cores; says nothing about real lesions",
+    expected="a minute on 2 CPU cores; says nothing about real lesions",
     width=0.25,
     image_size=(64, 64),
     weights="none",
@@ -102,8 +102,8 @@ QUICKSTART = Recipe(
     batch_norm_momentum=0.9,
     dropout=0.2,
     augmentation=Augmentation(rotation=180, zoom=0.1, shift=0.05, flip_horizontal=True, flip_vertical=True),
-    epochs=20,
-    batch_size=32,
+    epochs=30,
+    batch_size=16,
     learning_rate=2e-3,
 )
 

@@ -35,8 +35,8 @@ def summary(metrics: Mapping[str, Any], out: Path) -> str:
 
 
 def _with_interval(part: Mapping[str, Any], key: str) -> str:
-    low, high = part["intervals"][key]
-    return f"{part[key]:.3f} ({low:.3f}-{high:.3f})"
+    bounds = part["intervals"][key]
+    return _number(part[key]) + ("" if bounds is None else f" ({bounds[0]:.3f}-{bounds[1]:.3f})")
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,33 @@
+"""Keeps what C++ libraries print about themselves off the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+# Two threads at once would restore each other's silence; one may nest.
+_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sends the process's stderr (file descriptor 2) nowhere meanwhile. Python exceptions still carry their message."""
+    with _lock:
+        try:
+            if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  (None under pythonw)
+                sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, ValueError):
+            yield  # there is no stderr to keep clean
+            return
+        try:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, 2)
+            os.close(nothing)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
