@@ -79,7 +79,7 @@ def _named(graph: Any, index: int, name: str) -> Any:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Aligns every vector to 16 bytes, as the schema wants for weights (`force_align: 16`); Python's builder would not."""
+    """Aligns every vector to 16 bytes, as the schema wants for weights (`force_align: 16`). Python's builder does not."""
 
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
         return super().StartVector(elemSize, numElems, max(16, alignment))

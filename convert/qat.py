@@ -87,6 +87,7 @@ def quantization_aware(folded: Any, calibration: npt.NDArray[np.float32]) -> Any
             return _quantization.quantize_annotate_layer(layer, nothing)
         return _quantization.quantize_annotate_layer(layer)
 
+    keras.backend.reset_uids()  # else the file's names would depend on what else this process has quantized
     try:
         with _quantization.quantize_scope(
             {"DepthwiseConfig": DepthwiseConfig, "PerChannelDepthwise": PerChannelDepthwise}

@@ -24,9 +24,7 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
-    "quickstart": _Command(
-        "skin_edge.convert.commands:quickstart", "The whole job in minutes, on synthetic images."
-    ),
+    "quickstart": _Command("skin_edge.convert.commands:quickstart", "The whole job in minutes, on synthetic images."),
     "train": _Command("skin_edge.train.commands:train", "Labelled images -> a trained run."),
     "convert": _Command("skin_edge.convert.commands:convert", "A trained run -> a .tflite for the device."),
     "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),

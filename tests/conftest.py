@@ -41,3 +41,31 @@ def picture(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ham(tmp_path_factory):
+    """63 small pictures in HAM10000's Kaggle layout."""
+    return miniatures.ham10000(tmp_path_factory.mktemp("data") / "ham")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(ham, tmp_path_factory):
+    """A finished run of `skin-edge train` on `ham`: three epochs of the smallest MobileNet."""
+    from skin_edge.edge_runtime.cli import run
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert run(["train", str(ham), "--out", str(folder), *miniatures.SMALL, "--epochs", "3"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def learned_run(tmp_path_factory):
+    """A finished run that has learned its colours: what is converted should not be noise."""
+    from skin_edge.edge_runtime.cli import run
+
+    folder = tmp_path_factory.mktemp("learned")
+    data = miniatures.ham10000(folder / "ham", lesions=16)
+    flags = ["--recipe", "quickstart", "--image-size", "32", "--batch-size", "8", "--epochs", "15"]
+    assert run(["train", str(data), "--out", str(folder / "run"), *flags, "--learning-rate", "0.005"]) == 0
+    return folder / "run"

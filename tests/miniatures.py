@@ -19,6 +19,17 @@ COLOURS = {
 }
 
 
+# Flags of `skin-edge train` that make seconds of it.
+SMALL = ("--weights", "none", "--width", "0.25", "--image-size", "32", "--batch-size", "8", "--learning-rate", "0.01")
+
+
+def one_line(capsys) -> str:
+    """The one error line on stderr."""
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
 def picture(code: str, seed: int, size: tuple[int, int] = (60, 45)) -> Image.Image:
     """(width, height) pixels of the class's colour with noise."""
     noise = np.random.default_rng(seed).normal(0, 25, (size[1], size[0], 3))

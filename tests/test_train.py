@@ -18,55 +18,35 @@ import yaml
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
-
-SMALL = ["--weights", "none", "--width", "0.25", "--image-size", "32", "--batch-size", "8", "--learning-rate", "0.01"]
+from .miniatures import SMALL, one_line
 
 
 def train(*arguments):
     return run(["train", *map(str, arguments)])
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return miniatures.ham10000(tmp_path_factory.mktemp("data") / "ham")
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    assert train(data, "--out", folder, *SMALL, "--epochs", 3) == 0
-    return folder
-
-
-def one_line(capsys):
-    """The one error line on stderr."""
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    return errors[0]
-
-
-def test_a_run_holds_all_that_is_promised(finished):
-    names = {path.name for path in finished.iterdir()}
+def test_a_run_holds_all_that_is_promised(tiny_run):
+    names = {path.name for path in tiny_run.iterdir()}
     assert names == {
         "model.keras", "labels.txt", "config.yaml", "split.csv", "history.csv", "metrics.json", "predictions.csv",
         "curves.png", "confusion_matrix.png", "checkpoints",
     }  # fmt: skip
-    config = yaml.safe_load((finished / "config.yaml").read_text())
+    config = yaml.safe_load((tiny_run / "config.yaml").read_text())
     assert config["seed"] == 42
     assert config["recipe"]["image_size"] == [32, 32]
     assert config["recipe"]["name"] == "mobilenet-enhanced"
-    assert (finished / "labels.txt").read_text().split() == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
-    history = pd.read_csv(finished / "history.csv")
+    assert (tiny_run / "labels.txt").read_text().split() == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    history = pd.read_csv(tiny_run / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
-    split = pd.read_csv(finished / "split.csv")
+    split = pd.read_csv(tiny_run / "split.csv")
     assert list(split.columns) == ["path", "image_id", "group", "label", "split"]
     assert split.groupby("group")["split"].nunique().max() == 1
 
 
-def test_the_figures_follow_from_the_predictions(finished):
-    metrics = json.loads((finished / "metrics.json").read_text())
-    predictions = pd.read_csv(finished / "predictions.csv")
-    scores = predictions[[f"p_{code}" for code in (finished / "labels.txt").read_text().split()]].to_numpy()
+def test_the_figures_follow_from_the_predictions(tiny_run):
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    predictions = pd.read_csv(tiny_run / "predictions.csv")
+    scores = predictions[[f"p_{code}" for code in (tiny_run / "labels.txt").read_text().split()]].to_numpy()
     assert np.allclose(scores.sum(axis=1), 1, atol=1e-4)
     for part, name in (("val", "validation"), ("test", "test")):
         rows = predictions[predictions["split"] == part]
@@ -82,11 +62,11 @@ def test_the_figures_follow_from_the_predictions(finished):
     assert metrics["split"]["leaked_share_of_test"] == 0
 
 
-def test_only_the_last_layers_learn_and_frozen_statistics_stay(data, tmp_path):
+def test_only_the_last_layers_learn_and_frozen_statistics_stay(ham, tmp_path):
     from skin_edge.train import heads, recipes, run_folder
     from skin_edge.train.engine import keras, start
 
-    assert train(data, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--unfreeze", 8) == 0
+    assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--unfreeze", 8) == 0
     run_read = run_folder.read(tmp_path / "run")
     start(42)
     before, after = heads.classifier(run_read.recipe, 7), run_read.model()
@@ -104,9 +84,9 @@ def test_only_the_last_layers_learn_and_frozen_statistics_stay(data, tmp_path):
 
 
 @pytest.mark.parametrize("moment", ["within an epoch", "between epochs"])
-def test_a_killed_training_resumes_to_the_same_history(data, finished, tmp_path, moment):
+def test_a_killed_training_resumes_to_the_same_history(ham, tiny_run, tmp_path, moment):
     folder = tmp_path / "run"
-    arguments = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "train", str(data), "--out", str(folder), *SMALL]
+    arguments = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "train", str(ham), "--out", str(folder), *SMALL]
     process = subprocess.Popen(
         [*arguments, "--epochs", "3"], stderr=subprocess.DEVNULL, env=os.environ, start_new_session=True
     )
@@ -117,41 +97,41 @@ def test_a_killed_training_resumes_to_the_same_history(data, finished, tmp_path,
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "metrics.json").exists()
-    assert run(["train", str(data), "--out", str(folder), "--resume"]) == 0
-    assert (folder / "history.csv").read_bytes() == (finished / "history.csv").read_bytes()
-    assert (folder / "predictions.csv").read_bytes() == (finished / "predictions.csv").read_bytes()
+    assert run(["train", str(ham), "--out", str(folder), "--resume"]) == 0
+    assert (folder / "history.csv").read_bytes() == (tiny_run / "history.csv").read_bytes()
+    assert (folder / "predictions.csv").read_bytes() == (tiny_run / "predictions.csv").read_bytes()
     assert not list(folder.glob("**/.*"))
 
 
-def test_a_resumed_training_is_the_same_training(data, finished, capsys):
-    assert train(data, "--out", finished, "--resume") == 2
+def test_a_resumed_training_is_the_same_training(ham, tiny_run, capsys):
+    assert train(ham, "--out", tiny_run, "--resume") == 2
     assert "is complete" in one_line(capsys)
-    assert train(data, "--out", finished, "--resume", "--image-size", 64, "--seed", 7) == 2
+    assert train(ham, "--out", tiny_run, "--resume", "--image-size", 64, "--seed", 7) == 2
     assert "other settings (image_size, seed)" in one_line(capsys)
-    assert train(data, "--out", finished, "--resume", "--overwrite") == 2
+    assert train(ham, "--out", tiny_run, "--resume", "--overwrite") == 2
     assert "contradict" in one_line(capsys)
 
 
-def test_an_output_that_exists_is_not_touched(data, finished, tmp_path, capsys):
-    before = (finished / "metrics.json").read_bytes()
-    assert train(data, "--out", finished, *SMALL) == 2
+def test_an_output_that_exists_is_not_touched(ham, tiny_run, tmp_path, capsys):
+    before = (tiny_run / "metrics.json").read_bytes()
+    assert train(ham, "--out", tiny_run, *SMALL) == 2
     assert "exists already" in one_line(capsys)
-    assert (finished / "metrics.json").read_bytes() == before
+    assert (tiny_run / "metrics.json").read_bytes() == before
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert train(data, "--out", tmp_path, "--overwrite", *SMALL) == 2
+    assert train(ham, "--out", tmp_path, "--overwrite", *SMALL) == 2
     assert "is no run folder" in one_line(capsys)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_random_split_warns_with_the_share_that_leaks(data, tmp_path, capsys):
-    assert train(data, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--split", "random") == 0
+def test_a_random_split_warns_with_the_share_that_leaks(ham, tmp_path, capsys):
+    assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--split", "random") == 0
     assert "of the test images show a lesion that is in training too" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["split"]["leaked_share_of_test"] > 0
 
 
-def test_unreadable_images_stop_the_run_or_are_left_out_and_listed(data, tmp_path, capsys):
-    copy = shutil.copytree(data, tmp_path / "data")
+def test_unreadable_images_stop_the_run_or_are_left_out_and_listed(ham, tmp_path, capsys):
+    copy = shutil.copytree(ham, tmp_path / "data")
     image = next((copy / "HAM10000_images_part_1").iterdir())
     image.write_bytes(image.read_bytes()[:300])
     (copy / "HAM10000_images_part_2" / "ISIC_0000001.jpg").unlink()
@@ -176,11 +156,11 @@ def test_class_folders_of_own_classes(tmp_path, capsys):
     assert "cannot be checked" in output.err
 
 
-def test_a_taste_and_a_split_from_a_file(data, finished, tmp_path, capsys):
-    assert train(data, "--out", tmp_path / "taste", *SMALL, "--epochs", 1, "--limit", 30) == 0
+def test_a_taste_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):
+    assert train(ham, "--out", tmp_path / "taste", *SMALL, "--epochs", 1, "--limit", 30) == 0
     assert len(pd.read_csv(tmp_path / "taste" / "split.csv")) < 45
-    split = finished / "split.csv"
-    assert train(data, "--out", tmp_path / "same", *SMALL, "--epochs", 1, "--split", split, "--seed", 7) == 0
+    split = tiny_run / "split.csv"
+    assert train(ham, "--out", tmp_path / "same", *SMALL, "--epochs", 1, "--split", split, "--seed", 7) == 0
     columns = ["image_id", "split"]
     assert pd.read_csv(tmp_path / "same" / "split.csv")[columns].equals(pd.read_csv(split)[columns])
     assert "balanced accuracy" in capsys.readouterr().out
@@ -201,9 +181,9 @@ def test_a_taste_and_a_split_from_a_file(data, finished, tmp_path, capsys):
         (["few"], 1, "2 images for 2 classes"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(data, tmp_path, monkeypatch, capsys, arguments, code, says):
+def test_what_is_wrong_is_said_in_one_line(ham, tmp_path, monkeypatch, capsys, arguments, code, says):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "ham").symlink_to(data)
+    (tmp_path / "ham").symlink_to(ham)
     (tmp_path / "empty").mkdir()
     miniatures.class_folders(tmp_path / "one", codes=("nv",))
     miniatures.class_folders(tmp_path / "few", images=1)
@@ -212,21 +192,21 @@ def test_what_is_wrong_is_said_in_one_line(data, tmp_path, monkeypatch, capsys, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_extra_is_answered_with_the_pip_line(data, tmp_path, monkeypatch, capsys):
+def test_a_missing_extra_is_answered_with_the_pip_line(ham, tmp_path, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith("skin_edge.train.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert train(data, "--out", tmp_path / "run") == 1
+    assert train(ham, "--out", tmp_path / "run") == 1
     assert 'pip install "skin-edge[train]"' in one_line(capsys)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_precision_policy_is_set_and_undone(data, tmp_path):
+def test_the_precision_policy_is_set_and_undone(ham, tmp_path):
     from skin_edge.train.engine import keras
 
-    assert train(data, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--mixed-precision") == 0
+    assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--mixed-precision") == 0
     assert keras.mixed_precision.global_policy().name == "mixed_bfloat16"
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["mixed_precision"] is True
-    assert train(data, "--out", tmp_path / "plain", *SMALL, "--epochs", 1) == 0
+    assert train(ham, "--out", tmp_path / "plain", *SMALL, "--epochs", 1) == 0
     assert keras.mixed_precision.global_policy().name == "float32"

@@ -24,8 +24,9 @@ Generator = np.random.Generator
 
 README = """Synthetic skin lesions
 
-Drawn by skin-edge ({lesions} lesions, {images} images, seed {seed}), in the layout of HAM10000's Kaggle edition. They are
-not photographs and no patient's. Figures measured on them say that the machinery works, and nothing about real lesions.
+Drawn by skin-edge ({lesions} lesions, {images} images, seed {seed}), in the layout of HAM10000's Kaggle edition.
+They are not photographs and no patient's. Figures measured on them say that the machinery works, and nothing about
+real lesions.
 """
 
 

@@ -1,0 +1,324 @@
+"""`skin-edge convert` on the smallest run, from the head's folding to the finished folder, and what can be wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skin_edge.edge_runtime import SkinClassifier
+from skin_edge.edge_runtime.cli import run
+from skin_edge.edge_runtime.errors import ConversionError, UsageError
+from skin_edge.edge_runtime.interpreter import Interpreter
+from skin_edge.edge_runtime.preprocess import InputSpec, normalize, to_pixels
+
+from .miniatures import one_line
+
+
+def convert(*arguments):
+    return run(["convert", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def qat(learned_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("qat") / "int8"
+    assert convert(learned_run, "--int8", "--out", out, "--qat-epochs", 1) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def ptq(learned_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ptq") / "int8"
+    assert convert(learned_run, "--int8", "--ptq", "--out", out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(learned_run):
+    from skin_edge.train import run_folder
+
+    return run_folder.read(learned_run).model()
+
+
+@pytest.fixture(scope="module")
+def images(ham):
+    """float32 [16, 32, 32, 3] in [-1, 1]."""
+    spec = InputSpec(32, 32)
+    paths = sorted(ham.glob("*/*.jpg"))[::4][:16]
+    return np.stack([normalize(to_pixels(path, spec), spec) for path in paths])
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_the_folded_head_equals_the_original(batch_norm, images):
+    from skin_edge.convert.fold import fold_head
+    from skin_edge.train.engine import keras, start
+
+    start(1)
+    source = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(12, 3, strides=4)(source)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    if batch_norm:
+        x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.Dropout(0.5)(x)
+    network = keras.Model(source, keras.layers.Dense(7, activation="softmax")(x))
+    if batch_norm:
+        generator = np.random.default_rng(0)
+        network.get_layer("bn").set_weights([generator.uniform(0.2, 3, 12) for _ in range(4)])
+    folded = fold_head(network)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization | keras.layers.Dropout) for layer in folded.layers)
+    assert np.abs(softmax(folded.predict(images, verbose=0)) - network.predict(images, verbose=0)).max() < 1e-5
+
+
+def test_the_folded_run_equals_the_run(model, images):
+    from skin_edge.convert.fold import fold_head
+
+    difference = softmax(fold_head(model).predict(images, verbose=0)) - model.predict(images, verbose=0)
+    assert np.abs(difference).max() < 1e-5
+
+
+def test_another_head_is_refused():
+    from skin_edge.convert.fold import fold_head
+    from skin_edge.train.engine import keras
+
+    source = keras.Input((4,))
+    with pytest.raises(ConversionError, match="no Dense with softmax"):
+        fold_head(keras.Model(source, keras.layers.Dense(7)(source)))
+
+
+@pytest.mark.parametrize("folder", ["qat", "ptq"])
+def test_a_conversion_holds_all_that_is_promised(folder, learned_run, request):
+    out = request.getfixturevalue(folder)
+    assert {path.name for path in out.iterdir()} == {
+        "model_int8.tflite", "model_float32.tflite", "labels.txt", "metadata.json", "representative.csv", "census.csv",
+    }  # fmt: skip
+    metadata = json.loads((out / "metadata.json").read_text())
+    assert metadata["precision"] == "int8"
+    assert metadata["input"]["dtype"] == "uint8"
+    assert metadata["input"]["scale"] == pytest.approx(2 / 255)
+    assert metadata["output"]["dtype"] == "float32"
+    assert metadata["provenance"]["data"]["fingerprint_sha256"]
+    assert metadata["quantization"]["float_operators"] == ["SOFTMAX"]
+    classifier = SkinClassifier(out / "model_int8.tflite")
+    assert classifier.metadata == metadata
+    assert [label.code for label in classifier.labels] == (learned_run / "labels.txt").read_text().split()
+
+
+def test_the_pictures_bytes_go_into_the_network_unchanged(qat):
+    classifier = SkinClassifier(qat / "model_int8.tflite")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert np.array_equal(classifier.to_tensor(pixels)[0], pixels)
+
+
+def test_representative_images_are_training_images_of_every_class(qat, learned_run):
+    chosen = pd.read_csv(qat / "representative.csv")
+    split = pd.read_csv(learned_run / "split.csv")
+    training = set(split[split["split"] == "train"]["image_id"])
+    assert set(chosen["image_id"]) <= training
+    assert chosen["label"].nunique() == 7
+
+
+@pytest.mark.parametrize("folder", ["qat", "ptq"])
+def test_the_file_computes_in_integers_up_to_the_softmax(folder, request):
+    census = pd.read_csv(request.getfixturevalue(folder) / "census.csv")
+    assert census["operator"].iloc[-1] == "SOFTMAX"
+    assert (census["computes_in"] == "float").sum() == 1
+    convolutions = census[census["operator"].isin(["CONV_2D", "DEPTHWISE_CONV_2D"])]
+    assert len(convolutions) == 27
+    assert (convolutions["weight_scales"] > 1).all(), "per channel"
+
+
+def test_the_float_file_equals_the_keras_model(qat, model, images):
+    interpreter = Interpreter((qat / "model_float32.tflite").read_bytes())
+    answers = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
+    assert np.abs(answers - model.predict(images, verbose=0)).max() < 1e-4
+
+
+def test_the_int8_file_equals_its_simulation(model, images):
+    """What quantization-aware training saw is what the device computes, but for rounding."""
+    from skin_edge.convert import fold, to_tflite
+    from skin_edge.convert import qat as qat_module
+
+    quantized = qat_module.quantization_aware(fold.fold_head(model), images)
+    expected = softmax(quantized.predict(images, verbose=0))
+    interpreter = Interpreter(to_tflite.int8_tflite(quantized, None, "float32"))
+    answers = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
+    assert np.abs(answers - expected).mean() < 0.01
+    assert np.abs(answers - expected).max() < 0.1
+    assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 15 / 16
+    # and the simulation is close to the float network before it has learned anything
+    assert np.abs(expected - model.predict(images, verbose=0)).mean() < 0.05
+
+
+@pytest.mark.parametrize("io", ["int8", "float32"])
+def test_other_inputs_answer_the_same(io, learned_run, ptq, tmp_path):
+    assert convert(learned_run, "--int8", "--ptq", "--io", io, "--out", tmp_path / "out") == 0
+    one, other = SkinClassifier(ptq / "model_int8.tflite"), SkinClassifier(tmp_path / "out" / "model_int8.tflite")
+    assert np.dtype(other.interpreter.inputs[0].dtype).name == io
+    assert np.dtype(other.interpreter.outputs[0].dtype).name == ("int8" if io == "int8" else "float32")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    answers = [classifier.invoke(classifier.to_tensor(pixels)) for classifier in (one, other)]
+    assert np.abs(answers[0] - answers[1]).max() < 0.1  # their steps differ: calibrated one by one, rounded at the ends
+    assert answers[0].argmax() == answers[1].argmax()
+
+
+def test_weights_are_aligned_and_the_ends_are_named(qat):
+    """`force_align: 16` of the schema: a device may map the file and compute on it in place."""
+    from skin_edge.convert import flatbuffer
+
+    network = (qat / "model_int8.tflite").read_bytes()
+    model = flatbuffer.read(network)
+    large = [bytes(buffer.data) for buffer in model.buffers if buffer.data is not None and len(buffer.data) > 500]
+    assert large
+    assert all(network.index(data) % 16 == 0 for data in large)
+    (signature,) = model.signatureDefs
+    assert (signature.inputs[0].name, signature.outputs[0].name) == (b"image", b"probabilities")
+    interpreter = Interpreter(network)
+    assert (interpreter.inputs[0].name, interpreter.outputs[0].name) == ("image", "probabilities")
+
+
+def test_a_float_operator_fails_the_conversion(model):
+    """A network that is quantized in its weights only computes in float, and must not be called int8."""
+    from skin_edge.convert import census
+    from skin_edge.train.engine import tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with pytest.raises(ConversionError, match=r"compute in float: .*FULLY_CONNECTED"):
+        census.assert_int8(converter.convert())
+
+
+def test_the_same_run_gives_the_same_files(qat, learned_run, tmp_path):
+    assert convert(learned_run, "--int8", "--out", tmp_path / "again", "--qat-epochs", 1) == 0
+    for name in ("model_int8.tflite", "model_float32.tflite"):
+        assert (tmp_path / "again" / name).read_bytes() == (qat / name).read_bytes()
+
+
+def test_distillation_learns_from_the_float_network(model, images):
+    """With a teacher that contradicts the labels, the student follows the teacher."""
+    from skin_edge.convert import fold
+    from skin_edge.convert import qat as qat_module
+    from skin_edge.train.engine import tf
+
+    wrong = np.eye(7, dtype=np.float32)[np.full(len(images), 3)]
+    taught = model.predict(images, verbose=0).argmax(axis=1)
+
+    def share_kept(distill):
+        quantized = qat_module.quantization_aware(fold.fold_head(model), images)
+        scores = iter(range(100))  # every epoch is better: the last is kept
+        batches = tf.data.Dataset.from_tensor_slices((images, wrong)).batch(8)
+        history = qat_module.train_quantized(
+            quantized,
+            model,
+            lambda epoch: batches,
+            lambda network: next(scores),
+            epochs=4,
+            learning_rate=3e-3,
+            distill=distill,
+            report=lambda line: None,
+        )
+        assert [row["epoch"] for row in history] == [0, 1, 2, 3, 4]
+        return (quantized.predict(images, verbose=0).argmax(axis=1) == taught).mean()
+
+    assert share_kept(True) > share_kept(False)
+
+
+def test_the_best_epoch_is_kept_the_one_before_training_too(model, images):
+    from skin_edge.convert import fold
+    from skin_edge.convert import qat as qat_module
+    from skin_edge.train.engine import tf
+
+    quantized = qat_module.quantization_aware(fold.fold_head(model), images)
+    before = [weights.copy() for weights in quantized.get_weights()]
+    scores = iter([0.9, 0.1])
+    batches = tf.data.Dataset.from_tensor_slices((images, np.eye(7, dtype=np.float32)[[0] * len(images)])).batch(8)
+    qat_module.train_quantized(
+        quantized,
+        model,
+        lambda epoch: batches,
+        lambda network: next(scores),
+        epochs=1,
+        learning_rate=1e-2,
+        distill=False,
+        report=lambda line: None,
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(before, quantized.get_weights(), strict=True))
+
+
+def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
+    from skin_edge.convert import qat as qat_module
+    from skin_edge.train.engine import keras
+
+    source = keras.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda pixels: pixels * 2)(source)
+    network = keras.Model(source, keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(UsageError, match="--ptq"):
+        qat_module.quantization_aware(network, np.zeros((1, 8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["absent", "--int8"], 2, "no such run folder"),
+        (["empty", "--int8"], 1, "no run of 'skin-edge train'"),
+        (["half", "--int8"], 1, "its training has not ended"),
+        (["run"], 2, "name the precision"),
+        (["run", "--int8", "--io", "uint16"], 2, "uint16"),
+        (["run", "--int8", "--out", "full"], 2, "exists already"),
+        (["run", "--int8", "--out", "full", "--overwrite"], 2, "holds no conversion"),
+        (["damaged", "--int8"], 1, "cannot be loaded"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(learned_run, tmp_path, monkeypatch, capsys, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    (tmp_path / "run").symlink_to(learned_run)
+    for name in ("half", "damaged"):
+        (tmp_path / name).mkdir()
+        for file in ("config.yaml", "split.csv"):
+            shutil.copy(learned_run / file, tmp_path / name)
+    (tmp_path / "damaged" / "model.keras").write_bytes((learned_run / "model.keras").read_bytes()[:1000])
+    assert convert(*arguments) == code
+    assert says in one_line(capsys)
+    assert (tmp_path / "full" / "thesis.txt").exists()
+    assert not (learned_run / "int8").exists()
+
+
+def test_a_killed_conversion_leaves_what_was_there(learned_run, ptq, tmp_path):
+    out = shutil.copytree(ptq, tmp_path / "int8")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    arguments = [
+        sys.executable,
+        "-m",
+        "skin_edge.edge_runtime.cli",
+        "convert",
+        str(learned_run),
+        "--int8",
+        "--overwrite",
+    ]
+    process = subprocess.Popen(
+        [*command, str(learned_run), "--int8", "--overwrite", "--out", str(out), "--qat-epochs", "50"], stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("quantization-aware epoch 1/"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    time.sleep(0.1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
