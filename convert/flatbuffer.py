@@ -79,7 +79,7 @@ def _named(graph: Any, index: int, name: str) -> Any:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Aligns every vector to 16 bytes, as the schema wants for weights (`force_align: 16`). Python's builder does not."""
+    """Aligns every vector to 16 bytes. The schema wants that of weights (`force_align: 16`); Python's builder forgets."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
         return super().StartVector(elemSize, numElems, max(16, alignment))

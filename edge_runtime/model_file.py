@@ -7,6 +7,7 @@ that `skin-edge convert` writes; a network without the archive is read with them
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -65,7 +66,22 @@ def read_model_file(path: str | Path) -> ModelFile:
             f"{path}: metadata.json is of format {metadata.get('format')!r} version "
             f"{metadata.get('format_version')!r}; this version reads {FORMAT!r} version {FORMAT_VERSION}"
         )
+    expected = metadata.get("network_sha256")
+    if expected and hashlib.sha256(memoryview(content)[: network_length(content)]).hexdigest() != expected:
+        # A flipped byte in the weights would run and answer wrongly: nothing else would notice.
+        raise ModelFileError(
+            f"{path} is damaged: its network is not the one that metadata.json describes (SHA-256): copy it anew"
+        )
     return ModelFile(path, content, _input_spec(metadata), _labels(path, metadata), metadata)
+
+
+def network_length(content: bytes) -> int:
+    """How many bytes of a .tflite file are the network: all, or those before the archive."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return min((entry.header_offset for entry in archive.infolist()), default=len(content))
+    except zipfile.BadZipFile:
+        return len(content)
 
 
 def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:

@@ -301,17 +301,12 @@ def test_what_is_wrong_is_said_in_one_line(learned_run, tmp_path, monkeypatch, c
 def test_a_killed_conversion_leaves_what_was_there(learned_run, ptq, tmp_path):
     out = shutil.copytree(ptq, tmp_path / "int8")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    arguments = [
-        sys.executable,
-        "-m",
-        "skin_edge.edge_runtime.cli",
-        "convert",
-        str(learned_run),
-        "--int8",
-        "--overwrite",
-    ]
+    command = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "convert"]
     process = subprocess.Popen(
-        [*command, str(learned_run), "--int8", "--overwrite", "--out", str(out), "--qat-epochs", "50"], stderr=subprocess.PIPE, text=True, env=os.environ
+        [*command, str(learned_run), "--int8", "--overwrite", "--out", str(out), "--qat-epochs", "50"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
     assert process.stderr
     for line in process.stderr:

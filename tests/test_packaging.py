@@ -1,0 +1,65 @@
+"""What a user's pip installs."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
+CONTENTS = {
+    "edge_runtime": """__init__ classifier cli commands errors files interpreter labels model_file preprocess
+        quantization quiet""",
+    "benchmarks": "__init__ bench cases commands latency machine memory metrics parity picture report size",
+    "train": """__init__ augment backbones checkpoints commands engine evaluate fit heads job layouts pipeline recipes
+        run_folder splits summary synthetic""",
+    "convert": """__init__ calibration census commands flatbuffer fold job metadata qat quickstart summary
+        to_tflite""",
+}
+MODELS = ["LICENSE.txt", "skin_edge_default_int8.json", "skin_edge_default_int8.md", "skin_edge_default_int8.tflite"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_list_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        licenses = [name for name in archive.namelist() if ".dist-info/licenses/" in name]
+    expected = {f"skin_edge/{floor}/{name}.py" for floor, names in CONTENTS.items() for name in names.split()}
+    expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
+    assert names == expected
+    assert len(licenses) == 2
+
+
+def test_the_device_install_is_light(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        lines = archive.read(metadata).decode().splitlines()
+    required = {line.split()[1].split(">")[0].split("=")[0].split(";")[0] for line in lines if "Requires-Dist" in line
+                and "extra ==" not in line}  # fmt: skip
+    assert required == {"click", "pillow", "numpy", "ai-edge-litert", "tflite-runtime"}
+    extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra")}
+    assert extras == {"bench", "train", "train-gpu", "dev"}
+
+
+def test_the_version_has_one_source():
+    from skin_edge.edge_runtime import __version__
+
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"] == "attr: skin_edge.edge_runtime.__version__"
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
