@@ -79,7 +79,7 @@ def _named(graph: Any, index: int, name: str) -> Any:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Aligns every vector to 16 bytes. The schema wants that of weights (`force_align: 16`); Python's builder forgets."""
+    """Aligns every vector to 16 bytes: the schema wants that of weights (`force_align: 16`), the base class forgets it."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
         return super().StartVector(elemSize, numElems, max(16, alignment))
