@@ -6,9 +6,11 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated
 
 _IDENTIFIER = b"TFL3"
+
+schema: Any = schema_py_generated  # generated code, with wrong types
 
 OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 TENSOR_TYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
@@ -79,7 +81,7 @@ def _named(graph: Any, index: int, name: str) -> Any:
 
 
 class _AlignedBuilder(flatbuffers.Builder):
-    """Aligns every vector to 16 bytes: the schema wants that of weights (`force_align: 16`), the base class forgets it."""
+    """Aligns every vector to 16 bytes, as the schema wants of weights (`force_align: 16`) and its base forgets."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
         return super().StartVector(elemSize, numElems, max(16, alignment))

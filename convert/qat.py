@@ -22,7 +22,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 from ..edge_runtime.errors import UsageError
 from ..train.engine import keras, tf
 
-_quantization = tfmot.quantization.keras
+_quantization: Any = tfmot.quantization.keras
 
 # Of the loss; the labels have the rest.
 DISTILLATION = 0.9

@@ -78,7 +78,7 @@ class SkinClassifier:
         prepared = perf_counter()
         probabilities = self.invoke(tensor)
         done = perf_counter()
-        order = np.argsort(-probabilities, kind="stable")
+        order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         ranked = {self._codes[i]: float(probabilities[i]) for i in order}
         return Prediction(
             label=self._codes[order[0]],

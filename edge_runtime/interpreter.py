@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import platform
 import sys
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ from .quantization import Quantization
 from .quiet import quiet
 
 
-class Tensor(NamedTuple):
+@dataclass(frozen=True)
+class Tensor:
     """An input or output of the network. shape as in the file, the batch first; dtype a NumPy scalar type."""
 
     name: str

@@ -141,8 +141,8 @@ def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow's own limit warns where ours refuses; damaged EXIF blocks warn on every phone photo.
             warnings.simplefilter("ignore")
-            with Image.open(source) as image:
-                return _decoded(image, name)
+            with Image.open(source) as image:  # pyright: ignore[reportUnknownVariableType]
+                return _decoded(image, name)  # pyright: ignore[reportUnknownArgumentType]
     except FileNotFoundError:
         raise ImageError(f"no such image: {name}") from None
     except UnidentifiedImageError:
@@ -219,7 +219,7 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
         converted = ImageCms.profileToProfile(
             image,
             source,
-            ImageCms.createProfile("sRGB"),
+            ImageCms.createProfile("sRGB"),  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGB",
         )

@@ -27,7 +27,7 @@ def quantize(real: npt.ArrayLike, quantization: Quantization, dtype: npt.DTypeLi
     """real -> integers of `dtype`, rounded to the nearest (halves up) and clipped to the dtype's range."""
     info = np.iinfo(dtype)
     steps = np.asarray(real, np.float64) / quantization.scale + quantization.zero_point
-    return np.clip(np.floor(steps + 0.5), info.min, info.max).astype(dtype)
+    return np.maximum(np.minimum(np.floor(steps + 0.5), info.max), info.min).astype(dtype)
 
 
 def dequantize(integers: npt.NDArray[Any], quantization: Quantization) -> npt.NDArray[np.float32]:
@@ -53,4 +53,4 @@ def byte_table(
     steps = real_table.astype(np.float64) / quantization.scale + quantization.zero_point
     byte = (np.arange(256) + info.min)[:, None]
     nearest = np.where(np.abs(steps - byte) <= 0.5 + 1e-3, byte, np.floor(steps + 0.5))
-    return np.clip(nearest, info.min, info.max).astype(dtype)
+    return np.maximum(np.minimum(nearest, info.max), info.min).astype(dtype)

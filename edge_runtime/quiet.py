@@ -6,14 +6,14 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 # Two threads at once would restore each other's silence; one may nest.
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Sends the process's stderr (file descriptor 2) nowhere meanwhile. Python exceptions still carry their message."""
     with _lock:
         try:

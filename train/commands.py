@@ -86,8 +86,7 @@ def train(
     if started and recipe.name == started.recipe.name:
         recipe = started.recipe
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
-    if split is None:
-        split = started.config["split"] if started else recipe.split
+    split = split or (str(started.config["split"]) if started else recipe.split)
     if seed is None:
         seed = int(started.config["seed"]) if started else 42
     if limit is None and started:

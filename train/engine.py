@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ..edge_runtime.quiet import quiet
 
@@ -15,9 +16,12 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 
 with quiet():
-    import tensorflow as tf
-    import tf_keras as keras
+    import tensorflow
+    import tf_keras
 
+    # Any: neither has types that say more than they get wrong.
+    tf: Any = tensorflow
+    keras: Any = tf_keras
     tf.constant(0)  # the first operation lets the devices and oneDNN introduce themselves
 tf.get_logger().setLevel("ERROR")
 tf.autograph.set_verbosity(0)

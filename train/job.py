@@ -55,14 +55,14 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     resuming = settings.resume and (out / "config.yaml").is_file()
     _check_output(out, settings)
     dataset = read_dataset(settings.data)
-    if resuming:
-        run = run_folder.read(out)
-        _check_resumable(run, settings)
+    started = run_folder.read(out) if resuming else None
+    if started:
+        _check_resumable(started, settings)
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
-        frame, skipped = run.split, {}
+        frame, skipped = started.split, dict[str, str]()
     else:
-        frame, skipped = _choose(dataset, settings, report), {}
+        frame, skipped = _choose(dataset, settings, report), dict[str, str]()
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
     report("starting TensorFlow ...")
@@ -81,7 +81,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     if failures:
         frame, pictures, skipped = _without(frame, pictures, failures, settings, report)
     mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision)
-    if not resuming:
+    if not started:
         model = classifier(settings.recipe, len(dataset.labels))  # before RUN: it may refuse weights or sizes
         if out.exists() and settings.overwrite:
             shutil.rmtree(out)
@@ -94,6 +94,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             skipped=skipped,
         )
     else:
+        run = started
         model = classifier(run.recipe, len(run.labels))
     _report_split(run, dataset, report)
 
@@ -144,7 +145,7 @@ def _choose(dataset: Dataset, settings: TrainSettings, report: Report) -> pd.Dat
     left_out = int((frame["split"] == "").sum())
     if left_out:
         report(f"{left_out} images are not named in {settings.split} and are left out")
-    return frame[frame["split"] != ""].reset_index(drop=True)
+    return frame.loc[frame["split"] != ""].reset_index(drop=True)
 
 
 def _without(
@@ -157,7 +158,7 @@ def _without(
             f"{len(failures)} of {len(frame)} images cannot be read (listed above): mend them, or leave them out with "
             "--skip-unreadable"
         )
-    skipped = {frame["image_id"][position]: reason for position, reason in failures.items()}
+    skipped = {str(frame["image_id"][position]): reason for position, reason in failures.items()}
     kept = np.setdiff1d(np.arange(len(frame)), list(failures))
     report(f"leaving out {len(skipped)} images that cannot be read; they are listed in skipped.csv")
     frame = frame.iloc[kept].reset_index(drop=True)

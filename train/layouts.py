@@ -138,11 +138,12 @@ def _files_by_stem(root: Path) -> dict[str, str]:
 
 def _check(dataset: Dataset) -> None:
     frame, root = dataset.frame, dataset.root
-    twice = frame["image_id"][frame["image_id"].duplicated()]
-    if len(twice):
-        raise DataError(f"{root}: image_id {twice.iloc[0]} occurs twice ({len(twice)} such rows)")
+    twice = list(frame.loc[frame["image_id"].duplicated(), "image_id"])
+    if twice:
+        raise DataError(f"{root}: image_id {twice[0]} occurs twice ({len(twice)} such rows)")
     if len(dataset.labels) < 2:
-        raise DataError(f"{root} holds one class only ({dataset.labels[0].code}): a classifier needs two or more")
+        only = ", ".join(label.code for label in dataset.labels)
+        raise DataError(f"{root} holds one class only ({only}): a classifier needs two or more")
     if len(frame) < 3 * len(dataset.labels):
         raise DataError(
             f"{root} holds {len(frame)} images for {len(dataset.labels)} classes: training, validation and test need "

@@ -44,7 +44,7 @@ class Run:
 
     def part(self, name: str) -> pd.DataFrame:
         """The rows of "train", "val" or "test", in the order of split.csv."""
-        return self.split[self.split["split"] == name].reset_index(drop=True)
+        return self.split.loc[self.split["split"] == name].reset_index(drop=True)
 
     def targets(self, rows: pd.DataFrame) -> Any:
         """int64 [n]: the position of each row's label in `labels`."""
@@ -99,7 +99,7 @@ def read(folder: str | Path) -> Run:
         recipe = Recipe.from_dict(config["recipe"])
         labels = tuple(Label(**entry) for entry in config["labels"])
         split = pd.read_csv(split_path, dtype=str, keep_default_na=False)
-        split = split[list(SPLIT_COLUMNS)]
+        split = split.loc[:, list(SPLIT_COLUMNS)]
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
     return Run(folder, recipe, labels, config, split)
@@ -108,7 +108,8 @@ def read(folder: str | Path) -> Run:
 def fingerprint(frame: pd.DataFrame) -> str:
     """SHA-256 over image_id, label and file size of every picture: the same data, wherever it lies."""
     digest = hashlib.sha256()
-    for row in frame.sort_values("image_id").itertuples():
-        size = Path(row.path).stat().st_size if row.path else 0
-        digest.update(f"{row.image_id},{row.label},{size}\n".encode())
+    ordered = frame.sort_values("image_id")
+    for path, image_id, label in zip(ordered["path"], ordered["image_id"], ordered["label"], strict=True):
+        size = Path(path).stat().st_size if path else 0
+        digest.update(f"{image_id},{label},{size}\n".encode())
     return digest.hexdigest()

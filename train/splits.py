@@ -92,4 +92,4 @@ def stratified_taste(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame
         wanted = limit * len(rows) / len(frame)
         before = np.concatenate([[0], np.cumsum(sizes.loc[names].to_numpy())[:-1]])
         kept.extend(names[: max(3, int(np.searchsorted(before, wanted)))])
-    return frame[frame["group"].isin(kept)].reset_index(drop=True)
+    return frame.loc[frame["group"].isin(kept)].reset_index(drop=True)

@@ -109,7 +109,7 @@ def _draw(code: str, size: tuple[int, int], seed: list[int], shot: int) -> Image
     lesion = _Lesion(x, y, np.hypot(x, y) / np.maximum(border, 0.2), angle)
     inside = 1 / (1 + np.exp(np.clip((lesion.distance - 1) / kind.edge, -30, 30)))
 
-    coarse = _smooth_noise(draw, height, width, 6)[..., None]
+    coarse = _smooth_noise(draw, (height, width), 6)[..., None]
     pixels = skin * (1 + 0.05 * coarse) + np.zeros((height, width, 3))
     lesion_colour = colour * (1 + kind.texture(lesion, lesion_draw))[..., None]
     pixels = pixels * (1 - inside[..., None]) + np.clip(lesion_colour, 0, 1) * inside[..., None]
@@ -130,21 +130,22 @@ def _hairs(pixels: npt.NDArray[np.float64], draw: Generator) -> None:
         pixels[y[keep].astype(int), x[keep].astype(int)] *= 0.45
 
 
-def _smooth_noise(draw: Generator, height: int, width: int, cells: int) -> Plane:
+def _smooth_noise(draw: Generator, shape: tuple[int, ...], cells: int) -> Plane:
     """Noise around 0, about -1..1, with `cells` bumps over the shorter side."""
-    step = max(1, min(height, width) // cells)
+    height, width = shape
+    step = max(1, min(shape) // cells)
     small = draw.normal(0, 0.5, (height // step + 2, width // step + 2)).astype(np.float32)
     resized = Image.fromarray(small, "F").resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized, np.float64)
 
 
 def _scaly(lesion: _Lesion, draw: Generator) -> Plane:
-    return 0.35 * _smooth_noise(draw, *lesion.x.shape, 22)
+    return 0.35 * _smooth_noise(draw, lesion.x.shape, 22)
 
 
 def _vessels(lesion: _Lesion, draw: Generator) -> Plane:
     """A pale, shiny centre and dark branches."""
-    branches = np.abs(np.sin(2.5 * lesion.angle + 3 * _smooth_noise(draw, *lesion.x.shape, 4))) < 0.16
+    branches = np.abs(np.sin(2.5 * lesion.angle + 3 * _smooth_noise(draw, lesion.x.shape, 4))) < 0.16
     return 0.15 * (lesion.distance < 0.45) - 0.45 * (branches & (lesion.distance > 0.3))
 
 
@@ -158,11 +159,11 @@ def _cysts(lesion: _Lesion, draw: Generator) -> Plane:
 
 
 def _central_scar(lesion: _Lesion, draw: Generator) -> Plane:
-    return 0.75 * np.exp(-((lesion.distance / 0.45) ** 2)) + 0.05 * _smooth_noise(draw, *lesion.x.shape, 12)
+    return 0.75 * np.exp(-((lesion.distance / 0.45) ** 2)) + 0.05 * _smooth_noise(draw, lesion.x.shape, 12)
 
 
 def _many_colours(lesion: _Lesion, draw: Generator) -> Plane:
-    return 0.9 * _smooth_noise(draw, *lesion.x.shape, 5) - 0.15
+    return 0.9 * _smooth_noise(draw, lesion.x.shape, 5) - 0.15
 
 
 def _network(lesion: _Lesion, draw: Generator) -> Plane:
@@ -173,7 +174,7 @@ def _network(lesion: _Lesion, draw: Generator) -> Plane:
 
 
 def _lacunae(lesion: _Lesion, draw: Generator) -> Plane:
-    return 0.3 * np.sign(_smooth_noise(draw, *lesion.x.shape, 9))
+    return 0.3 * np.sign(_smooth_noise(draw, lesion.x.shape, 9))
 
 
 _KINDS = {
