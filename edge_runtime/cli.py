@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code instead of exiting."""
+    # Pillow's own size limit warns where ours refuses, and damaged EXIF blocks warn on every photo of some phones.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         outcome: Any = root.main(args=arguments, prog_name="skin-edge", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -98,10 +96,8 @@ def decode(image: ImageLike) -> Image.Image:
         return _decoded(image, "the image")
     if isinstance(image, bytes | bytearray | memoryview):
         return _open(io.BytesIO(image), f"{len(image)} bytes")
-    path = Path(image)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image")
-    return _open(path, str(path))
+    path = os.fspath(image)
+    return _open(path, path)
 
 
 def resize(upright: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
@@ -136,15 +132,14 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
 
 
-def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
+def _open(source: str | io.BytesIO, name: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Pillow's own limit warns where ours refuses; damaged EXIF blocks warn on every phone photo.
-            warnings.simplefilter("ignore")
-            with Image.open(source) as image:  # pyright: ignore[reportUnknownVariableType]
-                return _decoded(image, name)  # pyright: ignore[reportUnknownArgumentType]
+        with Image.open(source) as image:
+            return _decoded(image, name)
     except FileNotFoundError:
         raise ImageError(f"no such image: {name}") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name} is a folder, not an image") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name} is not an image in a known format, or is empty") from None
     except Image.DecompressionBombError:
@@ -176,6 +171,8 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
+        return image  # nothing that could name an orientation; parsing nothing takes time as well
     try:
         turned = image.getexif().get(_ORIENTATION_TAG, 1) not in (0, 1)
     except Exception:

@@ -1,0 +1,92 @@
+"""What `skin-edge predict` costs beyond doing the same by hand.
+
+    python -m skin_edge.benchmarks.overhead [MODEL] IMAGE
+
+Beside it runs a script of ten lines, `BY_HAND`, with NumPy, Pillow and LiteRT and none of the checks. Two ratios: a
+cold start as a whole process, and one picture in a warm one. Both take turns in one run, so that the machine's mood
+meets both; medians.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from ..edge_runtime.errors import SkinEdgeError
+from ..edge_runtime.quiet import quiet
+
+BY_HAND = """\
+import sys
+import numpy as np
+from PIL import Image
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+def predict(path):
+    image = Image.open(path).convert("RGB").resize(tuple(source["shape"][2:0:-1]), Image.Resampling.BILINEAR)
+    interpreter.set_tensor(source["index"], np.asarray(image, np.uint8)[None]); interpreter.invoke()
+    return interpreter.get_tensor(target["index"])[0]
+print(predict(sys.argv[2]))
+"""
+
+
+def cold_start(model: Path, image: Path, runs: int = 15) -> dict[str, float]:
+    """Milliseconds of a whole process: {"skin_edge_ms", "by_hand_ms", "ratio"}."""
+    commands = {
+        "skin_edge_ms": [sys.executable, "-m", "skin_edge.edge_runtime.cli", "predict", str(model), str(image)],
+        "by_hand_ms": [sys.executable, "-c", BY_HAND, str(model), str(image)],
+    }
+
+    def start(command: list[str]) -> Callable[[], object]:
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    return _compared({name: start(command) for name, command in commands.items()}, runs)
+
+
+def per_image(model: Path, image: Path, runs: int = 300) -> dict[str, float]:
+    """Milliseconds of one picture in a warm process, from path to answer: {"skin_edge_ms", "by_hand_ms", "ratio"}."""
+    classifier = SkinClassifier(model)
+    by_hand: dict[str, Callable[[str], object]] = {}
+    arguments = sys.argv
+    try:
+        sys.argv = ["by_hand", str(model), str(image)]
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            exec(BY_HAND, by_hand)
+    finally:
+        sys.argv = arguments
+    path = str(image)
+    return _compared(
+        {"skin_edge_ms": lambda: classifier.predict(path), "by_hand_ms": lambda: by_hand["predict"](path)}, runs
+    )
+
+
+def _compared(actions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for run in range(runs + 2):
+        for name, action in actions.items():
+            start = perf_counter()
+            action()
+            if run >= 2:  # after two to warm up
+                times[name].append((perf_counter() - start) * 1000)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {**medians, "ratio": medians["skin_edge_ms"] / medians["by_hand_ms"]}
+
+
+if __name__ == "__main__":
+    *named, picture = sys.argv[1:] or sys.exit(f"usage: python -m {__spec__.name} [MODEL] IMAGE")
+    tflite = Path(named[0]) if named else DEFAULT_MODEL
+    try:
+        print(
+            json.dumps({"cold_start": cold_start(tflite, Path(picture)), "per_image": per_image(tflite, Path(picture))})
+        )
+    except SkinEdgeError as error:
+        sys.exit(f"error: {error}")
