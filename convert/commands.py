@@ -16,7 +16,7 @@ from ..edge_runtime.errors import UsageError
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: RUN/int8]")
 @click.option("--ptq", is_flag=True, help="Post-training: calibrate only, without quantization-aware training.")
 @click.option("--qat-epochs", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--qat-learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True)
+@click.option("--qat-learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-5, show_default=True)
 @click.option("--distill/--no-distill", default=True, show_default=True, help="Learn from the float model's outputs.")
 @click.option(
     "--io",

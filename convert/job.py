@@ -37,7 +37,7 @@ class ConvertSettings:
     post_training: bool = False
     io: str = "uint8"
     qat_epochs: int = 3
-    qat_learning_rate: float = 1e-4
+    qat_learning_rate: float = 2e-5
     distill: bool = True
     representative: int = 300
     overwrite: bool = False
@@ -105,7 +105,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         method: dict[str, Any] = {"method": "post-training", "calibration": "min/max"}
     else:
         quantized = qat.quantization_aware(folded, calibration_batch)
-        history = _train_quantized(quantized, model, run, settings, pictures_of, validation, truth, report)
+        history = _train_quantized(quantized, folded, run, settings, pictures_of, validation, truth, report)
         int8_network = to_tflite.int8_tflite(quantized, None, settings.io)
         method = {
             "method": "quantization-aware training",

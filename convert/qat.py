@@ -1,7 +1,7 @@
 """Quantization-aware training: the float network learns to live with int8 before it becomes int8.
 
 Simulated quantization as in Jacob et al., CVPR 2018 (tfmot's); distillation from the float network as in Hinton et al.,
-"Distilling the Knowledge in a Neural Network" (2015), at temperature 1. Two things differ from tfmot's defaults:
+"Distilling the Knowledge in a Neural Network" (2015). Two things differ from tfmot's defaults:
 
 - depthwise kernels have one scale per channel, as the device's kernels have; tfmot simulates one scale for all, which
   costs MobileNet most of what quantization costs it;
@@ -24,8 +24,9 @@ from ..train.engine import keras, tf
 
 _quantization: Any = tfmot.quantization.keras
 
-# Of the loss; the labels have the rest.
-DISTILLATION = 0.9
+# Softens both answers before they are compared, so that the small probabilities weigh too: a trained network is nearly
+# certain of its training pictures, and its first class alone would teach little about the pictures it is not sure of.
+TEMPERATURE = 4.0
 
 
 class PerChannelDepthwise(_quantization.quantizers.LastValueQuantizer):
@@ -123,7 +124,8 @@ def train_quantized(
 ) -> list[dict[str, float]]:
     """Trains in place; leaves the epoch with the best score in it, epoch 0 being the network before training.
 
-    teacher: the float network with softmax. batches: epoch (from 1) -> a Dataset of (images, one-hot). validate:
+    teacher: the float network, logits as `quantized` has them. With distill its answers are the targets (cross-entropy
+    at TEMPERATURE), without it the labels are. batches: epoch (from 1) -> a Dataset of (images, one-hot). validate:
     network -> score, higher is better. learning_rate: of Adam at the start; it falls to zero along a cosine.
     Returns one row per epoch with "epoch", "score" and, from 1 on, "loss".
     """
@@ -168,12 +170,13 @@ def _training_step(quantized: Any, teacher: Any, optimizer: Any, distill: bool) 
 
     @tf.function
     def step(images: Any, one_hot: Any) -> Any:
-        target = one_hot
-        if distill:
-            target = DISTILLATION * teacher(images, training=False) + (1 - DISTILLATION) * one_hot
+        temperature = TEMPERATURE if distill else 1.0
+        target = tf.nn.softmax(teacher(images, training=False) / temperature) if distill else one_hot
+        entropy = -tf.reduce_sum(tf.math.xlogy(target, target), axis=-1)
         with tf.GradientTape() as tape:
-            logits = quantized(images, training=True)
-            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
+            logits = quantized(images, training=True) / temperature
+            divergence = tf.nn.softmax_cross_entropy_with_logits(target, logits) - entropy
+            loss = temperature**2 * tf.reduce_mean(divergence)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 

@@ -221,7 +221,7 @@ def test_distillation_learns_from_the_float_network(model, images):
         batches = tf.data.Dataset.from_tensor_slices((images, wrong)).batch(8)
         history = qat_module.train_quantized(
             quantized,
-            model,
+            fold.fold_head(model),
             lambda epoch: batches,
             lambda network: next(scores),
             epochs=4,
