@@ -134,8 +134,8 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
 
 def _open(source: str | io.BytesIO, name: str) -> Image.Image:
     try:
-        with Image.open(source) as image:
-            return _decoded(image, name)
+        with Image.open(source) as image:  # pyright: ignore[reportUnknownVariableType]
+            return _decoded(image, name)  # pyright: ignore[reportUnknownArgumentType]
     except FileNotFoundError:
         raise ImageError(f"no such image: {name}") from None
     except IsADirectoryError:

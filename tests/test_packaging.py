@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 CONTENTS = {
     "edge_runtime": """__init__ classifier cli commands errors files interpreter labels model_file preprocess
         quantization quiet""",
-    "benchmarks": "__init__ bench cases commands latency machine memory metrics parity picture report size",
+    "benchmarks": "__init__ bench cases commands latency machine memory metrics overhead parity picture report size",
     "train": """__init__ augment backbones checkpoints commands engine evaluate fit heads job layouts pipeline recipes
-        run_folder splits summary synthetic""",
+        run_folder splits summary synthetic throughput""",
     "convert": """__init__ calibration census commands flatbuffer fold job metadata qat quickstart summary
         to_tflite""",
 }
