@@ -22,7 +22,7 @@ CONTENTS = {
     "convert": """__init__ calibration census commands flatbuffer fold job metadata qat quickstart summary
         to_tflite""",
 }
-MODELS = ["LICENSE.txt", "skin_edge_default_int8.json", "skin_edge_default_int8.md", "skin_edge_default_int8.tflite"]
+MODELS = ["LICENSE.txt", "skin_edge_default_int8.md", "skin_edge_default_int8.tflite"]
 
 
 @pytest.fixture(scope="module")
