@@ -58,6 +58,8 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
 
     classifier, init_ms = load_timed(settings.model, settings.num_threads)
     reference = load_timed(settings.reference, settings.num_threads) if settings.reference else None
+    if reference:
+        parity.check_labels(reference[0], classifier)
     cases: list[Case] = []
     if settings.data is not None:
         cases = read_cases(

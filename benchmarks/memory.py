@@ -15,15 +15,18 @@ from ..edge_runtime.classifier import SkinClassifier
 
 _TIMEOUT_S = 300
 
+# `python -m` imports from the current folder first, and that may hold a stranger's json.py.
+ROOT = Path(sys.executable).anchor
+
 
 def measure_memory(model: str | Path, image_bytes: bytes) -> dict[str, Any]:
     """{"peak_bytes": int or None where this system does not tell, "measured": how}.
 
     Where a child process cannot be started or fails, this process is measured, and `measured` says so.
     """
-    command = [sys.executable, "-m", __name__, str(model), "-"]
+    command = [sys.executable, "-m", __name__, str(Path(model).resolve()), "-"]
     try:
-        done = subprocess.run(command, input=image_bytes, capture_output=True, timeout=_TIMEOUT_S, check=True)
+        done = subprocess.run(command, input=image_bytes, capture_output=True, timeout=_TIMEOUT_S, check=True, cwd=ROOT)
         return {"peak_bytes": json.loads(done.stdout)["peak_bytes"], "measured": "in a process of its own"}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         reason = type(error).__name__

@@ -179,10 +179,10 @@ def _group_weights(size: int, bootstrap: int, seed: int, *, rows: int) -> Iterat
 
 def _weighted_figures(y_true: Truth, scores: Scores, weights: Floats) -> dict[str, Floats]:
     classes = scores.shape[1]
-    cells = np.eye(classes * classes)[y_true * classes + scores.argmax(axis=1)]
-    confusions: Floats = np.matmul(weights, cells).reshape((-1, classes, classes))
-    hits = np.diagonal(confusions, axis1=1, axis2=2)
-    actual, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    is_true, is_predicted = np.eye(classes)[y_true], np.eye(classes)[scores.argmax(axis=1)]
+    actual: Floats = np.matmul(weights, is_true)
+    predicted: Floats = np.matmul(weights, is_predicted)
+    hits: Floats = np.matmul(weights, is_true * is_predicted)
     present = actual > 0
     aucs = np.stack([weighted_auc(y_true == i, scores[:, i], weights) for i in range(classes)], axis=1)
     return {

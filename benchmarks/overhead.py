@@ -22,6 +22,7 @@ from time import perf_counter
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ..edge_runtime.errors import SkinEdgeError
 from ..edge_runtime.quiet import quiet
+from .memory import ROOT
 
 BY_HAND = """\
 import sys
@@ -41,13 +42,14 @@ print(predict(sys.argv[2]))
 
 def cold_start(model: Path, image: Path, runs: int = 15) -> dict[str, float]:
     """Milliseconds of a whole process: {"skin_edge_ms", "by_hand_ms", "ratio"}."""
+    files = [str(model.resolve()), str(image.resolve())]
     commands = {
-        "skin_edge_ms": [sys.executable, "-m", "skin_edge.edge_runtime.cli", "predict", str(model), str(image)],
-        "by_hand_ms": [sys.executable, "-c", BY_HAND, str(model), str(image)],
+        "skin_edge_ms": [sys.executable, "-m", "skin_edge.edge_runtime.cli", "predict", *files],
+        "by_hand_ms": [sys.executable, "-c", BY_HAND, *files],
     }
 
     def start(command: list[str]) -> Callable[[], object]:
-        return lambda: subprocess.run(command, check=True, capture_output=True)
+        return lambda: subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
 
     return _compared({name: start(command) for name, command in commands.items()}, runs)
 

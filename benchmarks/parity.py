@@ -80,6 +80,11 @@ def compare(
     return result
 
 
+def check_labels(reference: SkinClassifier, model: SkinClassifier) -> None:
+    """Raises DataError where the two know different labels; their order may differ."""
+    _columns_in_order(reference, [label.code for label in model.labels])
+
+
 def _columns_in_order(classifier: SkinClassifier, codes: Sequence[str]) -> list[int]:
     own = [label.code for label in classifier.labels]
     if sorted(own) != sorted(codes):

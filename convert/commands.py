@@ -82,7 +82,7 @@ def convert(
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True, metavar="DIR", help="New."
 )
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True)
 def quickstart(out: Path, seed: int) -> None:
     """The whole job in minutes, without a network: draw, train, convert, bench, predict.
 

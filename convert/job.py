@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.errors import ConversionError, DataError, OutputExistsError, UsageError
+from ..edge_runtime.files import check_replaceable, check_writable, replacing_folder
+from ..edge_runtime.model_file import FORMAT
 from ..train import run_folder
 from ..train.run_folder import Run
 
@@ -58,8 +59,10 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         if not settings.overwrite:
             raise OutputExistsError(out)
-        if not (out / "metadata.json").is_file():
+        if not _is_conversion(out):
             raise UsageError(f"{out} holds no conversion, so --overwrite does not replace it: choose another --out")
+        check_replaceable(out, [run.folder])
+    check_writable(out)
     if not (run.folder / "model.keras").is_file():
         raise DataError(f"{run.folder} has no model.keras: its training has not ended; go on with --resume")
     report("starting TensorFlow ...")
@@ -134,11 +137,19 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         "representative.csv": representative[["image_id", "group", "label"]].to_csv(index=False).encode(),
         "census.csv": census.to_csv(operators).encode(),
     }
-    with _appearing_whole(out) as folder:
+    with replacing_folder(out) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         int8_scores = _scores(folder / "model_int8.tflite", validation.pixels)
     return _summary(run, method, files, truth, float_scores, int8_scores, history)
+
+
+def _is_conversion(folder: Path) -> bool:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_bytes())
+        return metadata["format"] == FORMAT and (folder / "model_int8.tflite").is_file()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _train_quantized(
@@ -247,21 +258,3 @@ def _summary(
             "int8": metrics.evaluate(truth, int8_scores, codes, groups, bootstrap=0),
         },
     }
-
-
-@contextmanager
-def _appearing_whole(out: Path) -> Iterator[Path]:
-    """Gives a temporary folder that takes the place of `out` when the block ends well."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = out.with_name(f".{out.name}.writing"), out.with_name(f".{out.name}.old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if out.exists():
-            out.replace(old)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -14,11 +14,11 @@ from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.interpreter import Interpreter, Tensor
 from ..edge_runtime.model_file import FORMAT, FORMAT_VERSION, with_archive
 from ..train.run_folder import Run
+from ..train.synthetic import SYNTHETIC
 
-# Data whose terms the weights inherit: layout -> the line that says so.
-_LICENSE_OF_LAYOUT = {
-    "ham10000-kaggle": "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, doi:10.7910/DVN/DBW86T)",
-}
+# Data whose terms the weights inherit, recognised by their image ids, for others may use the same layout.
+_HAM10000_IDS = range(24306, 34321)  # ISIC_0024306 to ISIC_0034320
+_HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, doi:10.7910/DVN/DBW86T)"
 
 
 def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,10 +27,16 @@ def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[
     precision: "int8" or "float32". quantization: how it was quantized, JSON-ready.
     """
     interpreter = Interpreter(network)
+    image_ids = [str(image_id) for image_id in run.split["image_id"]]
+    synthetic = all(image_id.startswith(SYNTHETIC) for image_id in image_ids)
+    ham10000 = all(
+        image_id.startswith("ISIC_") and image_id[5:].isdigit() and int(image_id[5:]) in _HAM10000_IDS
+        for image_id in image_ids
+    )
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "name": f"{run.recipe.name}, {precision}",
+        "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
         "input": {**run.input_spec.to_dict(), **_tensor(interpreter.inputs[0])},
         "output": {"values": "one probability per label, in the order of labels", **_tensor(interpreter.outputs[0])},
@@ -43,8 +49,8 @@ def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[
             "data": {key: value for key, value in run.config["data"].items() if key != "folder"},
             "versions": _versions(),
         },
-        "license": _LICENSE_OF_LAYOUT.get(run.config["data"]["layout"], "that of the data it was trained on"),
-        "notice": DISCLAIMER,
+        "license": _HAM10000_LICENSE if ham10000 else "that of the data it was trained on",
+        "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "network_sha256": hashlib.sha256(network).hexdigest(),
     }
 

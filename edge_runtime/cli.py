@@ -7,6 +7,7 @@ starts without the floors above. Errors become one line here, once.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -76,6 +77,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code instead of exiting."""
     # Pillow's own size limit warns where ours refuses, and damaged EXIF blocks warn on every photo of some phones.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    stdout: Any = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")  # a file name in another encoding must not end a batch
     try:
         outcome: Any = root.main(args=arguments, prog_name="skin-edge", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -97,8 +101,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(translated), translated.exit_code)
     except BrokenPipeError:
         # The reader (head, say) has gone. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
 
 
 def _fail(message: str, code: int) -> int:

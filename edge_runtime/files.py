@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator
+import shutil
+import tempfile
+from collections.abc import Generator, Iterable
 from pathlib import Path
+
+from .errors import UsageError
 
 
 @contextlib.contextmanager
@@ -19,6 +23,49 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
+    """Gives an empty temporary folder beside `folder`, which takes its place when the block ends well.
+
+    What `folder` held before stays until then, and goes then.
+    """
+    folder = Path(folder).resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = folder.with_name(f".{folder.name}.writing"), folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.replace(folder)  # an earlier process was killed between the two renames below
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(folder: str | Path, keep: Iterable[str | Path]) -> None:
+    """Raises UsageError where replacing `folder` would take the current folder or one of `keep` with it."""
+    folder = Path(folder).resolve()
+    for path in (Path.cwd(), *keep):
+        if Path(path).resolve().is_relative_to(folder):
+            raise UsageError(f"--overwrite would remove {path}, which lies in {folder}: choose another --out")
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raises UsageError where `folder` cannot be made: said before the work whose result it would hold."""
+    folder = Path(folder).resolve()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
 
 
 def write(path: str | Path, content: str | bytes) -> None:

@@ -23,6 +23,8 @@ from .preprocess import InputSpec
 FORMAT = "skin-edge-model"
 FORMAT_VERSION = 1
 
+_MAX_METADATA = 1_000_000  # bytes
+
 _IDENTIFIER = b"TFL3"  # at byte 4 of every TFLite flatbuffer
 
 
@@ -98,20 +100,24 @@ def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
 def _embedded(content: bytes) -> dict[str, Any] | None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _parse(archive.read("metadata.json"))
+            entry = archive.getinfo("metadata.json")
+            # A stranger's file: nothing that unpacks to more than it is, nothing encrypted.
+            if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size > _MAX_METADATA:
+                raise ModelFileError("the model's metadata.json is compressed, encrypted or too large")
+            return _parse(archive.read(entry))
     except (zipfile.BadZipFile, KeyError):
         return None
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
     sidecar = path.with_name("metadata.json")
-    return _parse(sidecar.read_bytes()) if sidecar.is_file() else None
+    return _parse(sidecar.read_bytes()) if sidecar.is_file() and sidecar.stat().st_size <= _MAX_METADATA else None
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
         parsed: Any = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"the model's metadata.json is not JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise ModelFileError("the model's metadata.json is not a JSON object")
@@ -134,4 +140,6 @@ def _labels(path: Path, metadata: Mapping[str, Any]) -> tuple[Label, ...]:
         raise ModelFileError(f"{path}: metadata.json does not list the labels") from None
     if len({label.code for label in labels}) != len(labels) or not labels:
         raise ModelFileError(f"{path}: metadata.json lists no labels, or one twice")
+    if not all(label.code.isprintable() and label.name.isprintable() for label in labels):
+        raise ModelFileError(f"{path}: metadata.json has labels with control characters")
     return labels

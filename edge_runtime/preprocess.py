@@ -13,6 +13,7 @@ The contract, in this order:
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .errors import ImageError, ModelFileError
 
@@ -31,7 +32,24 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArr
 # header, before its pixels are decoded.
 MAX_PIXELS = 100_000_000
 
+# Other modes need up to three times the memory on their way to RGB.
+MAX_PIXELS_OTHER_MODES = 40_000_000
+
+# Not every format that Pillow knows: an EPS file, whatever its name, would be run by Ghostscript.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000")
+
 _ORIENTATION_TAG = 0x0112
+
+# EXIF orientation -> what undoes it.
+_UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -50,8 +68,9 @@ class InputSpec:
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise ModelFileError(f"an input of {self.height}x{self.width} pixels is outside 1..4096")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ModelFileError("mean and std must be three numbers each, std above 0")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
+            raise ModelFileError("mean and std must be three finite numbers each, std above 0")
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> InputSpec:
@@ -60,7 +79,7 @@ class InputSpec:
             mean = tuple(float(v) for v in fields["mean"])
             std = tuple(float(v) for v in fields["std"])
             return cls(int(fields["height"]), int(fields["width"]), mean, std)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"the model's description of its input is not usable: {error!r}") from None
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,7 +153,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
 
 def _open(source: str | io.BytesIO, name: str) -> Image.Image:
     try:
-        with Image.open(source) as image:  # pyright: ignore[reportUnknownVariableType]
+        with Image.open(source, formats=_FORMATS) as image:  # pyright: ignore[reportUnknownVariableType]
             return _decoded(image, name)  # pyright: ignore[reportUnknownArgumentType]
     except FileNotFoundError:
         raise ImageError(f"no such image: {name}") from None
@@ -155,8 +174,11 @@ def _open(source: str | io.BytesIO, name: str) -> Image.Image:
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name} has {width}x{height} pixels, over the limit of {MAX_PIXELS}: reduce it first")
+    limit = MAX_PIXELS if image.mode in ("RGB", "L", "P") else min(MAX_PIXELS, MAX_PIXELS_OTHER_MODES)
+    if width * height > limit:
+        raise ImageError(f"{name} has {width}x{height} pixels, over the limit of {limit}: reduce it first")
+    if image.format == "EPS":
+        raise ImageError(f"{name} is an EPS file, a program rather than a picture: save it as PNG or JPEG")
     if width == 0 or height == 0:
         raise ImageError(f"{name} has no pixels")
     try:
@@ -174,10 +196,15 @@ def _upright(image: Image.Image) -> Image.Image:
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
         return image  # nothing that could name an orientation; parsing nothing takes time as well
     try:
-        turned = image.getexif().get(_ORIENTATION_TAG, 1) not in (0, 1)
+        undo = _UNDO.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
         return image  # a damaged EXIF block says nothing about orientation; the pixels are still good
-    return ImageOps.exif_transpose(image) if turned else image
+    if undo is None:
+        return image
+    # Not ImageOps.exif_transpose: it writes the EXIF block anew and fails where any other tag in it is odd.
+    turned = image.transpose(undo)
+    turned.info = image.info
+    return turned
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:

@@ -102,11 +102,28 @@ def changed(source, target, change):
         (lambda m: m.update(labels=m["labels"][:5]), "5 labels"),
         (lambda m: m.update(labels=m["labels"][:6] + m["labels"][:1]), "one twice"),
         (lambda m: m.update(network_sha256="0" * 64), "is damaged"),
+        (lambda m: m["input"].update(mean=[float("nan")] * 3), "finite"),
+        (lambda m: m["input"].update(height=float("inf")), "not usable"),
+        (lambda m: m["labels"][0].update(name="\x1b[2Jnothing"), "control characters"),
     ],
 )
 def test_metadata_that_does_not_fit_is_refused(tiny_int8, tmp_path, change, says):
     with pytest.raises(ModelFileError, match=says):
         SkinClassifier(changed(tiny_int8, tmp_path / "changed.tflite", change))
+
+
+def test_an_archive_that_unpacks_to_more_is_refused(tiny_int8, tmp_path):
+    import io
+    import zipfile
+
+    content = tiny_int8.read_bytes()
+    buffer = io.BytesIO(content[: network_length(content)])
+    buffer.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", " " * 10_000_000)
+    (tmp_path / "bomb.tflite").write_bytes(buffer.getvalue())
+    with pytest.raises(ModelFileError, match="compressed"):
+        SkinClassifier(tmp_path / "bomb.tflite")
 
 
 def test_a_flipped_byte_in_the_weights_is_found(tiny_int8, tmp_path):

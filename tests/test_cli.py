@@ -153,6 +153,20 @@ def test_a_missing_extra_is_answered_with_the_pip_line(command, missing, extra, 
     assert line.startswith(f"error: this needs {missing}") and f'pip install "skin-edge[{extra}]"' in line
 
 
+def test_a_file_name_in_another_encoding_does_not_end_the_batch(tiny_int8, picture, tmp_path):
+    import os
+
+    image = picture()
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    with open(odd, "wb") as file:  # noqa: PTH123  (a path of bytes)
+        file.write(image.read_bytes())
+    command = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "predict", str(tiny_int8), odd, str(image), "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["label"] for line in done.stdout.splitlines()] == ["nv", "nv"]
+
+
 def test_a_closed_pipe_is_no_traceback(tiny_int8, picture):
     image = picture()
     command = f"{sys.executable} -m skin_edge.edge_runtime.cli predict {tiny_int8} " + f"{image} " * 300 + "| head -n 1"

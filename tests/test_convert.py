@@ -257,6 +257,24 @@ def test_the_best_epoch_is_kept_the_one_before_training_too(model, images):
     assert all(np.array_equal(a, b) for a, b in zip(before, quantized.get_weights(), strict=True))
 
 
+def test_a_model_of_synthetic_images_says_so(learned_run):
+    from skin_edge.convert import metadata, to_tflite
+    from skin_edge.train import run_folder
+
+    run_read = run_folder.read(learned_run)
+    network = to_tflite.float32_tflite(run_read.model())
+
+    def described():
+        return metadata.describe(network, run_read, precision="float32", quantization={})
+
+    assert "HAM10000" not in described()["license"], "other images in the same layout"
+    run_read.split["image_id"] = [f"ISIC_00{24306 + i}" for i in range(len(run_read.split))]
+    assert "CC BY-NC" in described()["license"]
+    run_read.split["image_id"] = [f"SYNTHETIC_{i:05d}" for i in range(len(run_read.split))]
+    assert "synthetic" in described()["name"] and "says nothing about real skin" in described()["notice"]
+    assert "HAM10000" not in described()["license"]
+
+
 def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
     from skin_edge.convert import qat as qat_module
     from skin_edge.train.engine import keras
@@ -279,6 +297,7 @@ def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
         (["run", "--int8", "--out", "full"], 2, "exists already"),
         (["run", "--int8", "--out", "full", "--overwrite"], 2, "holds no conversion"),
         (["damaged", "--int8"], 1, "cannot be loaded"),
+        (["run", "--int8", "--out", "file/below"], 2, "cannot be written"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(learned_run, tmp_path, monkeypatch, capsys, arguments, code, says):
@@ -287,6 +306,7 @@ def test_what_is_wrong_is_said_in_one_line(learned_run, tmp_path, monkeypatch, c
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     (tmp_path / "run").symlink_to(learned_run)
+    (tmp_path / "file").write_text("")
     for name in ("half", "damaged"):
         (tmp_path / name).mkdir()
         for file in ("config.yaml", "split.csv"):

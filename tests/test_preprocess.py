@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -145,6 +146,23 @@ def test_normalization_maps_the_bytes_to_minus_one_and_one():
 def test_what_is_no_image_is_refused(image, says):
     with pytest.raises(ImageError, match=says):
         decode(image)
+
+
+def test_an_odd_exif_tag_does_not_cost_the_picture(scene):
+    text = b"seventy-two\0"
+    entries = struct.pack("<HHHIHHHHII", 2, 0x0112, 3, 1, 6, 0, 0x011A, 2, len(text), 38)  # XResolution is text
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entries + struct.pack("<I", 0) + text
+    stored = Image.fromarray(scene).transpose(Image.Transpose.ROTATE_90)
+    assert np.array_equal(np.asarray(decode(encoded(stored, exif=exif))), scene)
+
+
+def test_a_program_is_no_picture():
+    """Pillow would run an EPS file with Ghostscript, whatever its name is."""
+    content = encoded(Image.new("RGB", (4, 4)), "EPS")
+    with pytest.raises(ImageError, match="not an image in a known format"):
+        decode(content)
+    with pytest.raises(ImageError, match="EPS"):
+        decode(Image.open(io.BytesIO(content)))
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.9])

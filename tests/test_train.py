@@ -161,6 +161,8 @@ def test_a_taste_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "taste" / "split.csv")) < 45
     split = tiny_run / "split.csv"
     assert train(ham, "--out", tmp_path / "same", *SMALL, "--epochs", 1, "--split", split, "--seed", 7) == 0
+    taste = tmp_path / "taste-of-split"
+    assert train(ham, "--out", taste, *SMALL, "--epochs", 1, "--split", split, "--limit", 30) == 0
     columns = ["image_id", "split"]
     assert pd.read_csv(tmp_path / "same" / "split.csv")[columns].equals(pd.read_csv(split)[columns])
     assert "balanced accuracy" in capsys.readouterr().out
@@ -201,12 +203,54 @@ def test_a_missing_extra_is_answered_with_the_pip_line(ham, tmp_path, monkeypatc
     assert not (tmp_path / "run").exists()
 
 
-def test_the_precision_policy_is_set_and_undone(ham, tmp_path):
+def test_a_run_in_mixed_precision_keeps_a_float32_model(ham, tmp_path, capsys):
+    from skin_edge.train import run_folder
     from skin_edge.train.engine import keras
 
-    assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--mixed-precision") == 0
-    assert keras.mixed_precision.global_policy().name == "mixed_bfloat16"
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["mixed_precision"] is True
-    assert train(ham, "--out", tmp_path / "plain", *SMALL, "--epochs", 1) == 0
+    out = tmp_path / "run"
+    assert train(ham, "--out", out, *SMALL, "--epochs", 1, "--mixed-precision") == 0
+    assert yaml.safe_load((out / "config.yaml").read_text())["mixed_precision"] is True
     assert keras.mixed_precision.global_policy().name == "float32"
+    assert {layer.compute_dtype for layer in run_folder.read(out).model().layers} == {"float32"}
+    assert run(["convert", str(out), "--int8", "--ptq"]) == 0
+
+
+def test_a_run_whose_images_have_changed_cannot_be_resumed(ham, tmp_path, capsys):
+    copy = shutil.copytree(ham, tmp_path / "data")
+    assert train(copy, "--out", tmp_path / "run", *SMALL, "--epochs", 1) == 0
+    (tmp_path / "run" / "metrics.json").unlink()  # as if it had been killed
+    image = next((copy / "HAM10000_images_part_1").iterdir())
+    content = image.read_bytes()
+    for changed in (content + b"\0", content[:300]):
+        image.write_bytes(changed)
+        assert train(copy, "--out", tmp_path / "run", "--resume", "--skip-unreadable") == 1
+        assert "have changed or gone" in one_line(capsys)
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(ham, tmp_path, monkeypatch, capsys):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "config.yaml").write_text("mine: true")
+    monkeypatch.chdir(project)
+    for flag in ("--overwrite", "--resume"):
+        assert train(ham, "--out", ".", flag, *SMALL) == 2
+        assert "is no run folder" in one_line(capsys)
+    assert train(ham, "--out", "run", *SMALL, "--epochs", 1) == 0
+    capsys.readouterr()
+    monkeypatch.chdir(project / "run")
+    assert train(ham, "--out", ".", "--overwrite", *SMALL) == 2
+    assert "would remove" in one_line(capsys)
+    assert (project / "config.yaml").exists() and (project / "run" / "metrics.json").exists()
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_work(ham, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert train(ham, "--out", tmp_path / "file" / "run", *SMALL) == 2
+    output = capsys.readouterr().err
+    assert "cannot be written" in output and "starting TensorFlow" not in output
+
+
+def test_a_training_that_diverges_says_so(ham, tmp_path, capsys):
+    flags = [*SMALL, "--epochs", 2, "--learning-rate", 1e30]
+    assert train(ham, "--out", tmp_path / "run", *flags) == 1
+    assert "diverged in epoch" in one_line(capsys)

@@ -41,7 +41,7 @@ class ImageSize(click.ParamType):
 @click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
 @click.option("--split", metavar="lesion|random|FILE", help="FILE: a csv with image_id and split.")
-@click.option("--seed", type=click.IntRange(min=0), help="[default: 42]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out and list them in skipped.csv.")
 @click.option(
@@ -81,7 +81,7 @@ def train(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite contradict each other")
-    started = run_folder.read(out) if resume and (out / "config.yaml").is_file() else None
+    started = run_folder.read(out) if resume and run_folder.is_run(out) else None
     recipe = recipes.get(recipe_name or (started.recipe.name if started else recipes.DEFAULT))
     if started and recipe.name == started.recipe.name:
         recipe = started.recipe
@@ -89,8 +89,9 @@ def train(
     split = split or (str(started.config["split"]) if started else recipe.split)
     if seed is None:
         seed = int(started.config["seed"]) if started else 42
-    if limit is None and started:
-        limit = started.config["limit"]
+    if started:
+        limit = started.config["limit"] if limit is None else limit
+        mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
     settings = TrainSettings(data, out, recipe, split, seed, limit, skip_unreadable, mixed_precision, resume, overwrite)
     metrics = run_job(settings, to_stderr)
     if as_json:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..benchmarks import metrics
 from ..edge_runtime import files
+from ..edge_runtime.errors import DataError
 from ..edge_runtime.preprocess import InputSpec
 from . import checkpoints
 from .engine import keras
@@ -76,6 +77,8 @@ def fit(
         fitted = model.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0, callbacks=[progress])
         seconds = perf_counter() - start
         probabilities = model.predict(plain_batches(validation[0], spec), verbose=0)
+        if not np.isfinite(probabilities).all():
+            raise DataError(f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate")
         row = {
             "epoch": epoch,
             "learning_rate": state.learning_rate,

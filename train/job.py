@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..edge_runtime import __version__
+from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
 from . import run_folder, splits
@@ -52,10 +51,10 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     data, settings or output.
     """
     out = settings.out
-    resuming = settings.resume and (out / "config.yaml").is_file()
     _check_output(out, settings)
+    files.check_writable(out)
     dataset = read_dataset(settings.data)
-    started = run_folder.read(out) if resuming else None
+    started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         _check_resumable(started, settings)
         if (out / "metrics.json").is_file():
@@ -66,7 +65,6 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
     report("starting TensorFlow ...")
-    from ..edge_runtime import files
     from . import engine
     from .evaluate import write_results
     from .fit import fit
@@ -78,13 +76,13 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         pictures, failures = load(
             list(frame["path"]), spec, on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}")
         )
+    if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
+        raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
     if failures:
         frame, pictures, skipped = _without(frame, pictures, failures, settings, report)
     mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision)
     if not started:
         model = classifier(settings.recipe, len(dataset.labels))  # before RUN: it may refuse weights or sizes
-        if out.exists() and settings.overwrite:
-            shutil.rmtree(out)
         run = run_folder.begin(
             out,
             recipe=settings.recipe,
@@ -95,6 +93,9 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         )
     else:
         run = started
+        if mixed != run.config["mixed_precision"]:
+            flag = "--no-mixed-precision" if mixed else "--mixed-precision"
+            raise UsageError(f"{out} was started with {flag}: resume it with that")
         model = classifier(run.recipe, len(run.labels))
     _report_split(run, dataset, report)
 
@@ -103,6 +104,12 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     codes = tuple(label.code for label in run.labels)
     state = fit(model, run.recipe, data["train"], data["val"], codes, folder=out, seed=settings.seed, report=report)
     report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
+    if mixed:
+        # What is kept computes in float32: layers remember their precision, and the converter knows float32 only.
+        engine.start(settings.seed, mixed_precision=False)
+        twin = classifier(replace(run.recipe, weights="none"), len(run.labels))
+        twin.set_weights(model.get_weights())
+        model = twin
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     probabilities = {name: model.predict(plain_batches(data[name][0], spec), verbose=0) for name in ("val", "test")}
@@ -124,28 +131,31 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
 def _check_output(out: Path, settings: TrainSettings) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    is_run = out.is_dir() and (out / "config.yaml").is_file()
-    if settings.overwrite and not is_run:
-        raise UsageError(f"{out} is no run folder, so --overwrite does not replace it: choose another --out")
-    if not (settings.overwrite or (settings.resume and out.is_dir())):
+    if (settings.overwrite or settings.resume) and not run_folder.is_run(out):
+        flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
+        raise UsageError(f"{out} is no run folder, so {flag}: choose another --out")
+    if settings.overwrite:
+        split = [] if settings.split in ("lesion", "random") else [settings.split]
+        files.check_replaceable(out, [settings.data, *split])
+    elif not settings.resume:
         raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
 
 
 def _choose(dataset: Dataset, settings: TrainSettings, report: Report) -> pd.DataFrame:
     """The rows that take part, with their split."""
-    frame = dataset.frame
+    frame, from_file = dataset.frame, settings.split not in ("lesion", "random")
+    if from_file:
+        frame = frame.assign(split=splits.read_split(settings.split, frame))
+        left_out = int((frame["split"] == "").sum())
+        if left_out:
+            report(f"{left_out} images are not named in {settings.split} and are left out")
+        frame = frame.loc[frame["split"] != ""].reset_index(drop=True)
     if settings.limit is not None:
         frame = splits.stratified_taste(frame, settings.limit, settings.seed)
-    if settings.split in ("lesion", "random"):
-        by_group = settings.split == "lesion"
-        return frame.assign(
-            split=splits.split_frame(frame, settings.recipe.fractions, settings.seed, by_group=by_group)
-        )
-    frame = frame.assign(split=splits.read_split(settings.split, frame))
-    left_out = int((frame["split"] == "").sum())
-    if left_out:
-        report(f"{left_out} images are not named in {settings.split} and are left out")
-    return frame.loc[frame["split"] != ""].reset_index(drop=True)
+    if from_file:
+        return frame
+    by_group = settings.split == "lesion"
+    return frame.assign(split=splits.split_frame(frame, settings.recipe.fractions, settings.seed, by_group=by_group))
 
 
 def _without(
@@ -170,7 +180,7 @@ def _without(
 
 
 def _check_resumable(run: Run, settings: TrainSettings) -> None:
-    """A resumed training is the same training: every setting but the number of epochs must agree."""
+    """A resumed training is the same training: every setting must agree."""
     before, now = run.recipe.to_dict(), settings.recipe.to_dict()
     different = [name for name in before if before[name] != now[name]]
     for name, value in (("seed", settings.seed), ("split", settings.split), ("limit", settings.limit)):

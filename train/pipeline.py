@@ -83,6 +83,8 @@ def training_batches(
     not full is left out (other pictures each epoch), so that BatchNormalization never sees a handful.
     """
     n = len(pictures)
+    if len(targets) != n:
+        raise ValueError(f"{n} pictures but {len(targets)} targets")
     generator = np.random.default_rng([seed, 3, epoch])
     order = generator.permutation(n)
     drawn = draw(augmentation, pictures.aspects[order], (spec.height, spec.width), generator)

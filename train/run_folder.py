@@ -73,15 +73,18 @@ def begin(
     split: pd.DataFrame,
     skipped: Mapping[str, str],
 ) -> Run:
-    """Writes config.yaml, split.csv, labels.txt and, where there are any, skipped.csv (image_id, reason)."""
+    """Makes the folder, whole or not at all: config.yaml, split.csv, labels.txt and skipped.csv (image_id, reason).
+
+    An older `folder` goes.
+    """
     written = {**config, "recipe": recipe.to_dict(), "labels": [label._asdict() for label in labels]}
-    files.write(folder / "split.csv", split[list(SPLIT_COLUMNS)].to_csv(index=False))
-    files.write(folder / "labels.txt", "".join(f"{label.code}\n" for label in labels))
-    if skipped:
-        table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
-        files.write(folder / "skipped.csv", table.to_csv(index=False))
-    # Last: a folder with a config.yaml has the rest too.
-    files.write(folder / "config.yaml", yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
+    with files.replacing_folder(folder) as new:
+        files.write(new / "split.csv", split[list(SPLIT_COLUMNS)].to_csv(index=False))
+        files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in labels))
+        if skipped:
+            table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
+            files.write(new / "skipped.csv", table.to_csv(index=False))
+        files.write(new / "config.yaml", yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
     return read(folder)
 
 
@@ -103,6 +106,15 @@ def read(folder: str | Path) -> Run:
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
     return Run(folder, recipe, labels, config, split)
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether it is a run folder, and not any folder that happens to hold a config.yaml."""
+    try:
+        read(folder)
+    except (DataError, UsageError):
+        return False
+    return True
 
 
 def fingerprint(frame: pd.DataFrame) -> str:

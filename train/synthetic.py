@@ -22,6 +22,9 @@ from ..edge_runtime.errors import OutputExistsError
 Plane = npt.NDArray[np.float64]
 Generator = np.random.Generator
 
+# Every image_id begins with it; a model trained on nothing else says so of itself.
+SYNTHETIC = "SYNTHETIC_"
+
 README = """Synthetic skin lesions
 
 Drawn by skin-edge ({lesions} lesions, {images} images, seed {seed}), in the layout of HAM10000's Kaggle edition.
@@ -73,7 +76,7 @@ def draw_dataset(
         for lesion in range(lesions_per_class):
             # Two pictures of a lesion share its shape and colour; the second is turned, moved and lit anew.
             for shot in range(2 if lesion % 3 == 0 else 1):
-                image_id = f"SYNTHETIC_{len(rows):05d}"
+                image_id = f"{SYNTHETIC}{len(rows):05d}"
                 picture = _draw(code, size, [seed, position, lesion], shot)
                 picture.save(images / f"{image_id}.jpg", "JPEG", quality=90)
                 rows.append((f"SYN_{code}_{lesion:03d}", image_id, code, "synthetic", "", "unknown", "unknown"))
