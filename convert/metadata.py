@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[
         },
         "license": _HAM10000_LICENSE if ham10000 else "that of the data it was trained on",
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
+        "network_crc32": zlib.crc32(network),
         "network_sha256": hashlib.sha256(network).hexdigest(),
     }
 

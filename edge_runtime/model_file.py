@@ -7,10 +7,10 @@ that `skin-edge convert` writes; a network without the archive is read with them
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ def read_model_file(path: str | Path) -> ModelFile:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
     if content[4:8] != _IDENTIFIER:
         raise ModelFileError(f"{path} is not a TFLite model (no {_IDENTIFIER.decode()} at byte 4)")
-    metadata = _embedded(content)
+    metadata, length = _embedded(content)
     if metadata is None:
         metadata = _beside(path)
     if metadata is None:
@@ -68,22 +68,19 @@ def read_model_file(path: str | Path) -> ModelFile:
             f"{path}: metadata.json is of format {metadata.get('format')!r} version "
             f"{metadata.get('format_version')!r}; this version reads {FORMAT!r} version {FORMAT_VERSION}"
         )
-    expected = metadata.get("network_sha256")
-    if expected and hashlib.sha256(memoryview(content)[: network_length(content)]).hexdigest() != expected:
-        # A flipped byte in the weights would run and answer wrongly: nothing else would notice.
+    expected = metadata.get("network_crc32")
+    if expected is not None and zlib.crc32(memoryview(content)[:length]) != expected:
+        # A flipped byte in the weights would run and answer wrongly: nothing else would notice. CRC-32 and not the
+        # SHA-256 that is there too: it is for accidents, and hashlib would lengthen every start.
         raise ModelFileError(
-            f"{path} is damaged: its network is not the one that metadata.json describes (SHA-256): copy it anew"
+            f"{path} is damaged: its network is not the one that metadata.json describes (CRC-32): copy it anew"
         )
     return ModelFile(path, content, _input_spec(metadata), _labels(path, metadata), metadata)
 
 
 def network_length(content: bytes) -> int:
     """How many bytes of a .tflite file are the network: all, or those before the archive."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return min((entry.header_offset for entry in archive.infolist()), default=len(content))
-    except zipfile.BadZipFile:
-        return len(content)
+    return _embedded(content)[1]
 
 
 def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
@@ -97,16 +94,19 @@ def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _embedded(content: bytes) -> dict[str, Any] | None:
+def _embedded(content: bytes) -> tuple[dict[str, Any] | None, int]:
+    """(metadata.json of the archive or None, the number of bytes before the archive)."""
+    length = len(content)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            length = min((entry.header_offset for entry in archive.infolist()), default=length)
             entry = archive.getinfo("metadata.json")
             # A stranger's file: nothing that unpacks to more than it is, nothing encrypted.
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size > _MAX_METADATA:
                 raise ModelFileError("the model's metadata.json is compressed, encrypted or too large")
-            return _parse(archive.read(entry))
+            return _parse(archive.read(entry)), length
     except (zipfile.BadZipFile, KeyError):
-        return None
+        return None, length
 
 
 def _beside(path: Path) -> dict[str, Any] | None:

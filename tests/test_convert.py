@@ -162,6 +162,7 @@ def test_the_int8_file_equals_its_simulation(model, images):
     assert np.abs(expected - model.predict(images, verbose=0)).mean() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["int8", "float32"])
 def test_other_inputs_answer_the_same(io, learned_run, ptq, tmp_path):
     assert convert(learned_run, "--int8", "--ptq", "--io", io, "--out", tmp_path / "out") == 0
@@ -200,6 +201,7 @@ def test_a_float_operator_fails_the_conversion(model):
         census.assert_int8(converter.convert())
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_files(qat, learned_run, tmp_path):
     assert convert(learned_run, "--int8", "--out", tmp_path / "again", "--qat-epochs", 1) == 0
     for name in ("model_int8.tflite", "model_float32.tflite"):
