@@ -65,7 +65,8 @@ def story(done: Quickstart) -> str:
             f"(difference {low:+.3f} to {high:+.3f}),",
             f"            same top class for {accuracy['agreement']:.1%}; {latency['median_ms']:.1f} ms per picture, "
             f"{ratios['median_ms']:.2f} of float32's",
-            f"5 predicted {done.image.name}, drawn as '{done.truth}': {top}",
+            f"5 predicted {done.image.name}, drawn as '{done.truth}':",
+            f"            {top}",
             "",
             "Next, with real pictures (HAM10000, or a folder with one folder per class):",
             "  skin-edge train HAM10000 --out runs/first",
