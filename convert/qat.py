@@ -129,11 +129,11 @@ def train_quantized(
     network -> score, higher is better. learning_rate: of Adam at the start; it falls to zero along a cosine.
     Returns one row per epoch with "epoch", "score" and, from 1 on, "loss".
     """
-    report("validating before quantization-aware training")
+    report("quantization-aware training; per epoch: loss, validation balanced accuracy")
     best = validate(quantized)
     kept = quantized.get_weights()
     history: list[dict[str, float]] = [{"epoch": 0, "score": best}]
-    report(f"quantization-aware epoch 0/{epochs}  validation: balanced accuracy {best:.3f}")
+    report(f"quantization-aware epoch 0/{epochs}  balanced accuracy {best:.3f}")
     step = None
     for epoch in range(1, epochs + 1):
         data = batches(epoch)
@@ -157,7 +157,7 @@ def train_quantized(
         if better:
             best, kept = score, quantized.get_weights()
         report(
-            f"quantization-aware epoch {epoch}/{epochs}  loss {row['loss']:.3f}  validation: balanced accuracy "
+            f"quantization-aware epoch {epoch}/{epochs}  loss {row['loss']:.3f}  balanced accuracy "
             f"{score:.3f}{' (best)' if better else ''}"
         )
     quantized.set_weights(kept)

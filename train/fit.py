@@ -57,6 +57,7 @@ def fit(
     if state.epoch:
         report(f"going on after epoch {state.epoch}")
         _write_history(folder, state)
+    report("per epoch: loss, validation loss, balanced accuracy (* best), speed, time left")
 
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
         epoch = state.epoch + 1
@@ -95,11 +96,9 @@ def fit(
         _write_history(folder, state)
         remaining = min(recipe.epochs - epoch, recipe.early_stopping - (epoch - state.best_epoch))
         report(
-            f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  validation: loss {row['val_loss']:.3f} "
-            f"accuracy {row['val_accuracy']:.3f} balanced {row['val_balanced_accuracy']:.3f}"
-            f"{' (best)' if state.best_epoch == epoch else ''}  {steps * recipe.batch_size / seconds:.0f} images/s  "
-            f"{_duration(remaining * state.seconds / epoch)} left at most"
-            + ("" if remaining == recipe.epochs - epoch else " without a better epoch")
+            f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
+            f"balanced {row['val_balanced_accuracy']:.3f}{'*' if state.best_epoch == epoch else ' '}  "
+            f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
         )
     checkpoints.restore_best(kept, state, model)
     return state

@@ -220,8 +220,8 @@ def _config(settings: TrainSettings, dataset: Dataset, frame: pd.DataFrame, mixe
 def _report_split(run: Run, dataset: Dataset, report: Report) -> None:
     counts = run.split["split"].value_counts()
     report(
-        f"{dataset.layout}: {len(run.split)} images, {len(run.labels)} classes; training {counts['train']}, "
-        f"validation {counts['val']}, test {counts['test']}"
+        f"{dataset.layout}: {len(run.split)} images, {len(run.labels)} classes; train {counts['train']}, "
+        f"val {counts['val']}, test {counts['test']}"
     )
     if not dataset.has_groups:
         report("warning: this layout names no lesions or patients, so whether the split leaks cannot be checked")
