@@ -26,7 +26,7 @@ from ..edge_runtime.errors import UsageError
 )
 @click.option("--num-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed predictions.")
 @click.option("--warmup-runs", type=click.IntRange(min=0), default=5, show_default=True, help="Predictions before.")
-@click.option("--num-threads", type=click.IntRange(min=1), default=1, show_default=True, help="Interpreter threads.")
+@click.option("--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Interpreter threads.")
 @click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write everything measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of the table.")
 def bench(

@@ -9,6 +9,7 @@ meets both; medians.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -86,12 +87,18 @@ def _compared(actions: dict[str, Callable[[], object]], runs: int) -> dict[str, 
     return {**medians, "ratio": medians["skin_edge_ms"] / medians["by_hand_ms"]}
 
 
-if __name__ == "__main__":
-    *named, picture = sys.argv[1:] or sys.exit(f"usage: python -m {__spec__.name} [MODEL] IMAGE")
-    tflite = Path(named[0]) if named else DEFAULT_MODEL
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m skin_edge.benchmarks.overhead", description=__doc__)
+    parser.add_argument("model", nargs="?", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
+    parser.add_argument("image", type=Path)
+    arguments = parser.parse_args()
+    model, image = arguments.model, arguments.image
     try:
-        print(
-            json.dumps({"cold_start": cold_start(tflite, Path(picture)), "per_image": per_image(tflite, Path(picture))})
-        )
+        SkinClassifier(model).predict(image)
+        print(json.dumps({"cold_start": cold_start(model, image), "per_image": per_image(model, image)}))
     except SkinEdgeError as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,15 +41,15 @@ class Prediction:
 class SkinClassifier:
     """Classifies pictures with a .tflite file that `skin-edge convert` wrote.
 
-    model_path: the file; by default the packaged one. num_threads: threads of the interpreter, at least 1.
+    model_path: the file; by default the packaged one. num_threads: threads of the interpreter, 1 to 256.
     One classifier may be called from several threads: they take turns at the network.
 
     Raises ModelFileError where the file is missing, damaged, or no image classifier with three colour channels.
     """
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None, num_threads: int = 1):
-        if num_threads < 1:
-            raise ValueError(f"num_threads must be at least 1, not {num_threads}")
+        if not 1 <= num_threads <= 256:  # LiteRT crashes the process where it cannot start as many
+            raise ValueError(f"num_threads must be 1 to 256, not {num_threads}")
         file = read_model_file(os.fspath(model_path or DEFAULT_MODEL))
         self.path = file.path
         self.labels = file.labels

@@ -78,6 +78,15 @@ def read_model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, content, _input_spec(metadata), _labels(path, metadata), metadata)
 
 
+def is_network(path: str | Path) -> bool:
+    """Whether a file begins as a TFLite network does. False for one that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(8)[4:] == _IDENTIFIER
+    except OSError:
+        return False
+
+
 def network_length(content: bytes) -> int:
     """How many bytes of a .tflite file are the network: all, or those before the archive."""
     return _embedded(content)[1]

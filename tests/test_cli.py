@@ -95,6 +95,41 @@ def test_a_bad_model_is_one_line(command, model, code, says, tiny_int8, picture,
     assert says in one_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["p.jpg", "m.tflite"], "it comes first"),
+        (["m.tflite", "m.tflite", "p.jpg"], "it comes first"),
+        (["folder", "p.jpg"], "no model for the device"),
+        (["model.keras", "p.jpg"], "no model for the device"),
+        (["m.tflite", "p.jpg", "--num-threads", "50000"], "256"),
+    ],
+)
+def test_no_other_model_answers_than_the_one_that_was_meant(
+    arguments, says, tiny_int8, picture, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    picture(name="p.jpg")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "model.keras").write_bytes(b"PK")
+    (tmp_path / "m.tflite").write_bytes(tiny_int8.read_bytes())
+    assert predict(*arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and says in output.err
+
+
+def test_a_model_by_another_name_is_recognised(tiny_int8, picture, tmp_path, capsys):
+    (tmp_path / "model.bin").write_bytes(tiny_int8.read_bytes())
+    assert predict(tmp_path / "model.bin", picture("mel")) == 0
+    output = capsys.readouterr()
+    assert "melanoma" in output.out and "packaged" not in output.err
+
+
+def test_no_command_is_one_line(capsys):
+    assert run([]) == 2
+    assert "Missing command" in one_line(capsys)
+
+
 def test_predict_without_an_image(tiny_int8, capsys):
     assert predict(tiny_int8) == 2
     assert "no image given" in one_line(capsys)

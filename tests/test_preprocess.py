@@ -159,7 +159,7 @@ def test_an_odd_exif_tag_does_not_cost_the_picture(scene):
 def test_a_program_is_no_picture():
     """Pillow would run an EPS file with Ghostscript, whatever its name is."""
     content = encoded(Image.new("RGB", (4, 4)), "EPS")
-    with pytest.raises(ImageError, match="not an image in a known format"):
+    with pytest.raises(ImageError, match="not an image"):
         decode(content)
     with pytest.raises(ImageError, match="EPS"):
         decode(Image.open(io.BytesIO(content)))
