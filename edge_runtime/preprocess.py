@@ -160,7 +160,7 @@ def _open(source: str | io.BytesIO, name: str) -> Image.Image:
     except IsADirectoryError:
         raise ImageError(f"{name} is a folder, not an image") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is empty, or not an image ({', '.join(_FORMATS)})") from None
+        raise ImageError(f"{name} is not an image ({', '.join(_FORMATS)}), or is empty") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than the limit of {MAX_PIXELS}") from None
     except ImageError:
