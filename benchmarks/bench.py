@@ -129,7 +129,7 @@ def _described(classifier: SkinClassifier) -> dict[str, Any]:
     return {
         "path": str(classifier.path),
         "sha256": hashlib.sha256(classifier.path.read_bytes()).hexdigest(),
-        "name": classifier.metadata.get("name"),
-        "precision": classifier.metadata.get("precision"),
+        "name": classifier.contract.get("name"),
+        "precision": classifier.contract.get("precision"),
         "input": f"{classifier.input_spec.width}x{classifier.input_spec.height}",
     }

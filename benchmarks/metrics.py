@@ -92,6 +92,61 @@ def agreement(probs_a: Scores, probs_b: Scores) -> float:
     return float((probs_a.argmax(axis=1) == probs_b.argmax(axis=1)).mean())
 
 
+def threshold_for_sensitivity(positive: npt.NDArray[np.bool_], scores: Scores, sensitivity: float) -> float:
+    """The highest threshold at which at least `sensitivity` (0..1) of the positives have score >= threshold.
+
+    Half-way down to the next lower score, so that rounding does not lose a case that lies exactly on it. positive:
+    bool [n] with at least one True. scores: float [n].
+    """
+    wanted = int(np.ceil(sensitivity * positive.sum() - 1e-9))
+    if wanted < 1:
+        raise ValueError("there is no positive to be found, or none is wanted")
+    lowest_kept = float(np.sort(scores[positive])[::-1][wanted - 1])
+    below = scores[scores < lowest_kept]
+    return (lowest_kept + float(below.max())) / 2 if len(below) else lowest_kept / 2
+
+
+def at_threshold(
+    positive: npt.NDArray[np.bool_],
+    scores: Scores,
+    threshold: float,
+    groups: npt.NDArray[Any] | None = None,
+    *,
+    bootstrap: int = 0,
+    seed: int = 42,
+) -> dict[str, Any]:
+    """Sensitivity and specificity (0..1, None where undefined) where score >= threshold counts as found.
+
+    positive: bool [n]. scores: [n]. With `bootstrap` resamples, as `evaluate` has them, also "intervals".
+    """
+    found = scores >= threshold
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    result: dict[str, Any] = {
+        "n_positive": positives,
+        "n_negative": negatives,
+        "sensitivity": float(found[positive].mean()) if positives else None,
+        "specificity": float((~found[~positive]).mean()) if negatives else None,
+    }
+    if bootstrap:
+        n = len(positive)
+        members: npt.NDArray[np.intp] = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+        blocks = _group_weights(int(members.max()) + 1, bootstrap, seed, rows=max(1, _BLOCK // n))
+        sums = np.concatenate(
+            [
+                np.matmul(
+                    weights[:, members],
+                    np.stack([positive, positive & found, ~positive, ~positive & ~found], axis=1).astype(np.float64),
+                )
+                for weights in blocks
+            ]
+        )
+        result["intervals"] = {
+            name: interval(np.where(sums[:, of] > 0, sums[:, hit] / np.maximum(sums[:, of], 1e-300), np.nan))
+            for name, of, hit in (("sensitivity", 0, 1), ("specificity", 2, 3))
+        }
+    return result
+
+
 def paired_interval(
     y_true: Truth,
     probs_a: Scores,

@@ -32,7 +32,12 @@ def compare(
     labels: in the order of `model`, and so the confusion matrices. model, reference: `metrics.evaluate`. agreement:
     share of images with the same top class. difference: model minus reference, `metrics.paired_interval` with whole
     groups drawn. flipped: images whose top class differs, those first that `reference` had right. failed: images that
-    could not be assessed; they are left out of both. The last four are None or absent without a reference.
+    could not be assessed; they are left out of both. operating_points: what each file's own frozen thresholds give on
+    these images, as {"model": [...], "reference": [...]}.
+
+    What the model's contract says of a logit shift and a temperature in its last layer is applied to the reference's
+    answers first, for the question is what quantization changed; recalibrated says so. Without a reference, what is
+    about it is None or absent.
 
     Raises DataError where the two have different labels, or where no image can be assessed.
     """
@@ -65,14 +70,20 @@ def compare(
     # Where every image is its own group, the intervals are over images, and say so.
     groups = names if len(np.unique(names)) < len(names) else None
     answers_of = [np.stack(rows) for rows in scores]
+    points = [
+        _operating_points(classifier, answers, y_true, codes, groups, bootstrap, seed)
+        for classifier, answers in zip(classifiers, answers_of, strict=True)
+    ]
     result: dict[str, Any] = {
         "labels": codes,
         "failed": failed,
         "model": metrics.evaluate(y_true, answers_of[0], codes, groups, bootstrap=bootstrap, seed=seed),
         "reference": None,
+        "operating_points": dict(zip(("model", "reference"), points, strict=False)),
     }
     if reference is not None:
         ours, theirs = answers_of
+        theirs, result["recalibrated"] = _recalibrated(theirs, reference, model, columns[1])
         result["reference"] = metrics.evaluate(y_true, theirs, codes, groups, bootstrap=bootstrap, seed=seed)
         result["agreement"] = metrics.agreement(theirs, ours)
         result["difference"] = metrics.paired_interval(y_true, theirs, ours, groups, bootstrap=bootstrap, seed=seed)
@@ -92,6 +103,61 @@ def _columns_in_order(classifier: SkinClassifier, codes: Sequence[str]) -> list[
             f"{classifier.path} knows other labels than the model: {', '.join(own)} instead of {', '.join(codes)}"
         )
     return [own.index(code) for code in codes]
+
+
+def _recalibrated(
+    scores: metrics.Scores, reference: SkinClassifier, model: SkinClassifier, columns: Sequence[int]
+) -> tuple[metrics.Scores, bool]:
+    """The reference's answers with the model's shift and temperature instead of its own; and whether they differ.
+
+    scores: [n, classes] in the order of `model`. Exact, for a softmax leaves only a constant per image out.
+    """
+    wanted, own = _calibration(model), _calibration(reference)
+    if wanted is None or own is None:
+        return scores, False
+    shift, own_shift = wanted[1], own[1][list(columns)]
+    if wanted[0] == own[0] and np.array_equal(shift, own_shift):
+        return scores, False
+    logits = np.log(np.maximum(scores.astype(np.float64), 1e-30)) * own[0] - own_shift
+    logits = (logits + shift) / wanted[0]
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True), True
+
+
+def _calibration(classifier: SkinClassifier) -> tuple[float, npt.NDArray[np.float64]] | None:
+    """(temperature, logit shift [classes]) that the file holds; None where it does not say."""
+    said = classifier.contract.get("calibration")
+    if not isinstance(said, dict):
+        return None
+    try:
+        temperature, shift = float(said["temperature"]), np.array(said["logit_shift"], np.float64)  # pyright: ignore
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (temperature, shift) if shift.shape == (len(classifier.labels),) and temperature > 0 else None
+
+
+def _operating_points(
+    classifier: SkinClassifier,
+    scores: metrics.Scores,
+    y_true: metrics.Truth,
+    codes: Sequence[str],
+    groups: npt.NDArray[Any] | None,
+    bootstrap: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    points: list[dict[str, Any]] = []
+    for row in classifier.contract.get("thresholds", []):
+        columns = [codes.index(code) for code in row["classes"]]
+        figures = metrics.at_threshold(
+            np.isin(y_true, columns),
+            scores[:, columns].sum(axis=1),
+            row["threshold"],
+            groups,
+            bootstrap=bootstrap,
+            seed=seed,
+        )
+        points.append({key: row[key] for key in ("target", "chosen_for_sensitivity", "threshold")} | figures)
+    return points
 
 
 def _flipped(

@@ -164,6 +164,7 @@ def _accuracy(result: _Result) -> list[str]:
         else "images, no two of a known group"
     )
     lines += [f"  intervals: bootstrap over {over}", "", *_per_class(both)]
+    lines += _operating_points(accuracy["operating_points"])
     if reference is not None:
         lines += ["", *_parity(accuracy)]
     if accuracy["failed"]:
@@ -190,8 +191,25 @@ def _per_class(both: Sequence[_Result]) -> list[str]:
     return lines
 
 
+def _operating_points(points: Mapping[str, Sequence[_Result]]) -> list[str]:
+    """At each file's own thresholds, which were frozen when it was made."""
+    if not any(points.values()):
+        return []
+    who = [name for name in ("model", "reference") if points.get(name)]
+    lines = ["", f"{'at frozen thresholds':26}" + "".join(f"{name:>27}" for name in who)]
+    lines.append(f"{'':26}" + f"{'sensitivity':>15}{'specificity':>12}" * len(who))
+    for rows in zip(*(points[name] for name in who), strict=False):
+        first = rows[0]
+        name = f"  {_fit(first['target'], 12)} for {first['chosen_for_sensitivity']:.2f}"
+        cells = (f"{_number(row['sensitivity']):>15}{_number(row['specificity']):>12}" for row in rows)
+        lines.append(f"{name:26}" + "".join(cells))
+    return lines
+
+
 def _parity(accuracy: _Result) -> list[str]:
     lines = ["model minus reference, paired, with 95% interval"]
+    if accuracy.get("recalibrated"):
+        lines.append("  (the reference with the model's logit shift and temperature)")
     for key, name in (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy"), ("macro_auc", "macro AUC")):
         row = accuracy["difference"][key]
         if row["difference"] is not None and row["interval"] is not None:

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 from ..edge_runtime.errors import ConversionError
-from . import flatbuffer
-
-_FLOATS = ("float16", "float32", "float64", "bfloat16")
-_BOUNDARIES = ("QUANTIZE", "DEQUANTIZE")
+from ..edge_runtime.network import FLOATS, Network
 
 
 @dataclass(frozen=True)
@@ -35,33 +32,20 @@ class Row:
 
 def take_census(network: bytes) -> list[Row]:
     """Every operator of the network, over all subgraphs."""
-    model = flatbuffer.read(network)
     rows: list[Row] = []
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            name = flatbuffer.OPERATOR_NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode]
-            inputs = [graph.tensors[i] for i in operator.inputs if i >= 0]
-            outputs = [graph.tensors[i] for i in operator.outputs]
-            types = [[flatbuffer.TENSOR_TYPES[tensor.type] for tensor in tensors] for tensors in (inputs, outputs)]
-            in_float = any(dtype in _FLOATS for dtype in (*types[0], *types[1]))
-            scales = [
-                len(tensor.quantization.scale)
-                for tensor in inputs[1:]
-                if _is_constant(model, tensor)
-                and tensor.quantization is not None
-                and tensor.quantization.scale is not None
-            ]
-            rows.append(
-                Row(
-                    position=len(rows),
-                    operator=name,
-                    computes_in="boundary" if name in _BOUNDARIES else "float" if in_float else "integer",
-                    inputs=" ".join(types[0]),
-                    outputs=" ".join(types[1]),
-                    weight_scales=scales[0] if scales else 0,
-                    output=outputs[0].name.decode() if outputs else "",
-                )
+    for operator in Network(network).operators:
+        scales = [len(tensor.scales) for tensor in operator.inputs[1:] if tensor.is_constant]
+        rows.append(
+            Row(
+                position=len(rows),
+                operator=operator.name,
+                computes_in=operator.computes_in,
+                inputs=" ".join(tensor.dtype for tensor in operator.inputs),
+                outputs=" ".join(tensor.dtype for tensor in operator.outputs),
+                weight_scales=scales[0] if scales else 0,
+                output=operator.outputs[0].name if operator.outputs else "",
             )
+        )
     return rows
 
 
@@ -73,22 +57,29 @@ def float_operators(rows: Sequence[Row]) -> list[Row]:
 def assert_int8(network: bytes) -> None:
     """Raises ConversionError, with the list, where more than one final softmax over the logits computes in float.
 
-    A conversion between float and int8 may stand at the input and before that softmax only.
+    A conversion between float and int8 may stand at the inputs, at the outputs and before that softmax only.
     """
-    rows = take_census(network)
-    last = len(rows) - 1
-    allowed = {last} if rows and rows[last].operator == "SOFTMAX" else set[int]()
-    wrong = [row for row in float_operators(rows) if row.position not in allowed]
-    wrong += [
-        row
-        for row in rows
-        if row.computes_in == "boundary"
-        and any(dtype in _FLOATS for dtype in (row.inputs, row.outputs))
-        and not (row.operator == "QUANTIZE" and row.position == 0)
-        and not (row.operator == "DEQUANTIZE" and row.position in (last, last - 1))
+    parsed = Network(network)
+    sources, targets = parsed.inputs, list(parsed.outputs)
+    for operator in parsed.operators:
+        if operator.name == "SOFTMAX" and operator.outputs[0] in parsed.outputs:
+            targets.append(operator.inputs[0])
+    wrong = [
+        operator
+        for operator in parsed.operators
+        if (
+            operator.computes_in == "float"
+            and not (operator.name == "SOFTMAX" and operator.outputs[0] in parsed.outputs)
+        )
+        or (
+            operator.computes_in == "boundary"
+            and any(tensor.dtype in FLOATS for tensor in (*operator.inputs, *operator.outputs))
+            and not (operator.name == "QUANTIZE" and operator.inputs[0] in sources)
+            and not (operator.name == "DEQUANTIZE" and operator.outputs[0] in targets)
+        )
     ]
     if wrong:
-        listed = ", ".join(f"{row.operator} -> {row.output}" for row in sorted(wrong, key=lambda row: row.position))
+        listed = ", ".join(f"{operator.name} -> {operator.outputs[0].name}" for operator in wrong)
         raise ConversionError(f"{len(wrong)} operators of the int8 file compute in float: {listed}")
 
 
@@ -98,8 +89,3 @@ def to_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
-
-
-def _is_constant(model: object, tensor: object) -> bool:
-    data = model.buffers[tensor.buffer].data  # type: ignore[attr-defined]
-    return data is not None and len(data) > 0

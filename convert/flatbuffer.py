@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
@@ -28,18 +29,18 @@ def write(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def name_ends(model: Any, source: str, target: str) -> None:
-    """Names the only input and the only output, as tensors and in the one signature, "serving_default"."""
+def name_ends(model: Any, source: str, targets: Sequence[str]) -> None:
+    """Names the only input and the outputs, as tensors and in the one signature, "serving_default"."""
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = "serving_default", 0
     signature.inputs = [_named(graph, graph.inputs[0], source)]
-    signature.outputs = [_named(graph, graph.outputs[0], target)]
+    signature.outputs = [_named(graph, index, name) for index, name in zip(graph.outputs, targets, strict=True)]
     model.signatureDefs = [signature]
 
 
 def append_softmax(model: Any) -> None:
-    """Puts a softmax behind the only output [1, classes]: in float32 behind a float32 output, in int8 behind an int8.
+    """Puts a softmax behind the first output [1, classes]: in float32 behind a float32 output, in int8 behind an int8.
 
     The int8 output gets the scale 1/256 and the zero point -128, which TFLite prescribes for softmax.
     """
@@ -70,7 +71,7 @@ def append_softmax(model: Any) -> None:
     softmax.outputs = np.array([len(graph.tensors) - 1], np.int32)
     softmax.builtinOptionsType, softmax.builtinOptions = schema.BuiltinOptions.SoftmaxOptions, options
     graph.operators.append(softmax)
-    graph.outputs = softmax.outputs
+    graph.outputs = np.array([*softmax.outputs, *graph.outputs[1:]], np.int32)
 
 
 def _named(graph: Any, index: int, name: str) -> Any:

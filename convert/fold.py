@@ -12,6 +12,8 @@ import numpy as np
 from ..edge_runtime.errors import ConversionError
 from ..train.engine import keras
 
+LOGITS_LAYER = "logits"
+
 
 def fold_head(model: Any) -> Any:
     """A network with the same answers, whose last layer is a Dense "logits" without softmax.
@@ -35,7 +37,7 @@ def fold_head(model: Any) -> Any:
         elif not isinstance(layer, keras.layers.Dropout):
             break
         features = layer.input
-    logits = keras.layers.Dense(kernel.shape[1], name="logits")
+    logits = keras.layers.Dense(kernel.shape[1], name=LOGITS_LAYER)
     folded = keras.Model(model.input, logits(features), name=f"{model.name}_logits")
     logits.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
     return folded

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..edge_runtime.errors import ConversionError, DataError, OutputExistsError, UsageError
+from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE
+from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UsageError
 from ..edge_runtime.files import check_replaceable, check_writable, replacing_folder
-from ..edge_runtime.model_file import FORMAT
 from ..train import run_folder
 from ..train.run_folder import Run
 
@@ -24,57 +24,114 @@ Report = Callable[[str], None]
 FLOAT_TOLERANCE = 1e-4
 FOLD_TOLERANCE = 1e-5
 
+METHODS = ("qat", "ptq", "auto")
+PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
+AUTO_MAX_DROP = 0.01
+
 
 @dataclass(frozen=True)
 class ConvertSettings:
     """What a conversion is told.
 
-    post_training: calibrate only, else quantization-aware training. io: dtype of the int8 file's input ("uint8",
-    "int8", "float32"). representative: how many training images calibrate. distill: learn from the float model.
+    precision: one of PRECISIONS. method, for int8: "qat", quantization-aware training; "ptq", calibrate only; "auto",
+    the smallest effort that stays within max_drop. percentile: of post-training calibration; None is the extremes.
+    max_drop: largest accepted loss of balanced accuracy against the float model on the validation part, 0..1; more is
+    a GateError. keep_float: patterns of layer names that stay in float (post-training only). io: dtype of the input
+    ("uint8", "int8", "float32"). representative: how many training images calibrate. distill: learn from the float
+    model. temperature: find one on the validation part. tau: strength of the logit shift for rare classes, 0 is none,
+    None is chosen on the validation part. cam: a class activation map as second output. author, license: of the model,
+    for its metadata; by default skin-edge and what the data's terms ask.
     """
 
     run: Path
     out: Path
-    post_training: bool = False
+    precision: str = "int8"
+    method: str = "qat"
+    percentile: float | None = None
+    max_drop: float | None = None
+    keep_float: tuple[str, ...] = ()
     io: str = "uint8"
     qat_epochs: int = 3
     qat_learning_rate: float = 2e-5
     distill: bool = True
     representative: int = 300
+    temperature: bool = True
+    tau: float | None = 0.0
+    cam: bool = False
+    author: str | None = None
+    license: str | None = None
     overwrite: bool = False
+
+    @property
+    def name(self) -> str:
+        """The precision that the file's name promises: "mixed" where layers were kept in float."""
+        return "mixed" if self.keep_float else self.precision
+
+    @property
+    def model_file(self) -> str:
+        return f"model_{self.name}.tflite"
+
+    def check(self) -> None:
+        """Raises UsageError where the settings contradict each other."""
+        post_training = self.precision != "int8" or bool(self.keep_float)
+        if post_training and self.method != "ptq":
+            what = "layers kept in float go" if self.keep_float else f"precision {self.precision} goes"
+            raise UsageError(f"{what} with post-training quantization: --ptq")
+        if self.precision != "int8" and self.keep_float:
+            raise UsageError("layers are kept in float in an int8 network only: leave --precision or --keep-float out")
+        if self.precision != "int8" and self.io != "float32":
+            raise UsageError(f"precision {self.precision} takes float32 input: leave --io out, or say --io float32")
+        if self.percentile is not None and self.method == "qat":
+            raise UsageError("a percentile is for post-training calibration: --ptq or --auto")
+        if self.percentile is not None and self.precision in ("float16", "w8a32"):
+            raise UsageError(f"precision {self.precision} calibrates nothing: leave --calibration out")
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A quantized network, its outputs being logits, and how it did on the validation part."""
+
+    logits_network: bytes
+    logits: npt.NDArray[np.float32]
+    method: dict[str, Any]
+    history: list[dict[str, float]]
+    balanced_accuracy: float
+    drop: float
 
 
 def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
-    """Writes model_int8.tflite, model_float32.tflite, labels.txt, metadata.json, census.csv and representative.csv.
+    """Writes model_int8.tflite (or what the precision names), model_float32.tflite, labels.txt, metadata.json,
+    census.csv and representative.csv.
 
-    Returns the summary: file sizes, how it was quantized, agreement and balanced accuracy of both files on the
-    validation part. `out` appears whole or not at all; what it held before stays until then.
+    Returns the summary: file sizes, how it was quantized, what was tried, agreement and balanced accuracy of both files
+    on the validation part. `out` appears whole or not at all; what it held before stays until then.
 
-    Raises a SkinEdgeError with one line where the run or the output does not serve, and ConversionError where a
-    result does not hold what its name promises: the float file differs from the Keras model, the folded head from the
-    unfolded, or an operator of the int8 file computes in float.
+    Raises a SkinEdgeError with one line where the run or the output does not serve; ConversionError where a result
+    does not hold what its name promises: the float file differs from the Keras model, the folded head from the
+    unfolded, or an operator of the int8 file computes in float; GateError where the loss is above max_drop.
     """
+    settings.check()
     run = run_folder.read(settings.run)
-    out = settings.out
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        if not settings.overwrite:
-            raise OutputExistsError(out)
-        if not _is_conversion(out):
-            raise UsageError(f"{out} holds no conversion, so --overwrite does not replace it: choose another --out")
-        check_replaceable(out, [run.folder])
-    check_writable(out)
-    if not (run.folder / "model.keras").is_file():
-        raise DataError(f"{run.folder} has no model.keras: its training has not ended; go on with --resume")
+    _check_output(settings, run)
+    for part, purpose in (("train", "calibrate the ranges"), ("val", "compare the files")):
+        if run.part(part).empty:
+            raise DataError(f"{run.folder / 'split.csv'} has no '{part}' images, which {purpose}")
+    if len(run.labels) < 2:
+        raise DataError(f"{run.folder / 'config.yaml'} names {len(run.labels)} classes; a classifier needs two")
     report("starting TensorFlow ...")
 
+    from ..benchmarks import metrics
     from ..train import engine
     from ..train.pipeline import Pictures, load, plain_batches
-    from . import calibration, census, metadata, qat, to_tflite
+    from . import calibration, census, confidence, flatbuffer, metadata, to_tflite
     from .fold import fold_head
+    from .heatmap import with_map
+    from .post_training import Calibration, quantize
 
     engine.start(run.seed, mixed_precision=False)
     model = run.model()
     spec = run.input_spec
+    codes = tuple(label.code for label in run.labels)
 
     def pictures_of(rows: Any, name: str) -> Pictures:
         pictures, failures = load(
@@ -96,77 +153,215 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     float_scores = model.predict(plain_batches(validation, spec), verbose=0)
 
     report("converting the float model")
-    float_network = to_tflite.float32_tflite(model)
-    _check_float(float_network, calibration_batch[:32], model)
+    float_file = to_tflite.float32_tflite(model)
+    _check_float(float_file, calibration_batch[:32], model)
     folded = fold_head(model)
     _check_fold(folded, calibration_batch[:32], model)
 
-    history: list[dict[str, float]] = []
-    if settings.post_training:
-        report(f"calibrating with {len(representative)} training images")
-        int8_network = to_tflite.int8_tflite(folded, calibration_batch, settings.io)
-        method: dict[str, Any] = {"method": "post-training", "calibration": "min/max"}
-    else:
-        quantized = qat.quantization_aware(folded, calibration_batch)
-        history = _train_quantized(quantized, folded, run, settings, pictures_of, validation, truth, report)
-        int8_network = to_tflite.int8_tflite(quantized, None, settings.io)
-        method = {
-            "method": "quantization-aware training",
-            "epochs": settings.qat_epochs,
-            "learning_rate": settings.qat_learning_rate,
-            "distilled_from_the_float_model": settings.distill,
-            "kept_epoch": max(history, key=lambda row: row["score"])["epoch"],
-        }
-    census.assert_int8(int8_network)
-    operators = census.take_census(int8_network)
-    method |= {
-        "weights": "int8 per channel",
-        "activations": "int8 per tensor",
+    counts = np.bincount(run.targets(run.part("train")), minlength=len(codes))
+    float_logits = np.log(np.maximum(float_scores.astype(np.float64), 1e-30))
+    tau = confidence.choose_tau(float_logits, truth, counts) if settings.tau is None else settings.tau
+    shift = confidence.shift_for(tau, counts)
+    if tau:
+        folded = confidence.shift_head(folded, shift)
+    network = with_map(folded) if settings.cam else folded
+    float_balanced = _balanced_accuracy(metrics, truth, float_logits + shift, codes)
+
+    def attempt(method: str, percentile: float | None) -> _Attempt:
+        history: list[dict[str, float]] = []
+        if method == "ptq":
+            calibrates = settings.precision in ("int8", "w8a16")
+            ranges = Calibration() if percentile is None else Calibration("percentile", percentile)
+            report(f"quantizing after training ({settings.name})")
+            quantized = quantize(
+                network,
+                [calibration_batch],
+                precision=settings.precision,
+                calibration=ranges,
+                io=settings.io,
+                keep_float=settings.keep_float,
+            )
+            described: dict[str, Any] = {"method": "post-training"}
+            if calibrates:
+                described["calibration"] = "min/max" if percentile is None else f"percentile {percentile:g}"
+        else:
+            quantized, history = _quantization_aware(
+                network, folded, run, settings, calibration_batch, pictures_of, validation, truth, report
+            )
+            described = {
+                "method": "quantization-aware training",
+                "epochs": settings.qat_epochs,
+                "learning_rate": settings.qat_learning_rate,
+                "distilled_from_the_float_model": settings.distill,
+                "kept_epoch": max(history, key=lambda row: row["score"])["epoch"],
+            }
+        logits = _answers(quantized, validation.pixels, spec)
+        balanced = _balanced_accuracy(metrics, truth, logits, codes)
+        return _Attempt(quantized, logits, described, history, balanced, float_balanced - balanced)
+
+    kept, tried = _choose(attempt, settings, float_balanced, report)
+    probabilities = _softmax(kept.logits)
+    temperature = confidence.choose_temperature(probabilities, truth) if settings.temperature else 1.0
+    logits_network = kept.logits_network
+    if temperature != 1.0:
+        logits_network = confidence.apply_temperature(logits_network, temperature)
+    edited = flatbuffer.read(logits_network)
+    flatbuffer.append_softmax(edited)
+    outputs = ["probabilities", "class_activation_map"][: 1 + settings.cam]
+    flatbuffer.name_ends(edited, "image", outputs)
+    quantized_file = flatbuffer.write(edited)
+    operators = census.take_census(quantized_file)
+    if settings.name == "int8":
+        census.assert_int8(quantized_file)
+    method = {
+        **kept.method,
+        **_PRECISION_WORDS[settings.precision],
+        "kept_in_float": list(settings.keep_float),
         "float_operators": sorted({row.operator for row in census.float_operators(operators)}),
         "representative_images": len(representative),
     }
 
     report("comparing both files on the validation part")
-    described = metadata.describe(int8_network, run, precision="int8", quantization=method)
-    float_described = metadata.describe(float_network, run, precision="float32", quantization={"method": "none"})
+    where = f"the {len(truth)} validation images of {run.recipe.name}, seed {run.seed}, split {run.config['split']}"
+    calibrated = confidence.Calibration(tau, tuple(map(float, shift)), temperature)
+    plain = confidence.Calibration(0.0, (0.0,) * len(codes), 1.0)
+    quantized_scores = _answers(quantized_file, validation.pixels, spec)
+
+    def packed(content: bytes, precision: str, quantization: Any, used: Any, scores: Any) -> tuple[bytes, str]:
+        return metadata.packed(
+            content,
+            run,
+            precision=precision,
+            quantization=quantization,
+            calibration={**used.to_dict(), "found_on": where},
+            thresholds=confidence.thresholds(scores, truth, run.labels, where),
+            author=settings.author,
+            license=settings.license,
+        )
+
+    model_bytes, contract = packed(quantized_file, settings.name, method, calibrated, quantized_scores)
+    float_bytes, _ = packed(float_file, "float32", {"method": "none"}, plain, float_scores)
     files: dict[str, bytes] = {
-        "model_int8.tflite": metadata.packed(int8_network, described),
-        "model_float32.tflite": metadata.packed(float_network, float_described),
-        "labels.txt": metadata.labels_text(described["labels"]).encode(),
-        "metadata.json": metadata.as_json(described).encode(),
+        settings.model_file: model_bytes,
+        "model_float32.tflite": float_bytes,
+        LABELS_FILE: metadata.labels_text(run.labels).encode(),
+        CONTRACT_FILE: contract.encode(),
         "representative.csv": representative[["image_id", "group", "label"]].to_csv(index=False).encode(),
         "census.csv": census.to_csv(operators).encode(),
     }
-    with replacing_folder(out) as folder:
+    with replacing_folder(settings.out) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        int8_scores = _scores(folder / "model_int8.tflite", validation.pixels)
-    return _summary(run, method, files, truth, float_scores, int8_scores, history)
+        _check_device(folder / settings.model_file, validation.pixels[:32], quantized_scores[:32])
+    reference = _softmax((float_logits + shift) / temperature)
+    groups = run.part("val")["group"].to_numpy(str)
+    sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
+    return {
+        "precision": settings.name,
+        "model": settings.model_file,
+        "bytes": sizes,
+        "size_to_float32": sizes[settings.model_file] / sizes["model_float32.tflite"],
+        "quantization": method,
+        "calibration": calibrated.to_dict(),
+        "tried": tried,
+        "qat_history": kept.history,
+        "operators": _counted(operators),
+        "validation": {
+            "n": len(truth),
+            "agreement": metrics.agreement(reference, quantized_scores),
+            "float32": metrics.evaluate(truth, reference, codes, groups, bootstrap=0),
+            settings.name: metrics.evaluate(truth, quantized_scores, codes, groups, bootstrap=0),
+        },
+    }
+
+
+_PRECISION_WORDS = {
+    "int8": {"weights": "int8 per channel", "activations": "int8 per tensor"},
+    "w8a16": {"weights": "int8 per channel", "activations": "int16 per tensor"},
+    "float16": {"weights": "float16", "activations": "float32"},
+    "w8a32": {"weights": "int8 per channel", "activations": "float32"},
+}
+
+
+def _check_output(settings: ConvertSettings, run: Run) -> None:
+    out = settings.out
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        if not settings.overwrite:
+            raise OutputExistsError(out)
+        if not _is_conversion(out):
+            raise UsageError(f"{out} holds no conversion, so --overwrite does not replace it: choose another --out")
+        check_replaceable(out, [run.folder])
+    check_writable(out)
+    if not (run.folder / "model.keras").is_file():
+        raise DataError(f"{run.folder} has no model.keras: its training has not ended; go on with --resume")
 
 
 def _is_conversion(folder: Path) -> bool:
     try:
-        metadata = json.loads((folder / "metadata.json").read_bytes())
-        return metadata["format"] == FORMAT and (folder / "model_int8.tflite").is_file()
+        contract = json.loads((folder / CONTRACT_FILE).read_bytes())
+        return contract["format"] == FORMAT and any(folder.glob("model_*.tflite"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _train_quantized(
-    quantized: Any,
+def _choose(
+    attempt: Callable[[str, float | None], _Attempt], settings: ConvertSettings, float_balanced: float, report: Report
+) -> tuple[_Attempt, list[dict[str, Any]]]:
+    """The attempt that is kept, and a row for each that was made, with why."""
+    percentile = settings.percentile
+    if settings.method == "auto":
+        efforts = [("ptq", None), ("ptq", 99.99 if percentile is None else percentile), ("qat", None)]
+    else:
+        efforts = [(settings.method, percentile)]
+    limit = settings.max_drop
+    if limit is None and settings.method == "auto":
+        limit = AUTO_MAX_DROP
+    tried: list[dict[str, Any]] = []
+    for method, value in efforts:
+        try:
+            made = attempt(method, value)
+        except UsageError as error:
+            if settings.method != "auto":
+                raise
+            report(f"{method}: {error}")
+            continue
+        name = made.method["method"] + (f", {made.method['calibration']}" if "calibration" in made.method else "")
+        meets = limit is None or made.drop <= limit
+        tried.append({"effort": name, "balanced_accuracy": made.balanced_accuracy, "drop": made.drop, "kept": meets})
+        if limit is not None:
+            report(
+                f"{name}: balanced accuracy {made.balanced_accuracy:.3f}, {made.drop * 100:+.1f} points below float's "
+                f"{float_balanced:.3f}; at most {limit * 100:.1f} accepted: {'kept' if meets else 'not kept'}"
+            )
+        if meets:
+            return made, tried
+    drops = ", ".join(f"{row['effort']} {row['drop'] * 100:.1f}" for row in tried)
+    raise GateError(
+        f"no conversion loses at most {(limit or 0) * 100:g} points of balanced accuracy (--max-drop) on the "
+        f"validation part: {drops}; try more --qat-epochs, or --keep-float for the layers that "
+        "'skin-edge debug-quantization' names"
+    )
+
+
+def _quantization_aware(
+    network: Any,
     teacher: Any,
     run: Run,
     settings: ConvertSettings,
+    calibration_batch: npt.NDArray[np.float32],
     pictures_of: Callable[[Any, str], Any],
     validation: Any,
     truth: npt.NDArray[np.int64],
     report: Report,
-) -> list[dict[str, float]]:
+) -> tuple[bytes, list[dict[str, float]]]:
+    """(a .tflite whose first output is logits, the epochs)."""
     from ..benchmarks import metrics
+    from ..train.engine import tf
     from ..train.pipeline import plain_batches, training_batches
-    from . import qat
+    from . import qat, to_tflite
 
     rows, spec = run.part("train"), run.input_spec
+    quantized = qat.quantization_aware(network, calibration_batch)
     pictures = pictures_of(rows, "training")
     one_hot = np.eye(len(run.labels), dtype=np.float32)[run.targets(rows)]
     codes = tuple(label.code for label in run.labels)
@@ -184,10 +379,10 @@ def _train_quantized(
         )
 
     def validate(model: Any) -> float:
-        logits = model.predict(plain_batches(validation, spec), verbose=0)
-        return float(metrics.evaluate(truth, logits, codes, bootstrap=0)["balanced_accuracy"])
+        logits = tf.nest.flatten(model.predict(plain_batches(validation, spec), verbose=0))[0]
+        return _balanced_accuracy(metrics, truth, logits, codes)
 
-    return qat.train_quantized(
+    history = qat.train_quantized(
         quantized,
         teacher,
         batches,
@@ -197,6 +392,11 @@ def _train_quantized(
         distill=settings.distill,
         report=report,
     )
+    return to_tflite.trained_int8_tflite(quantized, settings.io), history
+
+
+def _balanced_accuracy(metrics: Any, truth: npt.NDArray[np.int64], scores: Any, codes: tuple[str, ...]) -> float:
+    return float(metrics.evaluate(truth, scores, codes, bootstrap=0)["balanced_accuracy"])
 
 
 def _check_float(network: bytes, images: npt.NDArray[np.float32], model: Any) -> None:
@@ -213,9 +413,7 @@ def _check_float(network: bytes, images: npt.NDArray[np.float32], model: Any) ->
 
 
 def _check_fold(folded: Any, images: npt.NDArray[np.float32], model: Any) -> None:
-    logits = folded.predict(images, verbose=0).astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities = _softmax(folded.predict(images, verbose=0).astype(np.float64))
     difference = float(np.abs(probabilities - model.predict(images, verbose=0)).max())
     if not difference <= FOLD_TOLERANCE:
         raise ConversionError(
@@ -224,37 +422,37 @@ def _check_fold(folded: Any, images: npt.NDArray[np.float32], model: Any) -> Non
         )
 
 
-def _scores(path: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What the device answers to already resized pictures: float32 [n, classes]."""
+def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _answers(network: bytes, pixels: npt.NDArray[np.uint8], spec: Any) -> npt.NDArray[np.float32]:
+    """The first output for already resized pictures, as real numbers: float32 [n, classes]."""
+    from ..edge_runtime.interpreter import Interpreter
+    from ..edge_runtime.quantization import byte_table, dequantize
+
+    interpreter = Interpreter(network)
+    source, target = interpreter.inputs[0], interpreter.outputs[0]
+    table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
+    raw = np.concatenate([interpreter.invoke(table[picture][None])[0] for picture in pixels])
+    return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
+
+
+def _check_device(path: Path, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float32]) -> None:
+    """The finished file, read and fed as a device does, answers as the network did."""
     from ..edge_runtime.classifier import SkinClassifier
 
     classifier = SkinClassifier(path)
-    return np.stack([classifier.invoke(classifier.to_tensor(picture)) for picture in pixels])
+    answers = np.stack([classifier.invoke(classifier.to_tensor(picture)) for picture in pixels])
+    difference = float(np.abs(answers - expected).max())
+    if not difference <= 1e-6:
+        raise ConversionError(f"the finished {path.name} answers otherwise than its network, by {difference:.1e}")
 
 
-def _summary(
-    run: Run,
-    method: dict[str, Any],
-    files: dict[str, bytes],
-    truth: npt.NDArray[np.int64],
-    float_scores: npt.NDArray[np.float32],
-    int8_scores: npt.NDArray[np.float32],
-    history: list[dict[str, float]],
-) -> dict[str, Any]:
-    from ..benchmarks import metrics
-
-    codes = tuple(label.code for label in run.labels)
-    groups = run.part("val")["group"].to_numpy(str)
-    sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
-    return {
-        "bytes": sizes,
-        "int8_to_float32_size": sizes["model_int8.tflite"] / sizes["model_float32.tflite"],
-        "quantization": method,
-        "qat_history": history,
-        "validation": {
-            "n": len(truth),
-            "agreement": metrics.agreement(float_scores, int8_scores),
-            "float32": metrics.evaluate(truth, float_scores, codes, groups, bootstrap=0),
-            "int8": metrics.evaluate(truth, int8_scores, codes, groups, bootstrap=0),
-        },
-    }
+def _counted(operators: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in operators:
+        key = f"{row.operator} ({row.inputs.split(' ')[0]})"
+        counts[key] = counts.get(key, 0) + 1
+    return counts

@@ -1,33 +1,104 @@
-"""metadata.json: what the converted file says of itself. It lies beside the .tflite and inside it."""
+"""What the converted file says of itself: the contract (`edge_runtime/contract.py`) and standard TFLite metadata."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..edge_runtime import __version__
 from ..edge_runtime.classifier import DISCLAIMER
+from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, FORMAT_VERSION, LABELS_FILE, labels_text, sealed
 from ..edge_runtime.interpreter import Interpreter, Tensor
-from ..edge_runtime.model_file import FORMAT, FORMAT_VERSION, with_archive
+from ..edge_runtime.model_file import with_archive
+from ..edge_runtime.network import Network
 from ..train.run_folder import Run
 from ..train.synthetic import SYNTHETIC
+from .tflite_metadata import TensorText, attach
+
+__all__ = ["describe", "labels_text", "packed"]
 
 # Data whose terms the weights inherit, recognised by their image ids, for others may use the same layout.
 _HAM10000_IDS = range(24306, 34321)  # ISIC_0024306 to ISIC_0034320
 _HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, doi:10.7910/DVN/DBW86T)"
 
+_INTENDED_USE = (
+    "Sorts dermatoscopic photographs of single skin lesions into the labels, in research and in the development of "
+    "products. Not for diagnosis, not for photographs without a lesion: it answers those too, and confidently."
+)
 
-def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a network without an archive.
+_OUTPUTS = {
+    "probabilities": "One probability per label, in the order of the labels, summing to 1.",
+    "class_activation_map": (
+        "What each position of the picture adds to the logit of each label, [1, rows, columns, labels]; the mean over "
+        "the positions is the logit. The positions cover the whole picture in equal parts."
+    ),
+}
 
-    precision: "int8" or "float32". quantization: how it was quantized, JSON-ready.
+
+def packed(
+    network: bytes,
+    run: Run,
+    *,
+    precision: str,
+    quantization: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+    thresholds: Sequence[Mapping[str, Any]],
+    author: str | None,
+    license: str | None,
+) -> tuple[bytes, str]:
+    """(the file with TFLite metadata, labels.txt and the sealed contract inside, the contract's text).
+
+    network: a .tflite without an archive, its outputs named as in the signature. The rest is described in `describe`.
+    """
+    contract = describe(
+        network,
+        run,
+        precision=precision,
+        quantization=quantization,
+        calibration=calibration,
+        thresholds=thresholds,
+        license=license,
+    )
+    with_metadata = attach(
+        network,
+        name=contract["name"],
+        description=contract["notice"],
+        version=__version__,
+        author=author or f"skin-edge {__version__}",
+        license=contract["license"],
+        input_description="RGB picture of one lesion: the whole picture, upright, stretched to this size (bilinear, "
+        f"antialiased). Every step is in {CONTRACT_FILE}.",
+        mean=run.input_spec.mean,
+        std=run.input_spec.std,
+        outputs=[TensorText(output["name"], output["values"]) for output in contract["outputs"]],
+        labels_file=LABELS_FILE,
+        other_files={CONTRACT_FILE: "The contract: preprocessing, labels, thresholds, provenance, seal (JSON)."},
+    )
+    labels = labels_text(run.labels)
+    text = sealed(contract, with_metadata, labels)
+    return with_archive(with_metadata, {LABELS_FILE: labels, CONTRACT_FILE: text}), text
+
+
+def describe(
+    network: bytes,
+    run: Run,
+    *,
+    precision: str,
+    quantization: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+    thresholds: Sequence[Mapping[str, Any]],
+    license: str | None,
+) -> dict[str, Any]:
+    """The contract of a network, not sealed yet. JSON-ready.
+
+    precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
+    calibration, thresholds: `confidence`'s. license: None takes what the data's terms ask.
     """
     interpreter = Interpreter(network)
+    parsed = Network(network)
     image_ids = [str(image_id) for image_id in run.split["image_id"]]
     synthetic = all(image_id.startswith(SYNTHETIC) for image_id in image_ids)
     ham10000 = all(
@@ -39,10 +110,20 @@ def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[
         "format_version": FORMAT_VERSION,
         "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
-        "input": {**run.input_spec.to_dict(), **_tensor(interpreter.inputs[0])},
-        "output": {"values": "one probability per label, in the order of labels", **_tensor(interpreter.outputs[0])},
+        "intended_use": _INTENDED_USE,
+        "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
+        "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
+        "preprocessing": run.input_spec.to_steps(),
+        "input": _tensor(interpreter.inputs[0]),
+        "outputs": [
+            {"name": tensor.name, "values": _OUTPUTS[tensor.name], **_tensor(output)}
+            for tensor, output in zip(parsed.outputs, interpreter.outputs, strict=True)
+        ],
         "labels": [label._asdict() for label in run.labels],
+        "thresholds": [dict(row) for row in thresholds],
+        "calibration": {**calibration, "applied": "in the network's last layer; do not apply it again"},
         "quantization": dict(quantization),
+        "min_runtime_version": parsed.min_runtime_version,
         "provenance": {
             "recipe": run.recipe.name,
             "seed": run.seed,
@@ -50,24 +131,7 @@ def describe(network: bytes, run: Run, *, precision: str, quantization: Mapping[
             "data": {key: value for key, value in run.config["data"].items() if key != "folder"},
             "versions": _versions(),
         },
-        "license": _HAM10000_LICENSE if ham10000 else "that of the data it was trained on",
-        "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
-        "network_crc32": zlib.crc32(network),
-        "network_sha256": hashlib.sha256(network).hexdigest(),
     }
-
-
-def packed(network: bytes, metadata: Mapping[str, Any]) -> bytes:
-    """The network with labels.txt and metadata.json inside."""
-    return with_archive(network, {"labels.txt": labels_text(metadata["labels"]), "metadata.json": as_json(metadata)})
-
-
-def labels_text(labels: Sequence[Mapping[str, Any]]) -> str:
-    return "".join(f"{label['code']}\n" for label in labels)
-
-
-def as_json(metadata: Mapping[str, Any]) -> str:
-    return json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

@@ -20,7 +20,9 @@ import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 
 from ..edge_runtime.errors import UsageError
+from ..train.backbones import ADAPT_LAYER
 from ..train.engine import keras, tf
+from .heatmap import CAM_LAYER, copy_weights
 
 _quantization: Any = tfmot.quantization.keras
 
@@ -72,7 +74,8 @@ class DepthwiseConfig(_quantization.QuantizeConfig):
 def quantization_aware(folded: Any, calibration: npt.NDArray[np.float32]) -> Any:
     """A copy of a float network with simulated int8, its ranges set, its BatchNormalization in inference mode.
 
-    folded: float32 [b, height, width, 3] -> logits [b, classes], without a BatchNormalization in its head.
+    folded: float32 [b, height, width, 3] -> logits [b, classes], without a BatchNormalization in its head; perhaps with
+    a class activation map (`heatmap.with_map`).
     calibration: float32 [n, height, width, 3] in [-1, 1], training pictures.
 
     Raises UsageError where tfmot cannot quantize the network.
@@ -102,7 +105,8 @@ def quantization_aware(folded: Any, calibration: npt.NDArray[np.float32]) -> Any
         ) from None
     for layer in quantized.layers:
         inner = getattr(layer, "layer", layer)
-        layer.trainable = True
+        # One follows the logits, one is fixed.
+        layer.trainable = inner.name not in (CAM_LAYER, ADAPT_LAYER)
         if isinstance(inner, keras.layers.BatchNormalization):
             inner.trainable = False
     # Once as in training: the weights' quantizers take their ranges from the weights. Then the activations'.
@@ -124,6 +128,7 @@ def train_quantized(
 ) -> list[dict[str, float]]:
     """Trains in place; leaves the epoch with the best score in it, epoch 0 being the network before training.
 
+    quantized: -> logits, or [logits, class activation map], which then gets the weights that the logits have learned.
     teacher: the float network, logits as `quantized` has them. With distill its answers are the targets (cross-entropy
     at TEMPERATURE), without it the labels are. batches: epoch (from 1) -> a Dataset of (images, one-hot). validate:
     network -> score, higher is better. learning_rate: of Adam at the start; it falls to zero along a cosine.
@@ -161,6 +166,8 @@ def train_quantized(
             f"{score:.3f}{' (best)' if better else ''}"
         )
     quantized.set_weights(kept)
+    if len(quantized.outputs) > 1:
+        copy_weights(quantized)
     return history
 
 
@@ -174,7 +181,7 @@ def _training_step(quantized: Any, teacher: Any, optimizer: Any, distill: bool) 
         target = tf.nn.softmax(teacher(images, training=False) / temperature) if distill else one_hot
         entropy = -tf.reduce_sum(tf.math.xlogy(target, target), axis=-1)
         with tf.GradientTape() as tape:
-            logits = quantized(images, training=True) / temperature
+            logits = tf.nest.flatten(quantized(images, training=True))[0] / temperature
             divergence = tf.nn.softmax_cross_entropy_with_logits(target, logits) - entropy
             loss = temperature**2 * tf.reduce_mean(divergence)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))

@@ -13,30 +13,40 @@ if TYPE_CHECKING:
 
 
 def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
-    """result: what `job.convert` returned. At most 80 columns."""
+    """result: what `job.convert` returned. At most 80 columns but for long names of folders."""
     validation, sizes, quantization = result["validation"], result["bytes"], result["quantization"]
-    twins = validation["float32"], validation["int8"]
+    precision, model, calibration = result["precision"], result["model"], result["calibration"]
+    names = ("float32", precision)
+    twins = [validation[name] for name in names]
     rows = [
-        ("", "float32", "int8"),
-        ("size", *(f"{sizes[f'model_{name}.tflite'] / 1e6:.2f} MB" for name in ("float32", "int8"))),
+        ("", *names),
+        ("size", *(f"{sizes[f'model_{name}.tflite'] / 1e6:.2f} MB" for name in names)),
         ("balanced accuracy", *(f"{twin['balanced_accuracy']:.3f}" for twin in twins)),
         ("macro AUC", *(f"{twin['macro_auc']:.3f}" for twin in twins)),
         ("accuracy", *(f"{twin['accuracy']:.3f}" for twin in twins)),
         (f"  always '{twins[0]['majority_class']}'", *(f"{twin['majority_class_baseline']:.3f}" for twin in twins)),
     ]
-    floating = ", ".join(quantization["float_operators"]) or "none"
-    return "\n".join(
-        [
-            *(f"{name:24}{left:>12}{right:>12}" for name, left, right in rows),
-            f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}",
-            f"quantized by {quantization['method']}; operators that compute in float: {floating}",
-            "",
-            f"written to {out}; next, on the test part:",
-            f"  skin-edge bench {out / 'model_int8.tflite'} \\",
-            f"    --reference {out / 'model_float32.tflite'} --data {run / 'split.csv'}",
-            DISCLAIMER,
+    lines = [f"{name:24}{left:>12}{right:>12}" for name, left, right in rows]
+    lines.append(f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}")
+    if len(result["tried"]) > 1 or len(quantization["kept_in_float"]):
+        lines += [
+            f"  {row['effort']}: {row['drop'] * 100:+.1f} points below float{', kept' if row['kept'] else ''}"
+            for row in result["tried"]
         ]
-    )
+    floating = ", ".join(quantization["float_operators"]) or "none"
+    folded = f"temperature {calibration['temperature']:.2f}"
+    if calibration["logit_shift_tau"]:
+        folded += f", logit shift {calibration['logit_shift_tau']:g} (in both columns)"
+    lines += [
+        f"quantized by {quantization['method']}; folded in: {folded}",
+        f"operators that compute in float: {floating}",
+        "",
+        f"written to {out}; next, on the test part:",
+        f"  skin-edge bench {out / model} \\",
+        f"    --reference {out / 'model_float32.tflite'} --data {run / 'split.csv'}",
+        DISCLAIMER,
+    ]
+    return "\n".join(lines)
 
 
 def story(done: Quickstart) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import preprocess
-from .errors import ModelFileError, PredictionError
+from .errors import ModelFileError, PredictionError, UsageError
 from .interpreter import Interpreter, Tensor
-from .model_file import read_model_file
+from .model_file import ModelFile, read_model_file
 from .preprocess import ImageLike
 from .quantization import byte_table, dequantize
 
@@ -39,27 +40,38 @@ class Prediction:
 
 
 class SkinClassifier:
-    """Classifies pictures with a .tflite file that `skin-edge convert` wrote.
+    """Classifies pictures with a .tflite file: one that `skin-edge convert` wrote, or one that others made.
 
     model_path: the file; by default the packaged one. num_threads: threads of the interpreter, 1 to 256.
+    mean, std, labels: for a file that others made and that does not say it itself; see `model_file.read_model_file`.
     One classifier may be called from several threads: they take turns at the network.
 
-    Raises ModelFileError where the file is missing, damaged, or no image classifier with three colour channels.
+    Raises ModelFileError where the file is missing, damaged, changed since it was sealed, or no image classifier with
+    three colour channels.
     """
 
-    def __init__(self, model_path: str | os.PathLike[str] | None = None, num_threads: int = 1):
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        num_threads: int = 1,
+        *,
+        mean: float | None = None,
+        std: float | None = None,
+        labels: str | os.PathLike[str] | None = None,
+    ):
         if not 1 <= num_threads <= 256:  # LiteRT crashes the process where it cannot start as many
             raise ValueError(f"num_threads must be 1 to 256, not {num_threads}")
-        file = read_model_file(os.fspath(model_path or DEFAULT_MODEL))
+        file = read_model_file(os.fspath(model_path or DEFAULT_MODEL), mean=mean, std=std, labels_file=labels)
         self.path = file.path
         self.labels = file.labels
         self.input_spec = file.input_spec
-        self.metadata = file.metadata
+        self.contract = file.contract
         try:
             self.interpreter = Interpreter(file.content, num_threads)
-            self._input, self._output = _checked(self.interpreter, file.input_spec, len(file.labels))
+            self._input, self._output = _checked(self.interpreter, file)
         except ModelFileError as error:
             raise ModelFileError(f"{file.path}: {error}") from None
+        self._to_probabilities = _TO_PROBABILITIES.get(file.scores)
         self._codes = tuple(label.code for label in file.labels)
         table = byte_table(file.input_spec.real_table, self._input.quantization, self._input.dtype)
         self._table = table[:, 0] if (table == table[:, :1]).all() else table
@@ -73,19 +85,38 @@ class SkinClassifier:
         Raises ImageError where it cannot be decoded and PredictionError where the network's answer is not
         finite: both mean "cannot assess", never "benign".
         """
+        return self._predict(image)[0]
+
+    def predict_with_map(self, image: ImageLike) -> tuple[Prediction, npt.NDArray[np.float32]]:
+        """As `predict`, and the class activation map: float32 [rows, columns, classes], in the order of `labels`.
+
+        Each position covers an equal part of the whole upright picture; its value is what the part adds to the logit
+        of the class (the mean over the positions is the logit). `heatmap.overlay` draws it.
+        Raises UsageError where the model was converted without --cam.
+        """
+        if len(self.interpreter.outputs) < 2:
+            raise UsageError(f"{self.path} has no class activation map: convert the run with --cam")
+        prediction, outputs = self._predict(image)
+        quantization = self.interpreter.outputs[1].quantization
+        activation = dequantize(outputs[1], quantization) if quantization.is_quantized else outputs[1]
+        return prediction, activation[0]
+
+    def _predict(self, image: ImageLike) -> tuple[Prediction, tuple[npt.NDArray[Any], ...]]:
         start = perf_counter()
         tensor = self.to_tensor(preprocess.to_pixels(image, self.input_spec))
         prepared = perf_counter()
-        probabilities = self.invoke(tensor)
+        outputs = self._invoke(tensor)
+        probabilities = self._to_scores(outputs)
         done = perf_counter()
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         ranked = {self._codes[i]: float(probabilities[i]) for i in order}
-        return Prediction(
+        prediction = Prediction(
             label=self._codes[order[0]],
             probabilities=ranked,
             preprocess_ms=(prepared - start) * 1000,
             inference_ms=(done - prepared) * 1000,
         )
+        return prediction, outputs
 
     def to_tensor(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """uint8 [height, width, 3] -> the input tensor [1, height, width, 3] in the network's dtype."""
@@ -100,29 +131,59 @@ class SkinClassifier:
 
         Raises PredictionError where one of them is not finite.
         """
+        return self._to_scores(self._invoke(tensor))
+
+    def _invoke(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         with self._lock:
-            raw = self.interpreter.invoke(tensor)[0][0]
+            return self.interpreter.invoke(tensor)
+
+    def _to_scores(self, outputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
+        raw = outputs[0].ravel()
         scores = dequantize(raw, self._output.quantization) if self._output.quantization.is_quantized else raw
+        if self._to_probabilities:
+            scores = self._to_probabilities(scores)
         if not np.isfinite(scores).all():
             raise PredictionError("cannot assess: the network answered with a value that is not finite")
         return scores
 
 
-def _checked(interpreter: Interpreter, spec: preprocess.InputSpec, classes: int) -> tuple[Tensor, Tensor]:
-    if len(interpreter.inputs) != 1 or len(interpreter.outputs) != 1:
+def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()
+
+
+def _of_two(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.concatenate([1 - probability, probability])
+
+
+def _sigmoid_of_two(logit: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return _softmax(np.concatenate([np.zeros_like(logit), logit]))
+
+
+# ModelFile.scores -> what makes probabilities of them. Only files of others need it.
+_TO_PROBABILITIES = {"logits": _softmax, "probability": _of_two, "logit": _sigmoid_of_two}
+
+
+def _checked(interpreter: Interpreter, file: ModelFile) -> tuple[Tensor, Tensor]:
+    """The input and the output with the answer, where the interpreter sees them as the file describes them."""
+    spec, classes = file.input_spec, 1 if file.scores in ("probability", "logit") else len(file.labels)
+    outputs = len(file.contract.get("outputs", ["probabilities"]))
+    if len(interpreter.inputs) != 1 or len(interpreter.outputs) != outputs:
         raise ModelFileError(
-            f"the network has {len(interpreter.inputs)} inputs and {len(interpreter.outputs)} outputs, not one each"
+            f"the network has {len(interpreter.inputs)} inputs and {len(interpreter.outputs)} outputs, not 1 and "
+            f"{outputs}"
         )
     source, target = interpreter.inputs[0], interpreter.outputs[0]
     if source.shape != (1, spec.height, spec.width, 3):
         raise ModelFileError(
-            f"the input is {list(source.shape)}, but metadata.json says [1, {spec.height}, {spec.width}, 3]"
+            f"the input is {list(source.shape)}, but the file says [1, {spec.height}, {spec.width}, 3]"
         )
-    if target.shape != (1, classes):
-        raise ModelFileError(f"the output is {list(target.shape)}, but metadata.json lists {classes} labels")
+    if math.prod(target.shape) != classes:
+        raise ModelFileError(f"the output is {list(target.shape)}, but the file lists {classes} labels")
     for tensor in (source, target):
         if tensor.dtype not in (np.uint8, np.int8, np.float32):
             raise ModelFileError(f"tensor {tensor.name} is {np.dtype(tensor.dtype)}, not uint8, int8 or float32")
-        if (tensor.dtype != np.float32) != tensor.quantization.is_quantized:
+        raw_bytes = tensor is source and not file.contract  # others' networks may take bytes without a scale
+        if (tensor.dtype != np.float32) != tensor.quantization.is_quantized and not raw_bytes:
             raise ModelFileError(f"tensor {tensor.name} is {np.dtype(tensor.dtype)} but its scale does not fit that")
     return source, target

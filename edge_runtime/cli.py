@@ -29,7 +29,9 @@ COMMANDS = {
     "quickstart": _Command("skin_edge.convert.commands:quickstart", "The whole job in minutes, on synthetic images."),
     "train": _Command("skin_edge.train.commands:train", "Labelled images -> a trained run."),
     "convert": _Command("skin_edge.convert.commands:convert", "A trained run -> a .tflite for the device."),
+    "debug-quantization": _Command("skin_edge.convert.debug_commands:debug_quantization", "Which layer int8 hurts."),
     "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),
+    "info": _Command("skin_edge.edge_runtime.commands:info", "What a .tflite says of itself."),
     "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
 }
 

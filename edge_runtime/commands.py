@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import SkinEdgeError, UsageError
+
+if TYPE_CHECKING:
+    from .classifier import Prediction, SkinClassifier
+
+_told = (
+    click.option("--mean", type=float, metavar="X", help="Of others' float models: input is (pixel - mean) / std."),
+    click.option(
+        "--std", type=click.FloatRange(min=0, min_open=True), metavar="X", help="See --mean; pixels are 0..255."
+    ),
+    click.option("--labels", type=click.Path(), metavar="FILE", help="Of others' models: one label per line."),
+)
+
+
+def told_of_foreign_models(command: Any) -> Any:
+    """Adds --mean, --std and --labels: what a model that others made may not say itself."""
+    for option in reversed(_told):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="[MODEL] IMAGE...", type=click.Path())
 @click.option("--top-k", type=click.IntRange(min=1), help="Classes per image.  [default: 3; with --json all]")
 @click.option("--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Interpreter threads.")
+@click.option(
+    "--heatmap",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw where the answer comes from (models of --cam).",
+)
+@told_of_foreign_models
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines: one object per image.")
-def predict(files: tuple[str, ...], top_k: int | None, num_threads: int, as_json: bool) -> int:
+def predict(
+    files: tuple[str, ...],
+    top_k: int | None,
+    num_threads: int,
+    heatmap: Path | None,
+    mean: float | None,
+    std: float | None,
+    labels: str | None,
+    as_json: bool,
+) -> int:
     """Classify IMAGE... with MODEL, a .tflite file (without one: the packaged model).
 
     An image that cannot be read is reported for itself, the others go on, and the exit code is 1.
@@ -29,13 +63,13 @@ def predict(files: tuple[str, ...], top_k: int | None, num_threads: int, as_json
     from .classifier import DISCLAIMER, SkinClassifier
 
     model, images = _model_and_images(files)
-    classifier = SkinClassifier(model, num_threads=num_threads)
+    classifier = SkinClassifier(model, num_threads=num_threads, mean=mean, std=std, labels=labels)
     names = {label.code: label.name for label in classifier.labels}
     width = max(len(image) for image in images)
     failed = False
     for image in images:
         try:
-            prediction = classifier.predict(image)
+            prediction = _with_heatmap(classifier, image, heatmap) if heatmap else classifier.predict(image)
         except SkinEdgeError as error:
             failed = True
             if as_json:
@@ -56,9 +90,43 @@ def predict(files: tuple[str, ...], top_k: int | None, num_threads: int, as_json
         else:
             scores = "  ".join(f"{code} {probability:.3f}" for code, probability in shown.items())
             milliseconds = prediction.preprocess_ms + prediction.inference_ms
-            click.echo(f"{image:<{width}}  {scores}  {names[prediction.label]}  {milliseconds:.1f} ms")
+            name = names[prediction.label]
+            said = "" if name == prediction.label else f"  {name}"
+            click.echo(f"{image:<{width}}  {scores}{said}  {milliseconds:.1f} ms")
     click.echo(DISCLAIMER, err=as_json)
     return 1 if failed else 0
+
+
+@click.command()
+@click.argument("model", required=False, type=click.Path())
+@told_of_foreign_models
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+def info(model: str | None, mean: float | None, std: float | None, labels: str | None, as_json: bool) -> None:
+    """What MODEL, a .tflite file of skin-edge or of others, says of itself (without one: the packaged model).
+
+    How to feed it, what it answers, its labels, operators, thresholds, data and license; and that it is unchanged.
+
+    \b
+    Example:
+      skin-edge info
+      skin-edge info model_int8.tflite --json
+    """
+    from . import info as module
+    from .classifier import DEFAULT_MODEL
+
+    described = module.read(model or str(DEFAULT_MODEL), mean=mean, std=std, labels=labels)
+    click.echo(json.dumps(described, indent=2, ensure_ascii=False) if as_json else module.text(described))
+
+
+def _with_heatmap(classifier: SkinClassifier, image: str, folder: Path) -> Prediction:
+    from . import files, heatmap, preprocess
+
+    prediction, activation = classifier.predict_with_map(image)
+    position = [label.code for label in classifier.labels].index(prediction.label)
+    drawn = heatmap.overlay(preprocess.decode(image), activation[..., position])
+    with files.replacing(folder / f"{Path(image).name}.{prediction.label}.png") as temporary:
+        drawn.save(temporary)
+    return prediction
 
 
 def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:

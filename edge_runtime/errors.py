@@ -55,6 +55,12 @@ class ConversionError(SkinEdgeError):
     """A conversion whose result does not hold what its name promises."""
 
 
+class GateError(SkinEdgeError):
+    """A measured figure is beyond the limit that was set for it."""
+
+    exit_code = 3
+
+
 class PlatformError(SkinEdgeError):
     """This machine has no TFLite interpreter that can be installed."""
 

@@ -1,95 +1,114 @@
 """What a .tflite file says of itself.
 
 skin-edge appends two files to the network as a zip archive, which every TFLite interpreter ignores and every zip
-tool opens: `labels.txt` and `metadata.json`. So one file is enough for an app. The same two lie beside the file
-that `skin-edge convert` writes; a network without the archive is read with them.
+tool opens: `labels.txt` and the contract, `metadata.json`. So one file is enough for an app.
+
+A file that others made is read by its standard TFLite metadata, where it has some, and else by its tensors alone.
 """
 
 from __future__ import annotations
 
 import io
-import json
+import os
+import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import contract as contracts
+from .contract import CONTRACT_FILE, LABELS_FILE
 from .errors import ModelFileError
-from .labels import Label
+from .labels import HAM10000, Label, label_for
+from .network import IDENTIFIER, GraphTensor, Network
 from .preprocess import InputSpec
+from .tflite_metadata import BUFFER_NAME, TfliteMetadata
+from .tflite_metadata import parse as parse_tflite_metadata
 
-FORMAT = "skin-edge-model"
-FORMAT_VERSION = 1
+_MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
 
-_MAX_METADATA = 1_000_000  # bytes
-
-_IDENTIFIER = b"TFL3"  # at byte 4 of every TFLite flatbuffer
+# The beginning of an archive of ours, to be told from a file without one when its end is cut off.
+_ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A .tflite file with its own description. `content` is the whole file, archive included."""
+    """A .tflite file and how to feed it.
+
+    content: the whole file, archive included. network_length: how many of its bytes are the network. scores: what the
+    (first) output holds: "probabilities"; "logits", a softmax away from them; or, for a single value, "probability" or
+    "logit" of the second of two classes. contract: what `skin-edge convert` wrote, empty for a file that others made.
+    """
 
     path: Path
     content: bytes = field(repr=False)
+    network_length: int
     input_spec: InputSpec
     labels: tuple[Label, ...]
-    metadata: Mapping[str, Any]
+    scores: str
+    contract: Mapping[str, Any]
+
+    @property
+    def network(self) -> Network:
+        return Network(memoryview(self.content)[: self.network_length])
 
 
-def read_model_file(path: str | Path) -> ModelFile:
+def read_model_file(
+    path: str | Path,
+    *,
+    mean: float | None = None,
+    std: float | None = None,
+    labels_file: str | os.PathLike[str] | None = None,
+) -> ModelFile:
     """Reads and checks a .tflite file.
 
-    Raises ModelFileError where it is missing, is not a TFLite file, or says nothing of how to feed it.
+    mean, std, labels_file: for a file that others made and that does not say it itself: the real input is
+    (pixel - mean) / std with pixels in 0..255, and a text file with one label per line.
+
+    Raises ModelFileError where it is missing, is not a TFLite file, is not what was sealed, or is no image classifier
+    with three colour channels of a fixed size.
     """
     path = Path(path)
+    content = _read(path)
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelFileError(f"no such model: {path}") from None
-    except IsADirectoryError:
-        raise ModelFileError(f"{path} is a folder: name the .tflite file in it") from None
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
-    if content[4:8] != _IDENTIFIER:
-        raise ModelFileError(f"{path} is not a TFLite model (no {_IDENTIFIER.decode()} at byte 4)")
-    metadata, length = _embedded(content)
-    if metadata is None:
-        metadata = _beside(path)
-    if metadata is None:
-        raise ModelFileError(
-            f"{path} holds no metadata.json and none lies beside it, so nothing says how to feed it: was it "
-            "truncated, or not made by 'skin-edge convert'?"
+        if content[4:8] != IDENTIFIER:
+            raise ModelFileError(f"it is not a TFLite model (no {IDENTIFIER.decode()} at byte 4)")
+        archive = _Archive(content)
+        raw = archive.read(CONTRACT_FILE, stored_only=True)
+        told = mean is not None or std is not None or labels_file is not None
+        if raw is None:
+            return _foreign(path, content, archive, mean, std, labels_file)
+        if told:
+            raise ModelFileError("it says itself how to feed it: leave mean, std and labels out")
+        contract = contracts.parse(raw)
+        contracts.check_seal(
+            contract, memoryview(content)[: archive.start], archive.read(LABELS_FILE, stored_only=True) or b"", raw
         )
-    if metadata.get("format") != FORMAT or metadata.get("format_version") != FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: metadata.json is of format {metadata.get('format')!r} version "
-            f"{metadata.get('format_version')!r}; this version reads {FORMAT!r} version {FORMAT_VERSION}"
-        )
-    expected = metadata.get("network_crc32")
-    if expected is not None and zlib.crc32(memoryview(content)[:length]) != expected:
-        # A flipped byte in the weights would run and answer wrongly: nothing else would notice. CRC-32 and not the
-        # SHA-256 that is there too: it is for accidents, and hashlib would lengthen every start.
-        raise ModelFileError(
-            f"{path} is damaged: its network is not the one that metadata.json describes (CRC-32): copy it anew"
-        )
-    return ModelFile(path, content, _input_spec(metadata), _labels(path, metadata), metadata)
+        spec, labels = InputSpec.from_steps(contract.get("preprocessing")), contracts.labels_of(contract)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    return ModelFile(path, content, archive.start, spec, labels, "probabilities", contract)
 
 
 def is_network(path: str | Path) -> bool:
     """Whether a file begins as a TFLite network does. False for one that cannot be read."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(8)[4:] == _IDENTIFIER
+            return file.read(8)[4:] == IDENTIFIER
     except OSError:
         return False
 
 
 def network_length(content: bytes) -> int:
     """How many bytes of a .tflite file are the network: all, or those before the archive."""
-    return _embedded(content)[1]
+    return _Archive(content).start
+
+
+def tflite_metadata(network: Network) -> TfliteMetadata | None:
+    """The network's standard TFLite metadata, where it has some."""
+    raw = network.metadata.get(BUFFER_NAME)
+    return parse_tflite_metadata(raw) if raw else None
 
 
 def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
@@ -103,52 +122,151 @@ def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _embedded(content: bytes) -> tuple[dict[str, Any] | None, int]:
-    """(metadata.json of the archive or None, the number of bytes before the archive)."""
-    length = len(content)
+class _Archive:
+    """The zip archive behind a network. start: the byte it begins at; the length of the content where there is none."""
+
+    def __init__(self, content: bytes):
+        self.start = len(content)
+        self._zip: zipfile.ZipFile | None = None
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(content))
+            self.start = min((entry.header_offset for entry in self._zip.infolist()), default=self.start)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
+            pass
+
+    def read(self, name: str, *, stored_only: bool = False) -> bytes | None:
+        """A file's content, None where it is not there.
+
+        A stranger's file: nothing encrypted, nothing that unpacks to more than a label list can be.
+        """
+        if self._zip is None:
+            return None
+        try:
+            entry = self._zip.getinfo(name)
+        except KeyError:
+            return None
+        if stored_only and entry.compress_type != zipfile.ZIP_STORED:
+            raise ModelFileError(f"its {name} is compressed")
+        if entry.flag_bits & 1 or entry.file_size > _MAX_FILE:
+            raise ModelFileError(f"its {name} is encrypted or too large")
+        try:
+            return self._zip.read(entry)
+        except Exception as error:  # zlib.error, BadZipFile, EOFError, NotImplementedError: whatever unpacking meets
+            raise ModelFileError(f"its {name} cannot be unpacked: {error}") from None
+
+
+def _read(path: Path) -> bytes:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            length = min((entry.header_offset for entry in archive.infolist()), default=length)
-            entry = archive.getinfo("metadata.json")
-            # A stranger's file: nothing that unpacks to more than it is, nothing encrypted.
-            if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size > _MAX_METADATA:
-                raise ModelFileError("the model's metadata.json is compressed, encrypted or too large")
-            return _parse(archive.read(entry)), length
-    except (zipfile.BadZipFile, KeyError):
-        return None, length
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(f"no such model: {path}") from None
+    except IsADirectoryError:
+        raise ModelFileError(f"{path} is a folder: name the .tflite file in it") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _beside(path: Path) -> dict[str, Any] | None:
-    sidecar = path.with_name("metadata.json")
-    return _parse(sidecar.read_bytes()) if sidecar.is_file() and sidecar.stat().st_size <= _MAX_METADATA else None
+def _foreign(
+    path: Path,
+    content: bytes,
+    archive: _Archive,
+    mean: float | None,
+    std: float | None,
+    labels_file: str | os.PathLike[str] | None,
+) -> ModelFile:
+    network = Network(memoryview(content)[: archive.start])
+    described = tflite_metadata(network)
+    if (described and CONTRACT_FILE in described.files) or _ENTRY.search(content):
+        raise ModelFileError("it is truncated or damaged: its contract is missing. Copy it anew")
+    source, classes, scores = _ends(network)
+    labels = _foreign_labels(described, archive, classes, labels_file)
+    if scores in ("probability", "logit") and len(labels) == 1:
+        labels = (Label(f"not {labels[0].code}", f"not {labels[0].name}"), *labels)
+    spec = _foreign_spec(source, described, mean, std)
+    return ModelFile(path, content, archive.start, spec, labels, scores, {})
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        parsed: Any = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"the model's metadata.json is not JSON: {error}") from None
-    if not isinstance(parsed, dict):
-        raise ModelFileError("the model's metadata.json is not a JSON object")
-    return dict(parsed)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-
-
-def _input_spec(metadata: Mapping[str, Any]) -> InputSpec:
-    fields = metadata.get("input")
-    if not isinstance(fields, dict):
-        raise ModelFileError("the model's metadata.json does not describe the input")
-    return InputSpec.from_dict(fields)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _labels(path: Path, metadata: Mapping[str, Any]) -> tuple[Label, ...]:
-    try:
-        labels = tuple(
-            Label(str(entry["code"]), str(entry["name"]), entry.get("malignant")) for entry in metadata["labels"]
+def _ends(network: Network) -> tuple[GraphTensor, int, str]:
+    """(the input, number of classes, what the output holds). Raises ModelFileError for what is no image classifier."""
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise ModelFileError(
+            f"it is no image classifier: {len(network.inputs)} inputs and {len(network.outputs)} outputs, not one each"
         )
-    except (KeyError, TypeError, AttributeError):
-        raise ModelFileError(f"{path}: metadata.json does not list the labels") from None
-    if len({label.code for label in labels}) != len(labels) or not labels:
-        raise ModelFileError(f"{path}: metadata.json lists no labels, or one twice")
-    if not all(label.code.isprintable() and label.name.isprintable() for label in labels):
-        raise ModelFileError(f"{path}: metadata.json has labels with control characters")
-    return labels
+    source, target = network.inputs[0], network.outputs[0]
+    if len(source.shape) != 4 or source.shape[0] not in (1, -1) or source.shape[3] != 3:
+        raise ModelFileError(
+            f"it is no classifier of colour pictures: its input is {list(source.shape)}, not [1, height, width, 3]"
+        )
+    if min(source.shape[1:3]) < 2:
+        raise ModelFileError(f"its input {list(source.shape)} has no fixed height and width")
+    if not target.shape or any(n not in (1, -1) for n in target.shape[:-1]) or target.shape[-1] < 1:
+        raise ModelFileError(f"it is no image classifier: its output is {list(target.shape)}, not [1, classes]")
+    classes = target.shape[-1]
+    # What only converts or reshapes says nothing of the values.
+    computing = [op.name for op in network.operators if op.name not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE")]
+    last = computing[-1] if computing else ""
+    if classes == 1:
+        return source, 1, "probability" if last == "LOGISTIC" else "logit"
+    return source, classes, "probabilities" if last in ("SOFTMAX", "LOGISTIC") else "logits"
+
+
+def _foreign_spec(
+    source: GraphTensor, described: TfliteMetadata | None, mean: float | None, std: float | None
+) -> InputSpec:
+    height, width = source.shape[1:3]
+    stated = described.inputs[0] if described and described.inputs else None
+    if stated and stated.colour == "grey":
+        raise ModelFileError("it wants grey pictures: its TFLite metadata says so")
+    told = mean is not None or std is not None
+    if source.dtype in ("uint8", "int8"):
+        if told:
+            raise ModelFileError(f"it takes {source.dtype}, a picture's bytes as they are: leave mean and std out")
+        # The picture's bytes as they are (for int8: byte - 128), which is what every other reader feeds such a
+        # network; where its metadata names a normalization, that and the tensor's scale say the same to a step.
+        scale = source.scales[0] if source.scales and source.scales[0] > 0 else 1.0
+        zero = (source.zero_points[0] if source.zero_points else 0) + (128 if source.dtype == "int8" else 0)
+        return InputSpec(height, width, (float(zero),) * 3, (1 / scale,) * 3)
+    if told:
+        if mean is None or std is None:
+            raise ModelFileError("mean and std go together")
+        return InputSpec(height, width, (mean,) * 3, (std,) * 3)
+    if stated and stated.mean and stated.std:
+        means, stds = (values * 3 if len(values) == 1 else values for values in (stated.mean, stated.std))
+        return InputSpec(height, width, means, stds)
+    raise ModelFileError(
+        "it takes float input and does not say in which range: give mean and std of (pixel - mean) / std, such as "
+        "--mean 127.5 --std 127.5 for -1..1, --mean 0 --std 255 for 0..1, --mean 0 --std 1 for 0..255"
+    )
+
+
+def _foreign_labels(
+    described: TfliteMetadata | None, archive: _Archive, classes: int, labels_file: str | os.PathLike[str] | None
+) -> tuple[Label, ...]:
+    if labels_file is not None:
+        try:
+            raw: bytes | None = Path(labels_file).read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"labels {labels_file}: {error.strerror}") from None
+        named = str(labels_file)
+    else:
+        names = described.outputs[0].label_files if described and described.outputs else ()
+        named = names[0] if names else ""
+        raw = archive.read(named) if named else None
+        if named and raw is None:
+            raise ModelFileError(f"it is truncated: {named} is missing, which its TFLite metadata names")
+    if raw is None:
+        return tuple(Label(f"class {i}", f"class {i}") for i in range(classes))
+    lines = [" ".join(line.split()) for line in raw.decode("utf-8", "replace").splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if len(lines) != classes and not (classes == 1 and len(lines) == 2):
+        raise ModelFileError(f"{named} lists {len(lines)} labels, but the network answers with {classes} values")
+    seen: set[str] = set()
+    codes: list[str] = []
+    for position, line in enumerate(lines):
+        text = "".join(c for c in line if c.isprintable())
+        code = text if text and text not in seen else f"{text} ({position})".strip()  # ImageNet's list names two cranes
+        seen.add(code)
+        codes.append(code)
+    known = {label.code for label in HAM10000}
+    return tuple(label_for(code) if set(codes) <= known else Label(code, code) for code in codes)

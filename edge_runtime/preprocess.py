@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -62,8 +61,8 @@ class InputSpec:
 
     height: int
     width: int
-    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
-    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    std: tuple[float, ...] = (127.5, 127.5, 127.5)
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
@@ -73,28 +72,53 @@ class InputSpec:
             raise ModelFileError("mean and std must be three finite numbers each, std above 0")
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> InputSpec:
-        """Reads what `to_dict` wrote. Raises ModelFileError where a field is missing or malformed."""
-        try:
-            mean = tuple(float(v) for v in fields["mean"])
-            std = tuple(float(v) for v in fields["std"])
-            return cls(int(fields["height"]), int(fields["width"]), mean, std)  # type: ignore[arg-type]
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelFileError(f"the model's description of its input is not usable: {error!r}") from None
+    def from_steps(cls, steps: Any) -> InputSpec:
+        """Reads what `to_steps` wrote, JSON-decoded.
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; says every step, so that a port in another language need not guess."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "colour": "sRGB",
-            "channel_order": "RGB",
-            "orientation": "EXIF applied",
-            "alpha": "laid over white",
-            "resize": "whole image, antialiased bilinear (triangle filter widened by the reduction)",
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
+        Raises ModelFileError where a step is malformed, or is not exactly one that this module does: a picture that
+        is prepared otherwise than the network was trained for would be answered wrongly and confidently.
+        """
+        try:
+            by_name = {step["step"]: step for step in steps}
+            resize, normalization = by_name["resize"], by_name["normalize"]
+            mean, std = (tuple(float(v) for v in normalization[name]) for name in ("mean", "std"))
+            spec = cls(int(resize["height"]), int(resize["width"]), mean, std)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ModelFileError(f"its description of the preprocessing is not usable: {error!r}") from None
+        ours = spec.to_steps()
+        names = [step.get("step") for step in steps]
+        for step, own in zip(steps, ours, strict=False):
+            if any(step.get(key) != value for key, value in own.items()) or step.keys() - own.keys() - {"note"}:
+                raise ModelFileError(
+                    f"it asks for the preprocessing step {step}, which this skin-edge does not do: update skin-edge"
+                )
+        if len(steps) != len(ours):
+            raise ModelFileError(f"it asks for other preprocessing steps than this skin-edge does: {names}")
+        return spec
+
+    def to_steps(self) -> list[dict[str, Any]]:
+        """The contract's `preprocessing`, JSON-ready: every step in its order, so that a port need not guess."""
+        return [
+            {"step": "orient", "by": "EXIF orientation", "to": "upright"},
+            {
+                "step": "colour",
+                "space": "sRGB",
+                "bits": 8,
+                "channels": "RGB",
+                "profile": "embedded ICC profile applied",
+                "alpha": "laid over white",
+            },
+            {"step": "crop", "kind": "none"},
+            {
+                "step": "resize",
+                "height": self.height,
+                "width": self.width,
+                "aspect": "stretched",
+                "kernel": "bilinear",
+                "antialias": True,
+            },
+            {"step": "normalize", "formula": "(pixel - mean) / std", "mean": list(self.mean), "std": list(self.std)},
+        ]
 
     @property
     def real_table(self) -> npt.NDArray[np.float32]:

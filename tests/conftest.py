@@ -25,6 +25,12 @@ def tiny_int8():
 
 
 @pytest.fixture(scope="session")
+def tiny_int8_v1():
+    """The network of `tiny_int8` in a file of format_version 1."""
+    return GOLDEN / "tiny_int8_v1.tflite"
+
+
+@pytest.fixture(scope="session")
 def tiny_float32():
     """The float twin of `tiny_int8`."""
     return GOLDEN / "tiny_float32.tflite"

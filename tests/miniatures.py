@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,19 @@ def class_folders(folder: Path, images: int = 6, codes: tuple[str, ...] = ("mel"
         for number in range(images):
             picture(code, 100 * position + number).save(folder / code / f"{number}.png")
     return folder
+
+
+def resealed(source, target, change=lambda contract: None):
+    """A copy of a model file whose contract `change` has edited, sealed anew: not damaged, but different."""
+    from skin_edge.edge_runtime import contract as contracts
+    from skin_edge.edge_runtime.labels import Label
+    from skin_edge.edge_runtime.model_file import network_length, read_model_file, with_archive
+
+    content = source.read_bytes()
+    network = content[: network_length(content)]
+    contract = json.loads(json.dumps(dict(read_model_file(source).contract)))
+    change(contract)
+    labels = contracts.labels_text(tuple(Label(entry["code"], "") for entry in contract.get("labels", [])))
+    text = contracts.sealed(contract, network, labels)
+    target.write_bytes(with_archive(network, {"labels.txt": labels, "metadata.json": text}))
+    return target

@@ -37,12 +37,8 @@ def folders(tmp_path_factory):
 
 def relabelled(source, target, codes, precision="float32"):
     """A copy of a model file whose outputs carry other labels."""
-    network = source.read_bytes()[: measure_size(source)["network_bytes"]]
-    metadata = dict(model_file.read_model_file(source).metadata)
-    metadata["labels"] = [{"code": code, "name": code, "malignant": None} for code in codes]
-    metadata["precision"] = precision
-    target.write_bytes(model_file.with_archive(network, {"metadata.json": json.dumps(metadata)}))
-    return target
+    labels = [{"code": code, "name": code, "malignant": None} for code in codes]
+    return miniatures.resealed(source, target, lambda contract: contract.update(labels=labels, precision=precision))
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
+import zipfile
+import zlib
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -11,9 +14,10 @@ import pytest
 
 from skin_edge.edge_runtime import ImageError, ModelFileError, Prediction, PredictionError, SkinClassifier
 from skin_edge.edge_runtime.interpreter import no_engine_message
-from skin_edge.edge_runtime.model_file import network_length, read_model_file, with_archive
+from skin_edge.edge_runtime.model_file import network_length, with_archive
 
 from . import miniatures
+from .miniatures import resealed
 
 
 @pytest.mark.parametrize("model", ["tiny_int8", "tiny_float32"])
@@ -70,24 +74,14 @@ def test_threads_are_at_least_one(tiny_int8):
         SkinClassifier(tiny_int8, num_threads=0)
 
 
-def test_the_archive_can_lie_beside_the_network(tiny_int8, tmp_path, picture):
-    content = tiny_int8.read_bytes()
-    bare = tmp_path / "bare.tflite"
-    bare.write_bytes(content[: network_length(content)])
-    with pytest.raises(ModelFileError, match=r"holds no metadata\.json"):
-        SkinClassifier(bare)
-    (tmp_path / "metadata.json").write_text(json.dumps(dict(read_model_file(tiny_int8).metadata)))
-    image = picture()
-    assert SkinClassifier(bare).predict(image).probabilities == SkinClassifier(tiny_int8).predict(image).probabilities
+def step(contract, name):
+    return next(step for step in contract["preprocessing"] if step["step"] == name)
 
 
-def changed(source, target, change):
-    """A copy of a model file whose metadata `change` has edited."""
-    content = source.read_bytes()
-    metadata = json.loads(json.dumps(dict(read_model_file(source).metadata)))
-    change(metadata)
-    target.write_bytes(with_archive(content[: network_length(content)], {"metadata.json": json.dumps(metadata)}))
-    return target
+def flipped(content, position):
+    damaged = bytearray(content)
+    damaged[position] ^= 0x10
+    return bytes(damaged)
 
 
 @pytest.mark.parametrize(
@@ -95,26 +89,55 @@ def changed(source, target, change):
     [
         (lambda m: m.update(format_version=99), "version 99"),
         (lambda m: m.update(format="other"), "format 'other'"),
-        (lambda m: m.pop("input"), "does not describe the input"),
-        (lambda m: m["input"].pop("mean"), "not usable"),
-        (lambda m: m["input"].update(height=64), r"the input is \[1, 32, 32, 3\]"),
+        (lambda m: m.pop("preprocessing"), "not usable"),
+        (lambda m: step(m, "normalize").pop("mean"), "not usable"),
+        (lambda m: step(m, "resize").update(height=64), r"the input is \[1, 32, 32, 3\]"),
+        (lambda m: step(m, "resize").update(kernel="nearest"), "does not do"),
+        (lambda m: step(m, "crop").update(kind="centre"), "does not do"),
+        (lambda m: step(m, "colour").update(gamma=2.2), "does not do"),
+        (lambda m: m["preprocessing"].append({"step": "remove hair"}), "other preprocessing steps"),
+        (lambda m: m["preprocessing"].reverse(), "does not do"),
         (lambda m: m.pop("labels"), "does not list the labels"),
         (lambda m: m.update(labels=m["labels"][:5]), "5 labels"),
         (lambda m: m.update(labels=m["labels"][:6] + m["labels"][:1]), "one twice"),
-        (lambda m: m.update(network_crc32=1), "is damaged"),
-        (lambda m: m["input"].update(mean=[float("nan")] * 3), "finite"),
-        (lambda m: m["input"].update(height=float("inf")), "not usable"),
+        (lambda m: m["outputs"].append({"name": "another"}), "1 outputs, not 1 and 2"),
+        (lambda m: step(m, "normalize").update(mean=[float("nan")] * 3), "finite"),
+        (lambda m: step(m, "resize").update(height=float("inf")), "not usable"),
         (lambda m: m["labels"][0].update(name="\x1b[2Jnothing"), "control characters"),
     ],
 )
-def test_metadata_that_does_not_fit_is_refused(tiny_int8, tmp_path, change, says):
+def test_a_contract_that_does_not_fit_is_refused(tiny_int8, tmp_path, change, says):
     with pytest.raises(ModelFileError, match=says):
-        SkinClassifier(changed(tiny_int8, tmp_path / "changed.tflite", change))
+        SkinClassifier(resealed(tiny_int8, tmp_path / "changed.tflite", change))
+
+
+def test_a_field_that_is_not_known_is_information(tiny_int8, tmp_path):
+    path = resealed(tiny_int8, tmp_path / "more.tflite", lambda m: m.update(weather="fine"))
+    assert SkinClassifier(path).contract["weather"] == "fine"
+
+
+def test_the_first_version_is_read_and_checked(tiny_int8, tiny_int8_v1, tmp_path, picture):
+    old = tiny_int8_v1
+    image = picture("mel")
+    assert SkinClassifier(old).predict(image).probabilities == SkinClassifier(tiny_int8).predict(image).probabilities
+    content = old.read_bytes()
+    raw = zipfile.ZipFile(old).read("metadata.json")
+    length = network_length(content)
+    contract = json.loads(raw) | {"network_crc32": zlib.crc32(content[:length])}
+    path = tmp_path / "old.tflite"
+    path.write_bytes(with_archive(content[:length], {"metadata.json": json.dumps(contract)}))
+    SkinClassifier(path)
+    path.write_bytes(flipped(path.read_bytes(), length // 2))
+    with pytest.raises(ModelFileError, match="CRC-32"):
+        SkinClassifier(path)
+    del contract["input"]
+    path.write_bytes(with_archive(content[:length], {"metadata.json": json.dumps(contract)}))
+    with pytest.raises(ModelFileError, match="does not describe the input"):
+        SkinClassifier(path)
 
 
 def test_an_archive_that_unpacks_to_more_is_refused(tiny_int8, tmp_path):
     import io
-    import zipfile
 
     content = tiny_int8.read_bytes()
     buffer = io.BytesIO(content[: network_length(content)])
@@ -126,18 +149,39 @@ def test_an_archive_that_unpacks_to_more_is_refused(tiny_int8, tmp_path):
         SkinClassifier(tmp_path / "bomb.tflite")
 
 
-def test_a_flipped_byte_in_the_weights_is_found(tiny_int8, tmp_path):
-    import zlib
-
+@pytest.mark.parametrize("part", ["weights", "labels", "contract", "seal"])
+def test_what_was_changed_after_sealing_is_refused(tiny_int8, tmp_path, part):
     content = tiny_int8.read_bytes()
-    checksum = zlib.crc32(content[: network_length(content)])
-    path = changed(tiny_int8, tmp_path / "model.tflite", lambda m: m.update(network_crc32=checksum))
-    SkinClassifier(path)
-    damaged = bytearray(path.read_bytes())
-    damaged[network_length(content) // 2] ^= 0x10
-    path.write_bytes(damaged)
-    with pytest.raises(ModelFileError, match="is damaged"):
+    length = network_length(content)
+    network, archive = content[:length], zipfile.ZipFile(tiny_int8)
+    files = {name: archive.read(name).decode() for name in ("labels.txt", "metadata.json")}
+    path = tmp_path / "model.tflite"
+    path.write_bytes(with_archive(network, files))
+    SkinClassifier(path)  # the same, built anew
+    contract = files["metadata.json"]
+    if part == "weights":
+        network = flipped(network, length // 2)
+    elif part == "labels":
+        files["labels.txt"] = files["labels.txt"].replace("mel\nnv", "nv\nmel")
+    elif part == "contract":
+        assert contract.count('"malignant": true') == 3
+        files["metadata.json"] = contract.replace('"malignant": true', '"malignant": null', 1)
+    else:
+        files["metadata.json"] = contract[: contract.index('  "seal"')].rstrip().rstrip(",") + "\n}\n"
+        json.loads(files["metadata.json"])
+    path.write_bytes(with_archive(network, files))
+    with pytest.raises(ModelFileError, match="sealed together"):
         SkinClassifier(path)
+
+
+def test_the_seal_is_what_the_contract_says_it_is(tiny_int8):
+    content = tiny_int8.read_bytes()
+    archive = zipfile.ZipFile(tiny_int8)
+    labels, raw = archive.read("labels.txt"), archive.read("metadata.json")
+    seal = json.loads(raw)["seal"]
+    blank = raw.replace(seal.encode(), b"0" * 64)
+    assert blank != raw
+    assert hashlib.sha256(content[: network_length(content)] + labels + blank).hexdigest() == seal
 
 
 @pytest.mark.parametrize("kept", [0, 7, 100, 0.5, 0.97])
@@ -145,15 +189,6 @@ def test_a_truncated_file_is_refused(tiny_int8, tmp_path, kept):
     content = tiny_int8.read_bytes()
     path = tmp_path / "cut.tflite"
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    with pytest.raises(ModelFileError, match=r"cut\.tflite"):
-        SkinClassifier(path)
-
-
-def test_a_network_cut_off_beside_its_metadata_is_refused(tiny_int8, tmp_path):
-    content = tiny_int8.read_bytes()
-    (tmp_path / "metadata.json").write_text(json.dumps(dict(read_model_file(tiny_int8).metadata)))
-    path = tmp_path / "cut.tflite"
-    path.write_bytes(content[: network_length(content) // 2])
     with pytest.raises(ModelFileError, match=r"cut\.tflite"):
         SkinClassifier(path)
 

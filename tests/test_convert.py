@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -104,15 +105,15 @@ def test_a_conversion_holds_all_that_is_promised(folder, learned_run, request):
     assert {path.name for path in out.iterdir()} == {
         "model_int8.tflite", "model_float32.tflite", "labels.txt", "metadata.json", "representative.csv", "census.csv",
     }  # fmt: skip
-    metadata = json.loads((out / "metadata.json").read_text())
-    assert metadata["precision"] == "int8"
-    assert metadata["input"]["dtype"] == "uint8"
-    assert metadata["input"]["scale"] == pytest.approx(2 / 255)
-    assert metadata["output"]["dtype"] == "float32"
-    assert metadata["provenance"]["data"]["fingerprint_sha256"]
-    assert metadata["quantization"]["float_operators"] == ["SOFTMAX"]
+    contract = json.loads((out / "metadata.json").read_text())
+    assert contract["precision"] == "int8"
+    assert contract["input"]["dtype"] == "uint8"
+    assert contract["input"]["scale"] == pytest.approx(2 / 255)
+    assert [output["dtype"] for output in contract["outputs"]] == ["float32"]
+    assert contract["provenance"]["data"]["fingerprint_sha256"]
+    assert contract["quantization"]["float_operators"] == ["SOFTMAX"]
     classifier = SkinClassifier(out / "model_int8.tflite")
-    assert classifier.metadata == metadata
+    assert classifier.contract == contract
     assert [label.code for label in classifier.labels] == (learned_run / "labels.txt").read_text().split()
 
 
@@ -153,8 +154,8 @@ def test_the_int8_file_equals_its_simulation(model, images):
 
     quantized = qat_module.quantization_aware(fold.fold_head(model), images)
     expected = softmax(quantized.predict(images, verbose=0))
-    interpreter = Interpreter(to_tflite.int8_tflite(quantized, None, "float32"))
-    answers = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
+    interpreter = Interpreter(to_tflite.trained_int8_tflite(quantized, "float32"))
+    answers = softmax(np.concatenate([interpreter.invoke(image[None])[0] for image in images]))
     assert np.abs(answers - expected).mean() < 0.01
     assert np.abs(answers - expected).max() < 0.1
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 15 / 16
@@ -267,7 +268,8 @@ def test_a_model_of_synthetic_images_says_so(learned_run):
     network = to_tflite.float32_tflite(run_read.model())
 
     def described():
-        return metadata.describe(network, run_read, precision="float32", quantization={})
+        nothing = {"quantization": {}, "calibration": {}, "thresholds": [], "license": None}
+        return metadata.describe(network, run_read, precision="float32", **nothing)
 
     assert "HAM10000" not in described()["license"], "other images in the same layout"
     run_read.split["image_id"] = [f"ISIC_00{24306 + i}" for i in range(len(run_read.split))]
@@ -296,6 +298,21 @@ def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
         (["half", "--int8"], 1, "its training has not ended"),
         (["run"], 2, "name the precision"),
         (["run", "--int8", "--io", "uint16"], 2, "uint16"),
+        (["run", "--int8", "--precision", "float16"], 2, "contradict"),
+        (["run", "--int8", "--ptq", "--auto"], 2, "contradict"),
+        (["run", "--int8", "--keep-float", "conv1"], 2, "is no int8"),
+        (["run", "--precision", "int8", "--keep-float", "conv1"], 2, "--ptq"),
+        (["run", "--precision", "int8", "--ptq", "--keep-float", "conv9"], 2, "no layer"),
+        (["run", "--precision", "float16", "--io", "uint8"], 2, "float32 input"),
+        (["run", "--precision", "w8a32", "--calibration", "percentile"], 2, "calibrates nothing"),
+        (["run", "--int8", "--ptq", "--calibration", "percentile:200"], 2, "at most 100"),
+        (["run", "--int8", "--calibration", "percentile"], 2, "post-training"),
+        (["run", "--int8", "--logit-shift", "much"], 2, "'none', 'auto' or a number"),
+        (["run", "--int8", "--max-drop", "2"], 2, "--max-drop"),
+        (["no-split", "--int8"], 1, "no split.csv"),
+        (["no-training", "--int8"], 1, "no 'train' images"),
+        (["no-validation", "--int8"], 1, "no 'val' images"),
+        (["one-class", "--int8"], 1, "names 1 classes"),
         (["run", "--int8", "--out", "full"], 2, "exists already"),
         (["run", "--int8", "--out", "full", "--overwrite"], 2, "holds no conversion"),
         (["damaged", "--int8"], 1, "cannot be loaded"),
@@ -309,10 +326,16 @@ def test_what_is_wrong_is_said_in_one_line(learned_run, tmp_path, monkeypatch, c
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     (tmp_path / "run").symlink_to(learned_run)
     (tmp_path / "file").write_text("")
-    for name in ("half", "damaged"):
+    for name in ("half", "damaged", "no-split", "no-training", "no-validation", "one-class"):
         (tmp_path / name).mkdir()
-        for file in ("config.yaml", "split.csv"):
+        for file in ("config.yaml", "split.csv", *(["model.keras"] if "-" in name else [])):
             shutil.copy(learned_run / file, tmp_path / name)
+    (tmp_path / "no-split" / "split.csv").unlink()
+    for name, part in (("no-training", "train"), ("no-validation", "val")):
+        rows = pd.read_csv(learned_run / "split.csv")
+        rows[rows["split"] != part].to_csv(tmp_path / name / "split.csv", index=False)
+    config = yaml.safe_load((learned_run / "config.yaml").read_text())
+    (tmp_path / "one-class" / "config.yaml").write_text(yaml.safe_dump({**config, "labels": config["labels"][:1]}))
     (tmp_path / "damaged" / "model.keras").write_bytes((learned_run / "model.keras").read_bytes()[:1000])
     assert convert(*arguments) == code
     assert says in one_line(capsys)

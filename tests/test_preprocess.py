@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 
 import numpy as np
@@ -181,9 +182,9 @@ def test_too_many_pixels_are_refused_from_the_header(monkeypatch, scene):
         decode(scene)
 
 
-def test_the_contract_survives_json():
+def test_the_steps_survive_json():
     spec = InputSpec(160, 200, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
-    assert InputSpec.from_dict(spec.to_dict()) == spec
-    for fields in ({}, {"height": 0, "width": 4, "mean": [0] * 3, "std": [1] * 3}, {"height": "x"}):
+    assert InputSpec.from_steps(json.loads(json.dumps(spec.to_steps()))) == spec
+    for steps in (None, [], {}, [1], [{"step": "resize"}], "orient"):
         with pytest.raises(ModelFileError):
-            InputSpec.from_dict(fields)
+            InputSpec.from_steps(steps)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .backbones import build
+from .backbones import ADAPT_LAYER, build
 from .engine import keras
 from .recipes import Recipe
 
@@ -20,7 +20,7 @@ def classifier(recipe: Recipe, classes: int) -> Any:
     frozen = 0 if recipe.unfreeze is None else max(0, len(backbone.layers) - recipe.unfreeze)
     for position, layer in enumerate(backbone.layers):
         # A frozen BatchNormalization runs in inference mode: it keeps the statistics it came with.
-        layer.trainable = position >= frozen
+        layer.trainable = position >= frozen and layer.name != ADAPT_LAYER
         if recipe.batch_norm_momentum is not None and isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.batch_norm_momentum
     features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)

@@ -7,7 +7,6 @@ committed, so that the tests of the device floors run without TensorFlow; make t
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ import tf_keras
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from skin_edge.edge_runtime import files
+from skin_edge.edge_runtime.contract import CONTRACT_FILE, FORMAT, FORMAT_VERSION, LABELS_FILE, labels_text, sealed
 from skin_edge.edge_runtime.labels import HAM10000
-from skin_edge.edge_runtime.model_file import FORMAT, FORMAT_VERSION, with_archive
+from skin_edge.edge_runtime.model_file import with_archive
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize, to_pixels
 from tests.miniatures import picture
 
@@ -45,17 +45,34 @@ def representative(images: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def packed(network: bytes, precision: str) -> bytes:
-    metadata = {
+    from skin_edge.convert.tflite_metadata import TensorText, attach
+
+    network = attach(
+        network,
+        name=f"tiny, {precision}",
+        description="Tells seven colours apart.",
+        version="1",
+        author="skin-edge",
+        license="Apache-2.0",
+        input_description="RGB picture",
+        mean=SPEC.mean,
+        std=SPEC.std,
+        outputs=[TensorText("probabilities", "one per label")],
+        labels_file=LABELS_FILE,
+        other_files={CONTRACT_FILE: "the contract"},
+    )
+    contract = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "name": f"tiny, {precision}",
         "precision": precision,
-        "input": SPEC.to_dict(),
+        "preprocessing": SPEC.to_steps(),
+        "outputs": [{"name": "probabilities"}],
         "labels": [label._asdict() for label in HAM10000],
         "provenance": {"versions": {name: importlib.metadata.version(name) for name in ("tensorflow", "tf-keras")}},
     }
-    labels = "".join(f"{label.code}\n" for label in HAM10000)
-    return with_archive(network, {"labels.txt": labels, "metadata.json": json.dumps(metadata, indent=2) + "\n"})
+    labels = labels_text(HAM10000)
+    return with_archive(network, {LABELS_FILE: labels, CONTRACT_FILE: sealed(contract, network, labels)})
 
 
 def main() -> None:

@@ -1,0 +1,199 @@
+"""Everything a .tflite says of itself, ours or another's: what `skin-edge info` prints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .classifier import DISCLAIMER, SkinClassifier
+from .interpreter import Tensor
+from .model_file import ModelFile, read_model_file, tflite_metadata
+
+_SHOWN_LABELS = 12
+_WIDTH = 80
+
+
+def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
+    """JSON-ready. kind: "skin-edge" or "foreign". seal: "verified", or "none" for a file that others made.
+
+    input: how to feed it, tensor and steps. outputs: tensors. scores: what the first output holds (`ModelFile`).
+    operators: [{operator, types, count}], in the order of first use. contract, tflite_metadata: None where absent.
+    """
+    network = file.network
+    metadata = tflite_metadata(network)
+    counted = Counter((operator.name, operator.types, operator.computes_in) for operator in network.operators)
+    tensors = classifier.interpreter
+    return {
+        "file": str(file.path),
+        "bytes": len(file.content),
+        "sha256": hashlib.sha256(file.content).hexdigest(),
+        "kind": "skin-edge" if file.contract else "foreign",
+        "seal": _seal(file),
+        "input": {**_tensor(tensors.inputs[0]), "preprocessing": file.input_spec.to_steps()},
+        "outputs": [_tensor(tensor) for tensor in tensors.outputs],
+        "scores": file.scores,
+        "labels": [label._asdict() for label in file.labels],
+        "operators": [
+            {"operator": name, "types": types, "computes_in": computes_in, "count": count}
+            for (name, types, computes_in), count in counted.items()
+        ],
+        "min_runtime_version": network.min_runtime_version,
+        "tflite_metadata": asdict(metadata) if metadata else None,
+        "contract": dict(file.contract) or None,
+    }
+
+
+def read(path: str, **told: Any) -> dict[str, Any]:
+    """`describe` of a file. told: mean, std, labels as SkinClassifier takes them. Raises ModelFileError."""
+    classifier = SkinClassifier(path, **told)
+    labels = {"labels_file" if name == "labels" else name: value for name, value in told.items()}
+    return describe(classifier, read_model_file(classifier.path, **labels))
+
+
+def text(info: Mapping[str, Any]) -> str:
+    """For people: at most 80 columns but for long names."""
+    contract: Mapping[str, Any] = info["contract"] or {}
+    metadata: Mapping[str, Any] = info["tflite_metadata"] or {}
+    name, seal = str(contract.get("name") or metadata.get("name") or "not given"), str(info["seal"])
+    rows: list[tuple[str, str]] = [
+        ("file", f"{info['file']} ({info['bytes'] / 1e6:.2f} MB)"),
+        ("name", name),
+        ("made by", "skin-edge convert" if info["kind"] == "skin-edge" else "others"),
+        ("seal", "verified: weights, labels and contract belong together" if info["seal"] == "verified" else seal),
+        ("sha-256", str(info["sha256"])),
+    ]
+    if contract:
+        rows.append(("format", f"{contract['format']} {contract['format_version']}"))
+    rows += [
+        ("runtime", f"TFLite {info['min_runtime_version'] or 'of any version'} or newer"),
+        ("input", _tensor_text(info["input"])),
+    ]
+    rows += [("", f"{i}. {_step_text(step)}") for i, step in enumerate(info["input"]["preprocessing"], 1)]
+    rows += [("output" if i == 0 else "", _tensor_text(output)) for i, output in enumerate(info["outputs"])]
+    rows.append(("values", _SCORES[info["scores"]]))
+    rows += _label_rows(info["labels"])
+    rows += [
+        ("operators" if i == 0 else "", f"{row['count']:3} {row['operator']}: {row['types']}")
+        for i, row in enumerate(info["operators"])
+    ]
+    floating = sorted({row["operator"] for row in info["operators"] if row["computes_in"] == "float"})
+    rows.append(("in float", ", ".join(floating) or "none"))
+    rows += _contract_rows(contract)
+    if not contract and metadata:
+        rows += [(key, str(metadata[key])) for key in ("description", "version", "author", "license") if metadata[key]]
+    if not contract:
+        rows.append(("unknown", "data, split, calibration and intended use: the file does not say"))
+    return "\n".join([*(_wrapped(name, value) for name, value in rows), DISCLAIMER])
+
+
+_SCORES = {
+    "probabilities": "probabilities, as they come",
+    "logits": "logits; the runtime applies a softmax",
+    "probability": "one probability, of the second of two classes",
+    "logit": "one logit, of the second of two classes; the runtime applies a sigmoid",
+}
+
+
+def _seal(file: ModelFile) -> str:
+    if not file.contract:
+        return "none"
+    if file.contract["format_version"] == 1:
+        return "CRC-32 of the network only (format 1)"
+    return "verified"  # a file that does not hold it is not read
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype.__name__,
+    }
+    if tensor.quantization.is_quantized:
+        fields |= {"scale": tensor.quantization.scale, "zero_point": tensor.quantization.zero_point}
+    return fields
+
+
+def _tensor_text(tensor: Mapping[str, Any]) -> str:
+    scale = f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}" if "scale" in tensor else ""
+    return f"{tensor['name']}: {tensor['dtype']} {tensor['shape']}{scale}"
+
+
+def _step_text(step: Mapping[str, Any]) -> str:
+    said = ", ".join(f"{key} {_plain(value)}" for key, value in step.items() if key != "step")
+    return f"{step['step']}: {said}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        numbers: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return f"{numbers[0]:g}" if len(set(numbers)) == 1 else " ".join(f"{number:g}" for number in numbers)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _label_rows(labels: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    shown = labels if len(labels) <= _SHOWN_LABELS else labels[:_SHOWN_LABELS]
+    rows = [("labels" if i == 0 else "", _label_text(i, label)) for i, label in enumerate(shown)]
+    if len(labels) > len(shown):
+        rows.append(("", f"... {len(labels)} in all; --json lists them"))
+    return rows
+
+
+def _label_text(position: int, label: Mapping[str, Any]) -> str:
+    kind = {True: " (malignant)", False: ""}.get(label["malignant"], "")
+    name = "" if label["name"] == label["code"] else f": {label['name']}"
+    return f"{position} {label['code']}{name}{kind}"
+
+
+def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for i, row in enumerate(contract.get("thresholds", [])):
+        rows.append(
+            (
+                "thresholds" if i == 0 else "",
+                f"{row['target']} >= {row['threshold']:.4g}: sensitivity {row['sensitivity']:.3f} (chosen for "
+                f"{row['chosen_for_sensitivity']:.2f}), specificity {row['specificity']:.3f}, of {row['n_positive']}",
+            )
+        )
+    if contract.get("thresholds"):
+        rows.append(("", f"on {contract['thresholds'][0]['on']}; not promised elsewhere"))
+    calibration = contract.get("calibration")
+    if calibration:
+        shift = f", logit shift {calibration['logit_shift_tau']:g}" if calibration.get("logit_shift_tau") else ""
+        rows.append(("calibration", f"temperature {calibration['temperature']:g}{shift}: {calibration['applied']}"))
+    quantization = contract.get("quantization")
+    if quantization:
+        words = (f"{key.replace('_', ' ')}: {_said(value)}" for key, value in quantization.items() if value != [])
+        rows.append(("quantized", "; ".join(words)))
+    provenance: Mapping[str, Any] = contract.get("provenance") or {}
+    if provenance.get("data"):
+        data: Mapping[str, Any] = provenance["data"]
+        rows.append(
+            (
+                "data",
+                f"{data.get('layout')}, {data.get('images')} images, split by {provenance.get('split')}, "
+                f"seed {provenance.get('seed')}, SHA-256 {str(data.get('fingerprint_sha256'))[:12]}...",
+            )
+        )
+    if provenance.get("versions"):
+        rows.append(("versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())))
+    rows += [(key.replace("_", " "), str(contract[key])) for key in ("intended_use", "license") if contract.get(key)]
+    return rows
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(map(str, items))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _wrapped(name: str, value: str) -> str:
+    import textwrap
+
+    lead = f"{name:13}"
+    return textwrap.fill(
+        value, _WIDTH, initial_indent=lead, subsequent_indent=" " * 15, break_long_words=False, break_on_hyphens=False
+    )
