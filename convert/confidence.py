@@ -90,8 +90,8 @@ def choose_temperature(probabilities: npt.NDArray[np.floating[Any]], truth: npt.
 def apply_temperature(network: bytes, temperature: float, shift: Sequence[float] | None = None) -> bytes:
     """A .tflite whose outputs are logits, or a softmax of them -> the same with (logits + shift) / temperature.
 
-    Exact: weights, bias and output of every output's last layer are divided: where they are integers, their scales are, so
-    that not one integer changes. Conversions (DEQUANTIZE) between the layer and the output are followed. shift: one
+    Exact: weights, bias and output of every output's last layer are divided: where they are integers, their scales are,
+    so that not one integer changes. Conversions (DEQUANTIZE) between the layer and the output are followed. shift: one
     number per class, for float networks only.
 
     Raises ConversionError where an output's last layer is neither dense nor a convolution.

@@ -24,6 +24,9 @@ Report = Callable[[str], None]
 FLOAT_TOLERANCE = 1e-4
 FOLD_TOLERANCE = 1e-5
 
+# Least share of validation images with the same top class in the int8 file and in the simulation that was trained.
+SIMULATION_AGREEMENT = 0.95
+
 METHODS = ("qat", "ptq", "auto")
 PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
 AUTO_MAX_DROP = 0.01
@@ -195,7 +198,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
                 "distilled_from_the_float_model": settings.distill,
                 "kept_epoch": max(history, key=lambda row: row["score"])["epoch"],
             }
-        logits = _answers(quantized, validation.pixels, spec)
+        logits = _answers(quantized, validation.pixels, spec, report)
         balanced = _balanced_accuracy(metrics, truth, logits, codes)
         return _Attempt(quantized, logits, described, history, balanced, float_balanced - balanced)
 
@@ -225,7 +228,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     where = f"the {len(truth)} validation images of {run.recipe.name}, seed {run.seed}, split {run.config['split']}"
     calibrated = confidence.Calibration(tau, tuple(map(float, shift)), temperature)
     plain = confidence.Calibration(0.0, (0.0,) * len(codes), 1.0)
-    quantized_scores = _answers(quantized_file, validation.pixels, spec)
+    quantized_scores = _answers(quantized_file, validation.pixels, spec, report)
 
     def packed(content: bytes, precision: str, quantization: Any, used: Any, scores: Any) -> tuple[bytes, str]:
         return metadata.packed(
@@ -392,7 +395,11 @@ def _quantization_aware(
         distill=settings.distill,
         report=report,
     )
-    return to_tflite.trained_int8_tflite(quantized, settings.io), history
+    qat.widen_dead_channels(quantized)
+    network = to_tflite.trained_int8_tflite(quantized, settings.io)
+    simulated = tf.nest.flatten(quantized.predict(plain_batches(validation, spec), verbose=0))[0]
+    _check_simulation(simulated, _answers(network, validation.pixels, spec, report))
+    return network, history
 
 
 def _balanced_accuracy(metrics: Any, truth: npt.NDArray[np.int64], scores: Any, codes: tuple[str, ...]) -> float:
@@ -422,12 +429,21 @@ def _check_fold(folded: Any, images: npt.NDArray[np.float32], model: Any) -> Non
         )
 
 
+def _check_simulation(simulated: npt.NDArray[np.float32], answers: npt.NDArray[np.float32]) -> None:
+    same = float((simulated.argmax(axis=1) == answers.argmax(axis=1)).mean())
+    if same < SIMULATION_AGREEMENT:
+        raise ConversionError(
+            f"the int8 file gives the top class that its simulation in training gave for {same:.1%} of the validation "
+            f"images only; at least {SIMULATION_AGREEMENT:.0%} is rounding"
+        )
+
+
 def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def _answers(network: bytes, pixels: npt.NDArray[np.uint8], spec: Any) -> npt.NDArray[np.float32]:
+def _answers(network: bytes, pixels: npt.NDArray[np.uint8], spec: Any, report: Report) -> npt.NDArray[np.float32]:
     """The first output for already resized pictures, as real numbers: float32 [n, classes]."""
     from ..edge_runtime.interpreter import Interpreter
     from ..edge_runtime.quantization import byte_table, dequantize
@@ -435,7 +451,13 @@ def _answers(network: bytes, pixels: npt.NDArray[np.uint8], spec: Any) -> npt.ND
     interpreter = Interpreter(network)
     source, target = interpreter.inputs[0], interpreter.outputs[0]
     table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
-    raw = np.concatenate([interpreter.invoke(table[picture][None])[0] for picture in pixels])
+    answers: list[npt.NDArray[Any]] = []
+    for number, picture in enumerate(pixels, 1):
+        answers.append(interpreter.invoke(table[picture][None])[0])
+        if number % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
+            report(f"\rasking the quantized network: {number}/{len(pixels)}")
+    report("\r")
+    raw = np.concatenate(answers)
     return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
 
 

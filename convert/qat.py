@@ -30,6 +30,8 @@ _quantization: Any = tfmot.quantization.keras
 # certain of its training pictures, and its first class alone would teach little about the pictures it is not sure of.
 TEMPERATURE = 4.0
 
+_LEAST_INPUT_SCALE = 1e-3  # of an activation in front of a convolution; those of a MobileNet are 0.0235 (6 / 255)
+
 
 class PerChannelDepthwise(_quantization.quantizers.LastValueQuantizer):
     """8 bits, symmetric, one scale per channel of a depthwise kernel [height, width, channels, multiplier]."""
@@ -98,8 +100,8 @@ def quantization_aware(folded: Any, calibration: npt.NDArray[np.float32]) -> Any
         ):
             clone = keras.models.clone_model(folded, clone_function=annotated)
             quantized = _quantization.quantize_apply(clone)
-    except (RuntimeError, ValueError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # tfmot and Keras' cloning raise whatever they meet in a network they do not know
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"'{folded.name}' cannot be trained for quantization ({reason}); calibrate it instead: --ptq"
         ) from None
@@ -215,6 +217,32 @@ def _set_ranges(quantized: Any, folded: Any, calibration: npt.NDArray[np.float32
     for (_, minimum, maximum), low, high in zip(wanted, lows, highs, strict=True):
         minimum.assign(min(low, 0.0))
         maximum.assign(max(high, 0.0))
+
+
+def widen_dead_channels(quantized: Any) -> None:
+    """Gives every channel of a convolution before a BatchNormalization a range that its bias can live with.
+
+    A device's bias is an int32 in units of input scale times weight scale. Where a channel's weights are zero, as those
+    of some channels of trained MobileNets are, so is their range, and the bias overflows: that channel's answer, a
+    constant, would be another one. The simulation, whose biases are float, does not notice. Call it before converting.
+    """
+    for layer in quantized.layers:
+        readers = [node.outbound_layer for node in layer.outbound_nodes]
+        inner = [getattr(reader, "layer", reader) for reader in readers]
+        if not getattr(layer, "_weight_vars", None) or len(inner) != 1:
+            continue
+        if not isinstance(inner[0], keras.layers.BatchNormalization):
+            continue
+        norm, (_, _, ranges) = inner[0], layer._weight_vars[0]
+        factor = 1 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+        factor = factor * (norm.gamma.numpy() if norm.scale else 1.0)
+        bias = (norm.beta.numpy() if norm.center else 0.0) - norm.moving_mean.numpy() * factor
+        own_bias = layer.layer.bias.numpy() if getattr(layer.layer, "use_bias", False) else 0.0
+        bias = bias + own_bias * factor
+        least = 127 * np.abs(bias) / (_LEAST_INPUT_SCALE * 2**30 * np.maximum(np.abs(factor), 1e-12))
+        low, high = ranges["min_var"], ranges["max_var"]
+        high.assign(np.maximum(high.numpy(), least))
+        low.assign(np.minimum(low.numpy(), -least))
 
 
 def _before_batch_norm(layer: Any) -> bool:

@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
-    """Gives an empty temporary folder beside `folder`, which takes its place when the block ends well.
+    """Gives an empty temporary folder beside `folder`, which takes its place in one step when the block ends well.
 
     What `folder` held before stays until then, and goes then.
     """
@@ -41,12 +41,25 @@ def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
     temporary.mkdir()
     try:
         yield temporary
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
+        if folder.exists() and not _exchange(temporary, folder):
+            folder.replace(old)  # the system cannot exchange; the next call mends a kill between this and the next line
+        if not folder.exists():
+            temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two paths in one step, where the system can: Linux, by renameat2. False where it cannot."""
+    import ctypes
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    at_current_folder, exchange = -100, 2
+    return rename(at_current_folder, os.fsencode(one), at_current_folder, os.fsencode(other), exchange) == 0
 
 
 def check_replaceable(folder: str | Path, keep: Iterable[str | Path]) -> None:

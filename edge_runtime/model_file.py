@@ -28,7 +28,7 @@ from .tflite_metadata import parse as parse_tflite_metadata
 
 _MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
 
-# The beginning of an archive of ours, to be told from a file without one when its end is cut off.
+# The beginning of an archive whose end may be cut off.
 _ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
 
 
@@ -134,6 +134,10 @@ class _Archive:
         except (zipfile.BadZipFile, NotImplementedError, ValueError):
             pass
 
+    @property
+    def is_readable(self) -> bool:
+        return self._zip is not None
+
     def read(self, name: str, *, stored_only: bool = False) -> bytes | None:
         """A file's content, None where it is not there.
 
@@ -176,8 +180,8 @@ def _foreign(
 ) -> ModelFile:
     network = Network(memoryview(content)[: archive.start])
     described = tflite_metadata(network)
-    if (described and CONTRACT_FILE in described.files) or _ENTRY.search(content):
-        raise ModelFileError("it is truncated or damaged: its contract is missing. Copy it anew")
+    if (described and CONTRACT_FILE in described.files) or (not archive.is_readable and _ENTRY.search(content)):
+        raise ModelFileError("it is truncated or damaged: the end of its archive is missing. Copy it anew")
     source, classes, scores = _ends(network)
     labels = _foreign_labels(described, archive, classes, labels_file)
     if scores in ("probability", "logit") and len(labels) == 1:

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
-from skin_edge.edge_runtime import SkinClassifier
+from skin_edge.edge_runtime import SkinClassifier, info
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ConversionError, UsageError
 from skin_edge.edge_runtime.interpreter import Interpreter
@@ -161,6 +164,62 @@ def test_the_int8_file_equals_its_simulation(model, images):
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 15 / 16
     # and the simulation is close to the float network before it has learned anything
     assert np.abs(expected - model.predict(images, verbose=0)).mean() < 0.05
+
+
+def test_a_channel_without_weights_keeps_its_constant(images):
+    """Its range is zero, and its bias, an integer in units of that range, would overflow in the file."""
+    from skin_edge.convert import qat as qat_module
+    from skin_edge.convert import to_tflite
+    from skin_edge.train.engine import keras, start
+
+    start(1)
+    source = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False)(source)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU(6.0)(x)
+    x = keras.layers.DepthwiseConv2D(3, use_bias=False, name="dw")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU(6.0)(x)
+    network = keras.Model(source, keras.layers.Dense(7, name="logits")(keras.layers.GlobalAveragePooling2D()(x)))
+    kernel = network.get_layer("dw").get_weights()[0]
+    kernel[:, :, :4] = 0
+    network.get_layer("dw").set_weights([kernel])
+    norm = network.get_layer("norm")
+    norm.set_weights([np.ones(8), np.full(8, 2.5), np.zeros(8), np.ones(8)])
+    quantized = qat_module.quantization_aware(network, images)
+    qat_module.widen_dead_channels(quantized)
+    interpreter = Interpreter(to_tflite.trained_int8_tflite(quantized, "float32"))
+    answers = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
+    expected = network.predict(images, verbose=0)
+    assert np.abs(answers - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenetv2"])
+def test_real_weights_survive_training_for_quantization(name, data_root):
+    """ImageNet's MobileNets hold channels without weights, and ranges that differ a thousandfold between channels."""
+    from dataclasses import replace
+
+    from skin_edge.convert import census, fold, heatmap, to_tflite
+    from skin_edge.convert import qat as qat_module
+    from skin_edge.train import heads, recipes
+    from skin_edge.train.engine import start
+
+    start(1)
+    weights = next((data_root / "pretrained").glob(f"{name}_1_0_224*.h5"))
+    recipe = replace(recipes.get("quickstart"), backbone=name, width=1.0, image_size=(96, 96), weights=str(weights))
+    folded = fold.fold_head(heads.classifier(recipe, 7))
+    spec = InputSpec(96, 96)
+    paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))[:16]
+    pictures = np.stack([normalize(to_pixels(path, spec), spec) for path in paths])
+    quantized = qat_module.quantization_aware(heatmap.with_map(folded), pictures)
+    qat_module.widen_dead_channels(quantized)
+    network = to_tflite.trained_int8_tflite(quantized, "float32")
+    census.assert_int8(network)
+    interpreter = Interpreter(network)
+    answers = np.concatenate([interpreter.invoke(picture[None])[0] for picture in pictures])
+    for expected in (quantized.predict(pictures, verbose=0)[0], folded.predict(pictures, verbose=0)):
+        assert np.corrcoef(answers.ravel(), expected.ravel())[0, 1] > 0.98
 
 
 @pytest.mark.slow
@@ -362,3 +421,167 @@ def test_a_killed_conversion_leaves_what_was_there(learned_run, ptq, tmp_path):
     process.stderr.close()
     time.sleep(0.1)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def with_map(learned_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cam") / "int8"
+    assert convert(learned_run, "--int8", "--ptq", "--cam", "--logit-shift", "0.5", "--out", out) == 0
+    return out
+
+
+def test_the_map_explains_the_answer_and_changes_none(ptq, with_map, learned_run, tmp_path, capsys):
+    """The mean of the class activation map is the logits; its probabilities are those of the file without a map."""
+    classifier, plain = (SkinClassifier(folder / "model_int8.tflite") for folder in (with_map, ptq))
+    assert [output["name"] for output in classifier.contract["outputs"]] == ["probabilities", "class_activation_map"]
+    rows = pd.read_csv(learned_run / "split.csv")
+    for path in rows[rows["split"] == "test"]["path"][:12]:
+        prediction, activation = classifier.predict_with_map(path)
+        assert activation.shape == (1, 1, 7)
+        ranked = [prediction.probabilities[label.code] for label in classifier.labels]
+        assert softmax(activation.mean(axis=(0, 1))[None])[0] == pytest.approx(ranked, abs=0.05)
+    with pytest.raises(UsageError, match="--cam"):
+        plain.predict_with_map(path)
+    capsys.readouterr()
+    model = str(with_map / "model_int8.tflite")
+    assert run(["predict", model, path, "--heatmap", str(tmp_path / "maps")]) == 0
+    (drawn,) = (tmp_path / "maps").iterdir()
+    with Image.open(drawn) as heatmap, Image.open(path) as picture:
+        assert heatmap.size == picture.size and heatmap.mode == "RGB"
+
+
+def test_shift_and_temperature_lie_in_the_file_alone(ptq, with_map, learned_run):
+    """The file's answers are the float model's, shifted and tempered as the contract says: the runtime adds nothing."""
+    rows = pd.read_csv(learned_run / "split.csv")
+    training = rows[rows["split"] == "train"]["label"].value_counts()
+    paths = rows[rows["split"] == "test"]["path"]
+    for folder, tau in ((ptq, 0.0), (with_map, 0.5)):
+        classifier, twin = (SkinClassifier(folder / f"model_{name}.tflite") for name in ("int8", "float32"))
+        said = classifier.contract["calibration"]
+        assert said["logit_shift_tau"] == tau and said["temperature"] != 1.0
+        assert twin.contract["calibration"]["temperature"] == 1.0, "the float file is the run's model, nothing else"
+        prior = np.array([training[label.code] for label in classifier.labels]) / training.sum()
+        shift = -tau * np.log(prior)
+        assert said["logit_shift"] == pytest.approx(list(shift - shift.mean()))
+        differences = []
+        for path in paths:
+            ours, theirs = classifier.predict(path).probabilities, twin.predict(path).probabilities
+            logits = np.log([max(theirs[label.code], 1e-30) for label in classifier.labels])
+            expected = softmax(((logits + shift) / said["temperature"])[None])[0]
+            differences.append(np.abs(expected - [ours[label.code] for label in classifier.labels]).max())
+        assert np.median(differences) < 0.03
+
+
+def test_the_file_carries_thresholds_metadata_and_a_seal(ptq):
+    path = ptq / "model_int8.tflite"
+    assert run(["info", str(path)]) == 0
+    described = info.read(str(path))
+    assert described["seal"] == "verified"
+    assert list(described["tflite_metadata"]["outputs"][0]["label_files"]) == ["labels.txt"]
+    assert list(described["tflite_metadata"]["files"]) == ["metadata.json", "labels.txt"]
+    assert described["tflite_metadata"]["inputs"][0]["colour"] == "RGB"
+    contract = described["contract"]
+    assert {row["target"] for row in contract["thresholds"]} == {"malignant", "akiec", "bcc", "mel"}
+    assert all("validation images" in row["on"] for row in contract["thresholds"])
+
+
+@pytest.mark.parametrize("name", ["int8", "float32"])
+def test_a_contract_holds_the_published_schema(ptq, name):
+    schema = json.loads((Path(__file__).parents[1] / "docs" / "contract.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    contract = dict(SkinClassifier(ptq / f"model_{name}.tflite").contract)
+    validator.validate(contract)
+    for field in schema["required"]:
+        with pytest.raises(jsonschema.ValidationError):
+            validator.validate({key: value for key, value in contract.items() if key != field})
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(contract | {"seal": "none"})
+
+
+def test_max_drop_is_a_gate(learned_run, tmp_path, capsys, monkeypatch):
+    """A conversion that loses too much exits with 3, says what it lost, and leaves nothing."""
+    from skin_edge.convert import post_training
+
+    def worthless(*arguments, **settings):
+        network = original(*arguments, **settings)
+        from skin_edge.convert import flatbuffer
+
+        model = flatbuffer.read(network)
+        for buffer in model.buffers:  # noise in the weights
+            if buffer.data is not None and len(buffer.data) > 500:
+                buffer.data = np.random.default_rng(0).integers(0, 256, len(buffer.data)).astype(np.uint8)
+        return flatbuffer.write(model)
+
+    original = post_training.quantize
+    monkeypatch.setattr(post_training, "quantize", worthless)
+    out = tmp_path / "out"
+    assert convert(learned_run, "--int8", "--ptq", "--max-drop", "0.01", "--out", out) == 3
+    line = one_line(capsys)
+    assert "loses at most 1 points" in line and "post-training, min/max" in line
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_auto_keeps_the_smallest_effort_that_serves(learned_run, tmp_path, capsys, monkeypatch):
+    from skin_edge.convert import job
+
+    assert convert(learned_run, "--int8", "--auto", "--max-drop", "1", "--out", tmp_path / "easy", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["effort"] for row in result["tried"]] == ["post-training, min/max"]
+
+    def spoiled(network, pixels, spec, report):  # post-training answers are made worthless: training must follow
+        logits = original(network, pixels, spec, report)
+        return logits if len(calls := spoiled.calls) >= 2 or calls.append(1) else np.roll(logits, 1, axis=1)
+
+    spoiled.calls = []
+    original = job._answers
+    monkeypatch.setattr(job, "_answers", spoiled)
+    flags = ["--auto", "--max-drop", "0.2", "--qat-epochs", 1, "--out", tmp_path / "hard", "--json"]
+    assert convert(learned_run, "--int8", *flags) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    efforts = ["post-training, min/max", "post-training, percentile 99.99", "quantization-aware training"]
+    assert [row["effort"] for row in result["tried"]] == efforts
+    assert [row["kept"] for row in result["tried"]] == [False, False, True]
+    assert "not kept" in captured.err
+    assert result["quantization"]["method"] == "quantization-aware training"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "name", "in_float"),
+    [
+        (["--precision", "w8a16", "--ptq"], "w8a16", {"SOFTMAX"}),
+        (["--precision", "float16"], "float16", {"CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX"}),
+        (["--precision", "w8a32"], "w8a32", {"CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX"}),
+        (["--precision", "int8", "--ptq", "--keep-float", "conv_dw_1*"], "mixed", {"DEPTHWISE_CONV_2D", "SOFTMAX"}),
+        (["--int8", "--ptq", "--calibration", "percentile:99.9"], "int8", {"SOFTMAX"}),
+    ],
+)
+def test_other_precisions_carry_their_own_names(learned_run, tmp_path, capsys, flags, name, in_float):
+    assert convert(learned_run, *flags, "--out", tmp_path / "out", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["model"] == f"model_{name}.tflite" and result["precision"] == name
+    census = pd.read_csv(tmp_path / "out" / "census.csv")
+    assert set(census[census["computes_in"] == "float"]["operator"]) == in_float
+    classifier, twin = (SkinClassifier(tmp_path / "out" / f"model_{kind}.tflite") for kind in (name, "float32"))
+    assert classifier.contract["precision"] == name
+    rows = pd.read_csv(learned_run / "split.csv")
+    paths = rows[rows["split"] == "test"]["path"]
+    same = [classifier.predict(path).label == twin.predict(path).label for path in paths]
+    assert np.mean(same) >= 0.9
+    if name == "mixed":
+        assert not (tmp_path / "out" / "model_int8.tflite").exists()
+
+
+@pytest.mark.slow
+def test_a_trained_map_follows_the_trained_logits(learned_run, tmp_path):
+    flags = ["--cam", "--qat-epochs", 1, "--qat-learning-rate", "0.001", "--out", tmp_path / "out"]
+    assert convert(learned_run, "--int8", *flags) == 0
+    classifier = SkinClassifier(tmp_path / "out" / "model_int8.tflite")
+    rows = pd.read_csv(learned_run / "split.csv")
+    for path in rows[rows["split"] == "test"]["path"][:12]:
+        prediction, activation = classifier.predict_with_map(path)
+        ranked = [prediction.probabilities[label.code] for label in classifier.labels]
+        assert softmax(activation.mean(axis=(0, 1))[None])[0] == pytest.approx(ranked, abs=0.05)
