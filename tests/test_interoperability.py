@@ -3,13 +3,11 @@ environment of its own, for neither installs beside the project."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +16,9 @@ import pytest
 from PIL import Image
 
 from skin_edge.convert import flatbuffer
-from skin_edge.convert.tflite_metadata import TensorText, attach
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
-from skin_edge.edge_runtime.model_file import network_length, with_archive
+from skin_edge.edge_runtime.model_file import network_length
 from skin_edge.edge_runtime.preprocess import to_pixels
 
 pytestmark = pytest.mark.slow
@@ -32,9 +29,8 @@ TFLITE_RUNTIME = ("tflite-runtime==2.14.0", "numpy<2")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """The packaged model, with TFLite metadata."""
-    return with_tflite_metadata(DEFAULT_MODEL, tmp_path_factory.mktemp("model") / DEFAULT_MODEL.name)
+def model():
+    return DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -150,34 +146,6 @@ def with_builtin_kernels(model: Path, tensors) -> list:
         interpreter.invoke()
         answers.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].copy())
     return answers
-
-
-def with_tflite_metadata(source: Path, target: Path) -> Path:
-    """source where it has TFLite metadata already, else target: the same network with it."""
-    content = source.read_bytes()
-    network = content[: network_length(content)]
-    if any(entry.name == b"TFLITE_METADATA" for entry in flatbuffer.read(network).metadata):
-        return source
-    with zipfile.ZipFile(source) as archive:
-        files = {name: archive.read(name).decode() for name in archive.namelist()}
-    metadata = json.loads(files["metadata.json"])
-    described = attach(
-        network,
-        name=metadata["name"],
-        description=metadata["notice"],
-        version="1",
-        author="skin-edge",
-        license=metadata["license"],
-        input_description="The whole picture, reduced to the input's size.",
-        mean=metadata["input"]["mean"],
-        std=metadata["input"]["std"],
-        outputs=[TensorText("probabilities", metadata["output"]["values"])],
-        labels_file="labels.txt",
-        other_files={"metadata.json": "How to feed the network, and where it comes from."},
-    )
-    metadata |= {"network_crc32": zlib.crc32(described), "network_sha256": hashlib.sha256(described).hexdigest()}
-    target.write_bytes(with_archive(described, {**files, "metadata.json": json.dumps(metadata)}))
-    return target
 
 
 def spread(folder: Path, count: int) -> list[Path]:

@@ -15,13 +15,14 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ classifier cli commands errors files interpreter labels model_file preprocess
-        quantization quiet""",
-    "benchmarks": "__init__ bench cases commands latency machine memory metrics overhead parity picture report size",
+    "edge_runtime": """__init__ classifier cli commands contract errors files heatmap info interpreter labels
+        model_file network operator_names preprocess quantization quiet tflite_metadata""",
+    "benchmarks": """__init__ bench cases commands latency machine memory metrics overhead parity picture report size
+        tail""",
     "train": """__init__ augment backbones checkpoints commands engine evaluate fit heads job layouts pipeline recipes
         run_folder splits summary synthetic throughput""",
-    "convert": """__init__ calibration census commands flatbuffer fold job metadata qat quickstart summary
-        to_tflite""",
+    "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
+        layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }
 MODELS = ["LICENSE.txt", "skin_edge_default_int8.md", "skin_edge_default_int8.tflite"]
 
