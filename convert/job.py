@@ -333,8 +333,9 @@ def _choose(
         tried.append({"effort": name, "balanced_accuracy": made.balanced_accuracy, "drop": made.drop, "kept": meets})
         if limit is not None:
             report(
-                f"{name}: balanced accuracy {made.balanced_accuracy:.3f}, {made.drop * 100:+.1f} points below float's "
-                f"{float_balanced:.3f}; at most {limit * 100:.1f} accepted: {'kept' if meets else 'not kept'}"
+                f"{name}: balanced accuracy {made.balanced_accuracy:.3f}, float {float_balanced:.3f}\n"
+                f"  {abs(made.drop) * 100:.1f} points {'lost' if made.drop > 0 else 'gained'}, at most "
+                f"{limit * 100:g} may be lost: {'kept, the smallest effort that serves' if meets else 'not kept'}"
             )
         if meets:
             return made, tried

@@ -30,7 +30,7 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
     lines.append(f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}")
     if len(result["tried"]) > 1 or len(quantization["kept_in_float"]):
         lines += [
-            f"  {row['effort']}: {row['drop'] * 100:+.1f} points below float{', kept' if row['kept'] else ''}"
+            f"  {row['effort']}: {-row['drop'] * 100:+.1f} points of balanced accuracy{', kept' if row['kept'] else ''}"
             for row in result["tried"]
         ]
     floating = ", ".join(quantization["float_operators"]) or "none"
