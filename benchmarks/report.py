@@ -198,11 +198,12 @@ def _operating_points(points: Mapping[str, Sequence[_Result]]) -> list[str]:
     who = [name for name in ("model", "reference") if points.get(name)]
     lines = ["", f"{'at frozen thresholds':26}" + "".join(f"{name:>27}" for name in who)]
     lines.append(f"{'':26}" + f"{'sensitivity':>15}{'specificity':>12}" * len(who))
-    for rows in zip(*(points[name] for name in who), strict=False):
-        first = rows[0]
-        name = f"  {_fit(first['target'], 12)} for {first['chosen_for_sensitivity']:.2f}"
+    nothing: _Result = {"sensitivity": None, "specificity": None}
+    found = [{(row["target"], row["chosen_for_sensitivity"]): row for row in points[name]} for name in who]
+    for target, sensitivity in dict.fromkeys(key for rows in found for key in rows):
+        rows = [of_one.get((target, sensitivity), nothing) for of_one in found]
         cells = (f"{_number(row['sensitivity']):>15}{_number(row['specificity']):>12}" for row in rows)
-        lines.append(f"{name:26}" + "".join(cells))
+        lines.append(f"  {_fit(target, 12)} for {sensitivity:.2f}".ljust(26) + "".join(cells))
     return lines
 
 

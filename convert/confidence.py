@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks import metrics
-from ..edge_runtime.errors import ConversionError
+from ..edge_runtime.errors import ConversionError, DataError
 from ..train.engine import keras
 from . import flatbuffer
 
@@ -42,7 +42,11 @@ class Calibration:
 
 
 def shift_for(tau: float, counts: npt.NDArray[np.integer[Any]]) -> Floats:
-    """-tau log(prior), its mean zero. counts: training pictures per class, all above 0."""
+    """-tau log(prior), its mean zero. counts: training pictures per class. Raises DataError for a class without any."""
+    if tau == 0:
+        return np.zeros(len(counts))
+    if not counts.all():
+        raise DataError("a class has no training images, so how rare it is cannot be said: leave --logit-shift out")
     prior = counts / counts.sum()
     shift = -tau * np.log(prior)
     return shift - shift.mean()

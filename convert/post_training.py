@@ -170,7 +170,10 @@ def _int16(calibrated: bytes) -> bytes:
     float32, int16, int64 = (np.dtype(name).num for name in ("float32", "int16", "int64"))
     quantizer: Any = Calibrator(calibrated)._calibrator
     # no float operators; biases int64; per channel, in dense layers too
-    return quantizer.QuantizeModel(float32, float32, False, int16, int64, False, False)
+    network = flatbuffer.read(quantizer.QuantizeModel(float32, float32, False, int16, int64, False, False))
+    # It would keep what the float network needed; int16 needs more.
+    network.metadata = [entry for entry in network.metadata or [] if entry.name != b"min_runtime_version"]
+    return flatbuffer.write(network)
 
 
 def _one_by_one(samples: Sequence[npt.NDArray[np.float32]]) -> Iterator[list[npt.NDArray[np.float32]]]:

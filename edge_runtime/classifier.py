@@ -87,6 +87,11 @@ class SkinClassifier:
         """
         return self._predict(image)[0]
 
+    @property
+    def has_map(self) -> bool:
+        """Whether `predict_with_map` has a class activation map to give."""
+        return len(self.interpreter.outputs) > 1
+
     def predict_with_map(self, image: ImageLike) -> tuple[Prediction, npt.NDArray[np.float32]]:
         """As `predict`, and the class activation map: float32 [rows, columns, classes], in the order of `labels`.
 
@@ -94,7 +99,7 @@ class SkinClassifier:
         of the class (the mean over the positions is the logit). `heatmap.overlay` draws it.
         Raises UsageError where the model was converted without --cam.
         """
-        if len(self.interpreter.outputs) < 2:
+        if not self.has_map:
             raise UsageError(f"{self.path} has no class activation map: convert the run with --cam")
         prediction, outputs = self._predict(image)
         quantization = self.interpreter.outputs[1].quantization
@@ -180,6 +185,9 @@ def _checked(interpreter: Interpreter, file: ModelFile) -> tuple[Tensor, Tensor]
         )
     if math.prod(target.shape) != classes:
         raise ModelFileError(f"the output is {list(target.shape)}, but the file lists {classes} labels")
+    for other in interpreter.outputs[1:]:
+        if len(other.shape) != 4 or other.shape[0] != 1 or other.shape[3] != classes:
+            raise ModelFileError(f"output {other.name} is {list(other.shape)}, no map of {classes} classes")
     for tensor in (source, target):
         if tensor.dtype not in (np.uint8, np.int8, np.float32):
             raise ModelFileError(f"tensor {tensor.name} is {np.dtype(tensor.dtype)}, not uint8, int8 or float32")

@@ -65,11 +65,12 @@ def predict(
     model, images = _model_and_images(files)
     classifier = SkinClassifier(model, num_threads=num_threads, mean=mean, std=std, labels=labels)
     names = {label.code: label.name for label in classifier.labels}
+    drawings = _drawings(classifier, images, heatmap) if heatmap else {}
     width = max(len(image) for image in images)
     failed = False
     for image in images:
         try:
-            prediction = _with_heatmap(classifier, image, heatmap) if heatmap else classifier.predict(image)
+            prediction = _with_heatmap(classifier, image, drawings[image]) if drawings else classifier.predict(image)
         except SkinEdgeError as error:
             failed = True
             if as_json:
@@ -118,13 +119,25 @@ def info(model: str | None, mean: float | None, std: float | None, labels: str |
     click.echo(json.dumps(described, indent=2, ensure_ascii=False) if as_json else module.text(described))
 
 
-def _with_heatmap(classifier: SkinClassifier, image: str, folder: Path) -> Prediction:
+def _drawings(classifier: SkinClassifier, images: tuple[str, ...], folder: Path) -> dict[str, Path]:
+    """Where each image's heatmap goes: said before the first image, for none may replace another's."""
+    if not classifier.has_map:
+        raise UsageError(f"{classifier.path} has no class activation map: convert the run with --cam")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--heatmap {folder} is a file: name a folder")
+    drawings = {image: folder / f"{Path(image).name}.png" for image in images}
+    if len(set(drawings.values())) < len(drawings):
+        raise UsageError("two of the images have the same name, so their heatmaps would too: draw them one by one")
+    return drawings
+
+
+def _with_heatmap(classifier: SkinClassifier, image: str, drawing: Path) -> Prediction:
     from . import files, heatmap, preprocess
 
     prediction, activation = classifier.predict_with_map(image)
     position = [label.code for label in classifier.labels].index(prediction.label)
     drawn = heatmap.overlay(preprocess.decode(image), activation[..., position])
-    with files.replacing(folder / f"{Path(image).name}.{prediction.label}.png") as temporary:
+    with files.replacing(drawing) as temporary:
         drawn.save(temporary)
     return prediction
 

@@ -9,6 +9,7 @@ Published schema: docs/contract.schema.json (JSON Schema 2020-12), format_versio
 
 The seal holds network, labels and contract together. It is the SHA-256 of the network's bytes (all before the zip
 archive), then those of labels.txt, then those of metadata.json with the seal's own 64 digits written as zeros.
+labels.txt holds the labels' codes in their order, one a line.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CONTRACT_FILE = "metadata.json"
 LABELS_FILE = "labels.txt"
 
 NO_SEAL = "0" * 64
-_SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"')
+_SEAL = re.compile("[0-9a-f]{64}")
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
         spec = InputSpec(height, width, mean, std)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"its description of the input is not usable: {error!r}") from None
-    newer = {name: value for name, value in contract.items() if name != "output"}
+    newer = {name: value for name, value in contract.items() if name not in ("output", "calibration", "thresholds")}
     return newer | {"preprocessing": spec.to_steps(), "outputs": [contract.get("output", {})]}
 
 
@@ -90,6 +91,60 @@ def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:
     return labels
 
 
+def check(contract: Mapping[str, Any]) -> None:
+    """Raises ModelFileError where a field that this package reads is not of the form that the schema gives it.
+
+    A sealed contract may still have been written by another program.
+    """
+    codes = {label.code for label in labels_of(contract)}
+    for label in _objects(contract, "labels"):
+        _require(label.get("malignant") in (True, False, None), "labels")
+    outputs = _objects(contract, "outputs")
+    _require(1 <= len(outputs) <= 2, "outputs")
+    for row in _objects(contract, "thresholds"):
+        classes: Any = row.get("classes")
+        _require(isinstance(classes, list) and bool(classes) and codes.issuperset(map(str, classes)), "thresholds")  # pyright: ignore[reportUnknownArgumentType]
+        for name in ("chosen_for_sensitivity", "threshold", "sensitivity", "specificity", "n_positive"):
+            _require(_is_number(row.get(name)), "thresholds")
+        _require(isinstance(row.get("target"), str), "thresholds")
+    calibration = _object(contract, "calibration")
+    if calibration:
+        shift: Any = calibration.get("logit_shift")
+        temperature = calibration.get("temperature")
+        _require(_is_number(temperature) and float(temperature or 0) > 0, "calibration")
+        _require(isinstance(shift, list), "calibration")
+        numbers: list[Any] = shift
+        _require(len(numbers) == len(codes) and all(map(_is_number, numbers)), "calibration")
+        _require(_is_number(calibration.get("logit_shift_tau", 0)), "calibration")
+    _object(contract, "quantization")
+    provenance = _object(contract, "provenance")
+    for name in ("data", "versions"):
+        _object(provenance, name)
+
+
+def _objects(contract: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found: Any = contract.get(name, [])
+    _require(isinstance(found, list), name)
+    entries: list[Any] = found
+    _require(all(isinstance(entry, dict) for entry in entries), name)
+    return entries
+
+
+def _object(contract: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found: Any = contract.get(name, {})
+    _require(isinstance(found, dict), name)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def _require(holds: bool, name: str) -> None:
+    if not holds:
+        raise ModelFileError(f"its {CONTRACT_FILE} has a malformed '{name}'")
+
+
 def labels_text(labels: tuple[Label, ...]) -> str:
     """labels.txt: one code per line, in the order of the output."""
     return "".join(f"{label.code}\n" for label in labels)
@@ -98,19 +153,17 @@ def labels_text(labels: tuple[Label, ...]) -> str:
 def sealed(contract: Mapping[str, Any], network: bytes, labels: str) -> str:
     """The contract as the text of metadata.json, sealed with the network and labels.txt."""
     text = json.dumps({**contract, "seal": NO_SEAL}, indent=2, ensure_ascii=False) + "\n"
-    digest = seal_of(network, labels.encode(), text.encode())
-    return text.replace(f'"seal": "{NO_SEAL}"', f'"seal": "{digest}"')
+    digest = _digest(network, labels.encode(), text.encode())
+    head, _, tail = text.rpartition(NO_SEAL)  # the last field
+    return head + digest + tail
 
 
-def seal_of(network: bytes | memoryview[int], labels: bytes, contract: bytes) -> str:
-    """The 64 hexadecimal digits that belong there, whatever stands there now."""
+def _digest(network: bytes | memoryview[int], labels: bytes, blank_contract: bytes) -> str:
     import hashlib  # loads OpenSSL: not for `--help`
 
-    found = _SEAL.search(contract)
-    blank = contract if found is None else contract[: found.start(1)] + NO_SEAL.encode() + contract[found.end(1) :]
     digest = hashlib.sha256(network)
     digest.update(labels)
-    digest.update(blank)
+    digest.update(blank_contract)
     return digest.hexdigest()
 
 
@@ -124,7 +177,11 @@ def check_seal(contract: Mapping[str, Any], network: memoryview[int], labels: by
             raise ModelFileError("its network is not the one that its contract describes (CRC-32): copy it anew")
         return
     seal = contract.get("seal")
-    if not isinstance(seal, str) or seal_of(network, labels, raw) != seal:
+    if (
+        not isinstance(seal, str)
+        or not _SEAL.fullmatch(seal)
+        or _digest(network, labels, raw.replace(seal.encode(), NO_SEAL.encode())) != seal
+    ):
         raise ModelFileError(
             "its weights, labels or contract are not those that were sealed together (SHA-256), so its answers cannot "
             "be trusted: copy it anew, or convert again"

@@ -195,5 +195,10 @@ def _wrapped(name: str, value: str) -> str:
 
     lead = f"{name:13}"
     return textwrap.fill(
-        value, _WIDTH, initial_indent=lead, subsequent_indent=" " * 15, break_long_words=False, break_on_hyphens=False
+        "".join(letter for letter in value if letter.isprintable()),  # a stranger's text must not steer the terminal
+        _WIDTH,
+        initial_indent=lead,
+        subsequent_indent=" " * 15,
+        break_long_words=False,
+        break_on_hyphens=False,
     )

@@ -29,7 +29,11 @@ from .tflite_metadata import parse as parse_tflite_metadata
 _MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
 
 # The beginning of an archive whose end may be cut off.
-_ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
+_ENTRY = re.compile(rb"PK\x03\x04.{26}(labels\.txt|metadata\.json)", re.DOTALL)
+
+
+# Operators that leave values as they are: behind a softmax they say nothing of what comes out.
+_KEEPING_VALUES = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CAST")
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,12 @@ def read_model_file(
         if told:
             raise ModelFileError("it says itself how to feed it: leave mean, std and labels out")
         contract = contracts.parse(raw)
-        contracts.check_seal(
-            contract, memoryview(content)[: archive.start], archive.read(LABELS_FILE, stored_only=True) or b"", raw
-        )
+        listed = archive.read(LABELS_FILE, stored_only=True) or b""
+        contracts.check_seal(contract, memoryview(content)[: archive.start], listed, raw)
+        contracts.check(contract)
         spec, labels = InputSpec.from_steps(contract.get("preprocessing")), contracts.labels_of(contract)
+        if contract["format_version"] > 1 and contracts.labels_text(labels).encode() != listed:
+            raise ModelFileError(f"its {LABELS_FILE} names other labels than its contract")
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
     return ModelFile(path, content, archive.start, spec, labels, "probabilities", contract)
@@ -143,12 +149,12 @@ class _Archive:
 
         A stranger's file: nothing encrypted, nothing that unpacks to more than a label list can be.
         """
-        if self._zip is None:
+        entries = [entry for entry in self._zip.infolist() if entry.filename == name] if self._zip else []
+        if self._zip is None or not entries:
             return None
-        try:
-            entry = self._zip.getinfo(name)
-        except KeyError:
-            return None
+        if len(entries) > 1:
+            raise ModelFileError(f"it holds {name} twice")
+        entry = entries[0]
         if stored_only and entry.compress_type != zipfile.ZIP_STORED:
             raise ModelFileError(f"its {name} is compressed")
         if entry.flag_bits & 1 or entry.file_size > _MAX_FILE:
@@ -180,7 +186,12 @@ def _foreign(
 ) -> ModelFile:
     network = Network(memoryview(content)[: archive.start])
     described = tflite_metadata(network)
-    if (described and CONTRACT_FILE in described.files) or (not archive.is_readable and _ENTRY.search(content)):
+    started = {found[1] for found in _ENTRY.finditer(content)}
+    if (
+        (described and CONTRACT_FILE in described.files)
+        or (started and not archive.is_readable)
+        or CONTRACT_FILE.encode() in started
+    ):
         raise ModelFileError("it is truncated or damaged: the end of its archive is missing. Copy it anew")
     source, classes, scores = _ends(network)
     labels = _foreign_labels(described, archive, classes, labels_file)
@@ -206,8 +217,7 @@ def _ends(network: Network) -> tuple[GraphTensor, int, str]:
     if not target.shape or any(n not in (1, -1) for n in target.shape[:-1]) or target.shape[-1] < 1:
         raise ModelFileError(f"it is no image classifier: its output is {list(target.shape)}, not [1, classes]")
     classes = target.shape[-1]
-    # What only converts or reshapes says nothing of the values.
-    computing = [op.name for op in network.operators if op.name not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE")]
+    computing = [op.name for op in network.main_operators if op.name not in _KEEPING_VALUES]
     last = computing[-1] if computing else ""
     if classes == 1:
         return source, 1, "probability" if last == "LOGISTIC" else "logit"

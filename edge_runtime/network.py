@@ -180,12 +180,22 @@ class Network:
     def outputs(self) -> tuple[GraphTensor, ...]:
         return self._ends(2)
 
-    @cached_property
+    @property
     def operators(self) -> tuple[Operator, ...]:
         """Those of every subgraph, one subgraph after the other."""
+        return tuple(operator for graph in self._operators_by_graph for operator in graph)
+
+    @property
+    def main_operators(self) -> tuple[Operator, ...]:
+        """Those of the subgraph that is run, without the branches and bodies that it may call."""
+        return self._operators_by_graph[0] if self._operators_by_graph else ()
+
+    @cached_property
+    def _operators_by_graph(self) -> list[tuple[Operator, ...]]:
         names = [_operator_name(code) for code in self._root.tables(1)]
-        operators: list[Operator] = []
+        graphs: list[tuple[Operator, ...]] = []
         for graph in self._root.tables(2):
+            operators: list[Operator] = []
             tensors = self._tensors(graph)
             for entry in graph.tables(3):
                 code: int = entry.number(0, "I")
@@ -193,7 +203,8 @@ class Network:
                     raise _damaged()
                 ends = [tuple(_picked(tensors, entry.numbers(field, "i"))) for field in (1, 2)]
                 operators.append(Operator(names[code], *ends))
-        return tuple(operators)
+            graphs.append(tuple(operators))
+        return graphs
 
     def _ends(self, field: int) -> tuple[GraphTensor, ...]:
         graphs = self._root.tables(2)

@@ -364,3 +364,29 @@ def test_an_error_is_one_line_with_its_exit_code(arguments, code, message, tiny_
 def test_help_has_an_example(capsys):
     assert bench("--help") == 0
     assert "Example:\n    skin-edge bench" in capsys.readouterr().out
+
+
+def test_thresholds_of_model_and_reference_are_paired_by_their_names(
+    tiny_int8, tiny_float32, folders, tmp_path, capsys
+):
+    """The two files may know other targets, or the same in another order."""
+
+    def with_thresholds(source, name, *targets):
+        rows = [
+            {"target": code, "classes": [code], "chosen_for_sensitivity": 0.9, "threshold": threshold}
+            | {"sensitivity": 0.9, "specificity": 0.9, "n_positive": 5}
+            for code, threshold in targets
+        ]
+        return miniatures.resealed(source, tmp_path / name, lambda contract: contract.update(thresholds=rows))
+
+    model = with_thresholds(tiny_int8, "model.tflite", ("akiec", 0.0), ("mel", 1.1))
+    reference = with_thresholds(tiny_float32, "reference.tflite", ("mel", 0.0), ("nv", 1.1))
+    assert bench(model, "--reference", reference, "--data", folders, *QUICK) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split()[3:] for line in lines if " for 0.90 " in line}
+    # found by the threshold 0: all; by 1.1: none
+    assert rows == {
+        "akiec": ["1.000", "0.000", "-", "-"],
+        "mel": ["0.000", "1.000", "1.000", "0.000"],
+        "nv": ["-", "-", "0.000", "1.000"],
+    }

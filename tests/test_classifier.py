@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from skin_edge.edge_runtime import ImageError, ModelFileError, Prediction, PredictionError, SkinClassifier
+from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.interpreter import no_engine_message
 from skin_edge.edge_runtime.model_file import network_length, with_archive
 
@@ -74,6 +75,16 @@ def test_threads_are_at_least_one(tiny_int8):
         SkinClassifier(tiny_int8, num_threads=0)
 
 
+def threshold(**changes):
+    row = {"target": "mel", "classes": ["mel"], "chosen_for_sensitivity": 0.9, "threshold": 0.1}
+    return row | {"sensitivity": 0.9, "specificity": 0.7, "n_positive": 40} | changes
+
+
+def test_a_threshold_as_it_should_be_is_read(tiny_int8, tmp_path):
+    path = resealed(tiny_int8, tmp_path / "model.tflite", lambda m: m.update(thresholds=[threshold()]))
+    assert SkinClassifier(path).contract["thresholds"] == [threshold()]
+
+
 def step(contract, name):
     return next(step for step in contract["preprocessing"] if step["step"] == name)
 
@@ -101,6 +112,18 @@ def flipped(content, position):
         (lambda m: m.update(labels=m["labels"][:5]), "5 labels"),
         (lambda m: m.update(labels=m["labels"][:6] + m["labels"][:1]), "one twice"),
         (lambda m: m["outputs"].append({"name": "another"}), "1 outputs, not 1 and 2"),
+        (lambda m: m.update(outputs=1), "malformed 'outputs'"),
+        (lambda m: m.update(thresholds=None), "malformed 'thresholds'"),
+        (lambda m: m.update(thresholds=[{"target": "mel"}]), "malformed 'thresholds'"),
+        (lambda m: m.update(thresholds=[threshold(classes=["nope"])]), "malformed 'thresholds'"),
+        (lambda m: m.update(thresholds=[threshold(threshold=float("nan"))]), "malformed 'thresholds'"),
+        (lambda m: m.update(thresholds=[threshold(sensitivity=True)]), "malformed 'thresholds'"),
+        (lambda m: m.update(calibration="x"), "malformed 'calibration'"),
+        (lambda m: m.update(calibration={"temperature": "hot", "logit_shift": [0] * 7}), "malformed 'calibration'"),
+        (lambda m: m.update(calibration={"temperature": 1, "logit_shift": [0] * 6}), "malformed 'calibration'"),
+        (lambda m: m.update(quantization=[1]), "malformed 'quantization'"),
+        (lambda m: m["provenance"].update(data="x"), "malformed 'data'"),
+        (lambda m: m["labels"][0].update(malignant="false"), "malformed 'labels'"),
         (lambda m: step(m, "normalize").update(mean=[float("nan")] * 3), "finite"),
         (lambda m: step(m, "resize").update(height=float("inf")), "not usable"),
         (lambda m: m["labels"][0].update(name="\x1b[2Jnothing"), "control characters"),
@@ -171,6 +194,52 @@ def test_what_was_changed_after_sealing_is_refused(tiny_int8, tmp_path, part):
         json.loads(files["metadata.json"])
     path.write_bytes(with_archive(network, files))
     with pytest.raises(ModelFileError, match="sealed together"):
+        SkinClassifier(path)
+
+
+def test_labels_txt_names_the_contracts_labels(tiny_int8, tmp_path):
+    """Others read labels.txt: sealed or not, it may not say something else."""
+    content = tiny_int8.read_bytes()
+    network = content[: network_length(content)]
+    contract = dict(SkinClassifier(tiny_int8).contract)
+    labels = "".join(f"{code}\n" for code in reversed(miniatures.COLOURS))
+    files = {"labels.txt": labels, "metadata.json": contracts.sealed(contract, network, labels)}
+    path = tmp_path / "model.tflite"
+    path.write_bytes(with_archive(network, files))
+    with pytest.raises(ModelFileError, match="other labels than its contract"):
+        SkinClassifier(path)
+
+
+def test_an_archive_with_two_contracts_is_refused(tiny_int8, tmp_path):
+    path = tmp_path / "twice.tflite"
+    path.write_bytes(tiny_int8.read_bytes())
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("metadata.json", archive.read("metadata.json"))
+    with pytest.raises(ModelFileError, match="twice"):
+        SkinClassifier(path)
+
+
+def test_the_seal_may_stand_anywhere_and_in_any_spacing(tiny_int8, tmp_path):
+    """As the published rule says: only its 64 digits count as zeros."""
+    content = tiny_int8.read_bytes()
+    network, labels = content[: network_length(content)], zipfile.ZipFile(tiny_int8).read("labels.txt")
+    contract = {"seal": "0" * 64, "extra": {"seal": "1" * 64}, **dict(SkinClassifier(tiny_int8).contract)}
+    contract["seal"] = "0" * 64
+    blank = json.dumps(contract, separators=(",", ":"))
+    text = blank.replace("0" * 64, hashlib.sha256(network + labels + blank.encode()).hexdigest())
+    path = tmp_path / "compact.tflite"
+    path.write_bytes(with_archive(network, {"labels.txt": labels.decode(), "metadata.json": text}))
+    assert SkinClassifier(path).contract["extra"] == {"seal": "1" * 64}
+
+
+def test_a_first_version_file_is_not_taken_for_another_makers(tiny_int8_v1, tmp_path):
+    """A damaged directory of its archive hides the contract; its labels must not become numbers."""
+    content = bytearray(tiny_int8_v1.read_bytes())
+    position = content.rindex(b"metadata.json")
+    content[position] ^= 1
+    path = tmp_path / "hidden.tflite"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError):
         SkinClassifier(path)
 
 

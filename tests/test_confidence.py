@@ -7,7 +7,7 @@ import pytest
 
 from skin_edge.benchmarks import metrics
 from skin_edge.convert import confidence, flatbuffer
-from skin_edge.edge_runtime.errors import ConversionError
+from skin_edge.edge_runtime.errors import ConversionError, DataError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.labels import Label
 from skin_edge.edge_runtime.quantization import dequantize
@@ -32,6 +32,9 @@ def test_the_shift_lifts_the_rare_and_leaves_the_mean():
     assert shift.mean() == pytest.approx(0)
     assert np.diff(shift) == pytest.approx(np.log([10, 9]))
     assert not confidence.shift_for(0.0, counts).any()
+    assert not confidence.shift_for(0.0, np.array([5, 0, 3])).any(), "a class without training images"
+    with pytest.raises(DataError, match="no training images"):
+        confidence.shift_for(0.5, np.array([5, 0, 3]))
 
 
 def test_tau_is_the_best_on_the_pictures_given():

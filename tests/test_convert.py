@@ -446,6 +446,13 @@ def test_the_map_explains_the_answer_and_changes_none(ptq, with_map, learned_run
     model = str(with_map / "model_int8.tflite")
     assert run(["predict", model, path, "--heatmap", str(tmp_path / "maps")]) == 0
     (drawn,) = (tmp_path / "maps").iterdir()
+    assert drawn.name == f"{Path(path).name}.png"
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(path, tmp_path / str(number) / "same.jpg")
+    twins = [str(tmp_path / str(number) / "same.jpg") for number in (1, 2)]
+    assert run(["predict", model, *twins, "--heatmap", str(tmp_path / "maps")]) == 2
+    assert run(["predict", model, path, "--heatmap", str(drawn)]) == 2
     with Image.open(drawn) as heatmap, Image.open(path) as picture:
         assert heatmap.size == picture.size and heatmap.mode == "RGB"
 

@@ -283,6 +283,46 @@ def test_info_for_programs(tiny_int8, file, capsys):
     assert theirs["input"]["preprocessing"][-1]["std"] == pytest.approx([127.5] * 3, rel=1e-3)
 
 
+def test_what_follows_a_softmax_and_keeps_values_is_no_logits(tiny_float32, file):
+    def squeezed(graph, schema):
+        last = graph.operators[-1]
+        target = graph.tensors[graph.outputs[0]]
+        for tensor in graph.tensors:
+            tensor.shapeSignature = None
+        copied = schema.TensorT()
+        copied.name, copied.shape, copied.type, copied.buffer = b"flat", np.array([7], np.int32), target.type, 0
+        graph.tensors.append(copied)
+        squeeze = schema.OperatorT()
+        squeeze.opcodeIndex, squeeze.inputs = reshape, last.outputs
+        squeeze.outputs = np.array([len(graph.tensors) - 1], np.int32)
+        graph.operators.append(squeeze)
+        graph.outputs = squeeze.outputs
+
+    from skin_edge.convert import flatbuffer
+
+    model = flatbuffer.read(bare(tiny_float32))
+    code = flatbuffer.schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = flatbuffer.schema.BuiltinOperator.SQUEEZE
+    code.version, reshape = 1, len(model.operatorCodes)
+    model.operatorCodes.append(code)
+    path = file(edited(flatbuffer.write(model), squeezed))
+    assert read_model_file(path, mean=127.5, std=127.5).scores == "probabilities"
+
+
+def test_a_name_that_steers_the_terminal_is_printed_without_its_codes(tiny_int8, tmp_path, capsys):
+    path = miniatures.resealed(tiny_int8, tmp_path / "m.tflite", lambda m: m.update(name="\x1b]0;x\x07\x1b[2Jnice"))
+    assert run(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "nice" in out and "\x1b" not in out and "\x07" not in out
+
+
+def test_a_heatmap_is_refused_before_the_first_image(tiny_int8, picture, tmp_path, capsys):
+    image = str(picture())
+    assert run(["predict", str(tiny_int8), image, "--heatmap", str(tmp_path / "maps")]) == 2
+    captured = capsys.readouterr()
+    assert "--cam" in captured.err and captured.out == ""
+
+
 def test_info_without_a_model_describes_the_packaged_one(capsys):
     assert run(["info"]) == 0
     assert "CC BY-NC" in capsys.readouterr().out
