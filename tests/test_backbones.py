@@ -22,7 +22,7 @@ PLAIN = {
     "efficientnetv2b0": (applications.EfficientNetV2B0, applications.efficientnet_v2, 64),
     "inceptionresnetv2": (applications.InceptionResNetV2, applications.inception_resnet_v2, 75),
 }
-HEAVY = ("mobilenetv3large", "densenet121", "efficientnetb3", "efficientnetv2b0", "inceptionresnetv2")
+HEAVY = ("mobilenetv3large", "densenet121", "efficientnetb0", "efficientnetb3", "efficientnetv2b0", "inceptionresnetv2")
 ADAPTED = ("resnet50", "densenet121", "efficientnetb0", "efficientnetb3", "efficientnetv2b0")
 EVERY = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in PLAIN]
 
@@ -79,6 +79,7 @@ def test_a_picture_in_minus_one_to_one_gives_what_keras_gives_for_its_own_input(
     assert len(again.trainable_weights) == len(network.trainable_weights) == len(plain.trainable_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv3small", "resnet50", "efficientnetb0"])
 def test_random_weights_are_the_seeds(name):
     def first_kernels(seed):

@@ -26,6 +26,10 @@ def test_the_temperature_that_was_put_in_is_found():
         assert confidence.choose_temperature(softmax(honest * temperature), truth) == pytest.approx(temperature, 0.08)
 
 
+def test_pictures_that_are_all_right_teach_no_temperature():
+    assert confidence.choose_temperature(np.array([[0.6, 0.4], [0.3, 0.7]]), np.array([0, 1])) == 1.0
+
+
 def test_the_shift_lifts_the_rare_and_leaves_the_mean():
     counts = np.array([900, 90, 10])
     shift = confidence.shift_for(1.0, counts)
