@@ -39,7 +39,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     Raises ModelFileError where it is no contract of a version that this reader knows.
     """
     try:
-        parsed: Any = json.loads(raw)
+        parsed: Any = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"its {CONTRACT_FILE} is not JSON: {error}") from None
     if not isinstance(parsed, dict):
@@ -51,7 +51,14 @@ def parse(raw: bytes) -> dict[str, Any]:
             f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this skin-edge reads "
             f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model anew"
         )
-    return upgraded(contract)
+    contract = upgraded(contract)
+    if not isinstance(contract.get("outputs", []), list):
+        raise ModelFileError(f"its {CONTRACT_FILE} does not list the outputs")
+    return contract
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +90,8 @@ def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:
         )
     except (KeyError, TypeError, AttributeError):
         raise ModelFileError(f"its {CONTRACT_FILE} does not list the labels") from None
+    if any(label.malignant not in (None, True, False) for label in labels):
+        raise ModelFileError(f"its {CONTRACT_FILE} has a label that is malignant neither true nor false")
     if len({label.code for label in labels}) != len(labels) or not labels:
         raise ModelFileError(f"its {CONTRACT_FILE} lists no labels, or one twice")
     if not all(label.code.isprintable() and label.name.isprintable() for label in labels):

@@ -81,7 +81,10 @@ def text(info: Mapping[str, Any]) -> str:
     ]
     floating = sorted({row["operator"] for row in info["operators"] if row["computes_in"] == "float"})
     rows.append(("in float", ", ".join(floating) or "none"))
-    rows += _contract_rows(contract)
+    try:
+        rows += _contract_rows(contract)
+    except (AttributeError, KeyError, TypeError, ValueError):  # a stranger can seal anything
+        rows.append(("contract", "not of the form that its schema says; --json shows it"))
     if not contract and metadata:
         rows += [(key, str(metadata[key])) for key in ("description", "version", "author", "license") if metadata[key]]
     if not contract:
@@ -194,6 +197,7 @@ def _wrapped(name: str, value: str) -> str:
     import textwrap
 
     lead = f"{name:13}"
+    value = "".join(c if c.isprintable() else "?" for c in value)  # no stranger's escape sequences for the terminal
     return textwrap.fill(
         value, _WIDTH, initial_indent=lead, subsequent_indent=" " * 15, break_long_words=False, break_on_hyphens=False
     )

@@ -31,6 +31,10 @@ _MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
 # The beginning of an archive whose end may be cut off.
 _ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
 
+# The contract's two headers in an archive. Where one flipped bit hides it from the zip reader, the other still tells
+# that the file is no stranger's, whose seal nobody would look for.
+_CONTRACT = re.compile(rb"PK(?:\x03\x04.{26}|\x01\x02.{42})metadata\.json", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -75,6 +79,7 @@ def read_model_file(
         if content[4:8] != IDENTIFIER:
             raise ModelFileError(f"it is not a TFLite model (no {IDENTIFIER.decode()} at byte 4)")
         archive = _Archive(content)
+        Network(memoryview(content)[: archive.start]).check()
         raw = archive.read(CONTRACT_FILE, stored_only=True)
         told = mean is not None or std is not None or labels_file is not None
         if raw is None:
@@ -87,7 +92,8 @@ def read_model_file(
         )
         spec, labels = InputSpec.from_steps(contract.get("preprocessing")), contracts.labels_of(contract)
     except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from None
+        message = str(error)  # it may quote the file, which may hold anything of any length
+        raise ModelFileError(f"{path}: {message if len(message) <= 400 else message[:400] + ' ...'}") from None
     return ModelFile(path, content, archive.start, spec, labels, "probabilities", contract)
 
 
@@ -180,7 +186,8 @@ def _foreign(
 ) -> ModelFile:
     network = Network(memoryview(content)[: archive.start])
     described = tflite_metadata(network)
-    if (described and CONTRACT_FILE in described.files) or (not archive.is_readable and _ENTRY.search(content)):
+    is_cut = not archive.is_readable and _ENTRY.search(content)
+    if is_cut or _CONTRACT.search(content) or (described and CONTRACT_FILE in described.files):
         raise ModelFileError("it is truncated or damaged: the end of its archive is missing. Copy it anew")
     source, classes, scores = _ends(network)
     labels = _foreign_labels(described, archive, classes, labels_file)
