@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..edge_runtime.errors import UsageError
+from ..edge_runtime.errors import GateError, UsageError
 
 
 @click.command()
@@ -27,7 +29,47 @@ from ..edge_runtime.errors import UsageError
 @click.option("--num-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed predictions.")
 @click.option("--warmup-runs", type=click.IntRange(min=0), default=5, show_default=True, help="Predictions before.")
 @click.option("--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Interpreter threads.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Also time in so many processes, if 2 or more.",
+)
+@click.option(
+    "--cold-starts", type=click.IntRange(0, 1000), default=5, show_default=True, help="Whole processes that are timed."
+)
+@click.option("--sweep", is_flag=True, help="Also time 1, 2, 4, ... threads, up to the cores.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Also predict without pause so long, with temperature, clock and throttling.",
+)
+@click.option("--preprocessing", is_flag=True, help="Also measure apps that prepare the picture otherwise (--data).")
+@click.option(
+    "--gate",
+    metavar="FILE|default",
+    help="Exit code 3 where a limit of this YAML file is broken; see above.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=0.03,  # metrics.NON_INFERIORITY_MARGIN, whose module would load NumPy for `--help`
+    show_default=True,
+    help="Of non-inferiority, in balanced accuracy.",
+)
+@click.option(
+    "--compare",
+    type=(click.Path(path_type=Path), click.Path(path_type=Path)),
+    metavar="A B",
+    help="Measure nothing: compare two files of --result-json, B with A.",
+)
+@click.option("--different-machines", is_flag=True, help="Let --compare mix machines, and mark it.")
 @click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write everything measured.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write one self-contained page.")
+@click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of the table.")
 def bench(
     model: Path | None,
@@ -39,7 +81,18 @@ def bench(
     num_runs: int,
     warmup_runs: int,
     num_threads: int,
+    processes: int,
+    cold_starts: int,
+    sweep: bool,
+    duration: float,
+    preprocessing: bool,
+    gate: str | None,
+    margin: float,
+    compare: tuple[Path, Path] | None,
+    different_machines: bool,
     result_json: Path | None,
+    html: Path | None,
+    markdown: Path | None,
     as_json: bool,
 ) -> int:
     """Measure MODEL, a .tflite file (without one: the packaged model), on this machine.
@@ -52,19 +105,34 @@ def bench(
 
     An image that cannot be read is reported and left out, and the exit code is 1.
 
+    --gate names a YAML file of limits, or is "default"; the report comes first, then one line on stderr for each broken
+    limit, and the exit code 3. Limits (a drop is reference minus model): max_balanced_accuracy_drop,
+    max_accuracy_drop, max_macro_auc_drop and min_agreement as measured; non_inferiority_margin at the lower end of the
+    paired 95% interval of balanced accuracy; min_balanced_accuracy, min_macro_auc; max_median_ms, max_p95_ms,
+    max_file_mb, max_peak_mb. What was not measured breaks its limit. The default: balanced accuracy drop 0.03, the same
+    as margin, macro AUC drop 0.005, agreement 0.95.
+
     \b
     Example:
       skin-edge bench
       skin-edge bench runs/first/int8/model_int8.tflite \\
         --reference runs/first/int8/model_float32.tflite \\
         --data runs/first/split.csv --result-json bench.json
+      skin-edge bench --compare before.json after.json
     """
+    if compare is not None:
+        return _compare(*compare, different_machines, as_json)
+    if different_machines:
+        raise UsageError("--different-machines goes with --compare")
     from ..edge_runtime.classifier import DISCLAIMER
+    from . import gate as gates
     from . import report
     from .bench import BenchSettings, run_bench
 
-    if result_json is not None and result_json.is_dir():
-        raise UsageError(f"--result-json {result_json} is a folder: name a file")
+    outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
+    for option, path in outputs.items():
+        if path is not None and path.is_dir():
+            raise UsageError(f"{option} {path} is a folder: name a file")
     settings = BenchSettings(
         model=model,
         reference=reference,
@@ -75,20 +143,70 @@ def bench(
         num_runs=num_runs,
         warmup_runs=warmup_runs,
         num_threads=num_threads,
+        processes=processes,
+        cold_starts=cold_starts,
+        sweep=sweep,
+        duration_s=duration,
+        preprocessing=preprocessing,
+        margin=margin,
     )
+    limits = gates.read_gate(gate) if gate else None
     result = run_bench(settings, progress=_to_stderr)
+    if limits is not None:
+        result["gate"] = gates.judge(result, limits, str(gate))
     # Printed first: an unwritable file must not cost what was measured.
     if as_json:
         click.echo(report.as_json(result), nl=False)
         click.echo(DISCLAIMER, err=True)
     else:
         click.echo(report.table(result))
-    if result_json is not None:
-        try:
-            report.write_json(result_json, result)
-        except OSError as error:
-            raise UsageError(f"--result-json {result_json} cannot be written: {error.strerror}") from None
+    for option, path in outputs.items():
+        if path is not None:
+            _write(option, path, result)
+    broken = [row["says"] for row in result["gate"]["limits"] if not row["passed"]] if limits is not None else []
+    for says in broken:
+        click.echo(f"error: gate: {says}", err=True)
+    if broken:
+        return GateError.exit_code
     return 1 if result["accuracy"] and result["accuracy"]["failed"] else 0
+
+
+def _write(option: str, path: Path, result: Mapping[str, Any]) -> None:
+    from ..edge_runtime import files
+    from .markdown import markdown
+    from .page import page
+    from .report import as_json
+
+    content = {"--result-json": as_json, "--html": page, "--markdown": markdown}[option](result)
+    try:
+        files.write(path, content)
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
+
+
+def _compare(a: Path, b: Path, different_machines: bool, as_json: bool) -> int:
+    from ..edge_runtime.classifier import DISCLAIMER
+    from . import compare, report
+
+    given = _given() - {"compare", "different_machines", "as_json"}
+    if given:
+        raise UsageError(f"--compare measures nothing: leave {', '.join(sorted(given))} out")
+    comparison = compare.compare(compare.read_result(a), compare.read_result(b), different_machines=different_machines)
+    if as_json:
+        click.echo(report.as_json(comparison), nl=False)
+        click.echo(DISCLAIMER, err=True)
+    else:
+        click.echo(compare.text(comparison))
+    return 0
+
+
+def _given() -> set[str]:
+    """The names of the arguments that stand on the command line, as the user writes them."""
+    context = click.get_current_context()
+    named = {parameter.name: parameter for parameter in context.command.params}
+    return {
+        name for name in named if name and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
 
 
 def _to_stderr(done: int, total: int) -> None:

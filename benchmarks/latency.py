@@ -37,21 +37,44 @@ def measure_latency(
 
     classifier: fresh, so that warmup_first_ms is the network's first run (None with warmup_runs=0). num_runs: at
     least 1. Returns `summarize` of the whole and, under "stages", of decode (bytes -> upright RGB), preprocess
-    (resize, quantize) and invoke (the network).
+    (resize, quantize) and invoke (the network); runs_ms: each timed run, in order.
 
     Raises ImageError where `image_bytes` is no image.
     """
     if num_runs < 1 or warmup_runs < 0:
         raise ValueError(f"num_runs must be at least 1 and warmup_runs at least 0, not {num_runs} and {warmup_runs}")
-    warmup = [_timed_run(classifier, image_bytes) for _ in range(warmup_runs)]
-    runs = np.array([_timed_run(classifier, image_bytes) for _ in range(num_runs)])  # [runs, stages]
+    warmup = [timed_run(classifier, image_bytes) for _ in range(warmup_runs)]
+    runs = np.array([timed_run(classifier, image_bytes) for _ in range(num_runs)])  # [runs, stages]
+    whole: list[float] = runs.sum(axis=1).tolist()
     return {
         "warmup_first_ms": sum(warmup[0]) if warmup else None,
-        **summarize(runs.sum(axis=1).tolist()),
+        **summarize(whole),
         "stages": {stage: summarize(runs[:, i].tolist()) for i, stage in enumerate(STAGES)},
         "num_runs": num_runs,
         "warmup_runs": warmup_runs,
+        "runs_ms": whole,
     }
+
+
+def sweep_threads(model: Path, image_bytes: bytes, cores: int, num_runs: int, warmup_runs: int) -> list[dict[str, Any]]:
+    """The latency with 1, 2, 4, ... threads and with as many as there are cores.
+
+    Each a fresh interpreter: {num_threads, median_ms, p95_ms, invoke_median_ms}. Raises ModelFileError as
+    SkinClassifier does.
+    """
+    counts = sorted({1, cores} | {2**power for power in range(9) if 2**power < cores})
+    rows: list[dict[str, Any]] = []
+    for count in counts:
+        measured = measure_latency(SkinClassifier(model, num_threads=count), image_bytes, num_runs, warmup_runs)
+        rows.append(
+            {
+                "num_threads": count,
+                "median_ms": measured["median_ms"],
+                "p95_ms": measured["p95_ms"],
+                "invoke_median_ms": measured["stages"]["invoke"]["median_ms"],
+            }
+        )
+    return rows
 
 
 def summarize(milliseconds: Sequence[float]) -> dict[str, float | None]:
@@ -69,9 +92,10 @@ def summarize(milliseconds: Sequence[float]) -> dict[str, float | None]:
     }
 
 
-def _timed_run(classifier: SkinClassifier, image_bytes: bytes) -> tuple[float, float, float]:
+def timed_run(classifier: SkinClassifier, image_bytes: bytes) -> tuple[float, float, float]:
+    """Milliseconds of STAGES for one prediction."""
     start = perf_counter()
-    upright = preprocess.decode(image_bytes)
+    upright = preprocess.decode(image_bytes, classifier.input_spec)
     decoded = perf_counter()
     tensor = classifier.to_tensor(preprocess.resize(upright, classifier.input_spec))
     prepared = perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def describe_machine(engine: str | None = None, root: Path = Path("/")) -> dict[
     """Board, CPU, system and versions, JSON-ready.
 
     engine: the distribution of the TFLite interpreter, for its version. root: where proc/, sys/ and etc/ lie.
-    temperature_c: degrees Celsius now. throttled: what the Raspberry Pi's firmware reports ("0" is never; bit 0
-    undervoltage, 2 throttled now; 16 and 18 the same since boot).
+    temperature_c: degrees Celsius now. throttled: what the Raspberry Pi's firmware reports, see `throttled`.
+    load_average: over the last minute.
     """
     cpu = root / "sys/devices/system/cpu"
     distributions = ("numpy", "pillow", *([engine] if engine else []))
@@ -42,7 +43,8 @@ def describe_machine(engine: str | None = None, root: Path = Path("/")) -> dict[
         "memory_bytes": _memory_bytes(root),
         "governor": _text(cpu / "cpu0/cpufreq/scaling_governor"),
         "temperature_c": temperature_c(root),
-        "throttled": _first_text(root, "sys/devices/platform/soc*/*firmware/get_throttled"),
+        "throttled": throttled(root),
+        "load_average": load_average(root),
         "os": _os_name(root),
         "kernel": _text(root / "proc/sys/kernel/osrelease") or platform.release() or None,
         "python": platform.python_version(),
@@ -62,6 +64,65 @@ def temperature_c(root: Path = Path("/")) -> float | None:
         kind = (_text(zone / "type") or "").lower()
         found.append((not ("cpu" in kind or "pkg" in kind), degrees))
     return min(found, key=lambda zone: zone[0])[1] if found else None
+
+
+def throttled(root: Path = Path("/")) -> str | None:
+    """What the Raspberry Pi's firmware reports, hexadecimal without 0x: "0" is never; see `throttling`.
+
+    From sysfs, else, of this machine, from vcgencmd.
+    """
+    said = _first_text(root, "sys/devices/platform/soc*/*firmware/get_throttled")
+    if said is not None or root != Path("/"):
+        return said
+    try:
+        done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return done.stdout.strip().rpartition("=")[2].removeprefix("0x") or None
+
+
+# Bits of the firmware's word; 16 above, the same since boot. Raspberry Pi documentation, vcgencmd get_throttled.
+_THROTTLING = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+
+
+def throttling(said: str | None) -> list[str]:
+    """The flags in what `throttled` returned, such as ["undervoltage now", "throttled since boot"]."""
+    try:
+        word = int(said or "0", 16)
+    except ValueError:
+        return []
+    return [
+        f"{name} {when}"
+        for shift, when in ((0, "now"), (16, "since boot"))
+        for bit, name in _THROTTLING.items()
+        if word >> (bit + shift) & 1
+    ]
+
+
+def frequency_mhz(root: Path = Path("/")) -> float | None:
+    """The clock of the first core now, in MHz."""
+    try:
+        return int(_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq") or "") / 1000
+    except ValueError:
+        return None
+
+
+def load_average(root: Path = Path("/")) -> float | None:
+    """Processes that ran or waited to run, mean over the last minute."""
+    try:
+        return float((_text(root / "proc/loadavg") or "").split()[0])
+    except (ValueError, IndexError):
+        return None
+
+
+def swapped_pages(root: Path = Path("/")) -> int | None:
+    """Pages that went to swap or came back since boot."""
+    found: list[int] = []
+    for line in (_text(root / "proc/vmstat") or "").splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("pswpin", "pswpout") and value.isdigit():
+            found.append(int(value))
+    return sum(found) if found else None
 
 
 def _cpu_model(root: Path) -> str | None:

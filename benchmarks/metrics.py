@@ -9,6 +9,7 @@ serve); groups are [n] of anything that sorts, lesion ids say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,11 @@ Scores = npt.NDArray[np.floating[Any]]
 Floats = npt.NDArray[np.float64]
 
 HEADLINES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+
+# How much balanced accuracy a model may lose to its reference and still count as no worse, where nothing else is said.
+NON_INFERIORITY_MARGIN = 0.03
+
+CALIBRATION_BINS = 15
 
 # Resamples are weighed in blocks of at most this many numbers, so that a board with 512 MB can do it.
 _BLOCK = 1_000_000
@@ -90,6 +96,73 @@ def evaluate(
 def agreement(probs_a: Scores, probs_b: Scores) -> float:
     """The share (0..1) of images to which both give the same top class."""
     return float((probs_a.argmax(axis=1) == probs_b.argmax(axis=1)).mean())
+
+
+def calibration(y_true: Truth, probabilities: Scores) -> dict[str, Any]:
+    """How far the probabilities can be taken at their word: {"ece", "brier", "bins"}. Lower is better.
+
+    ece: expected calibration error, 0..1, over CALIBRATION_BINS equal-width bins of the top class's probability, each
+    open below and closed above: the mean distance of accuracy and confidence, weighted by images. Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017, equation 3. brier: sum over classes of the squared distance to
+    the one-hot truth, mean over images, 0..2: Brier, Monthly Weather Review 78 (1950). bins: {low, high, n,
+    confidence, accuracy} of each bin that holds images.
+
+    probabilities: rows that sum to 1.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == y_true
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    bin_of = np.asarray(np.searchsorted(edges[1:-1], confidence, side="left"), np.intp)
+    bins: list[dict[str, Any]] = []
+    for i in np.unique(bin_of):
+        inside = bin_of == i
+        bins.append(
+            {
+                "low": float(edges[i]),
+                "high": float(edges[i + 1]),
+                "n": int(inside.sum()),
+                "confidence": float(confidence[inside].mean()),
+                "accuracy": float(right[inside].mean()),
+            }
+        )
+    distance = probabilities.astype(np.float64) - np.eye(probabilities.shape[1])[y_true]
+    return {
+        "ece": sum(row["n"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / len(y_true),
+        "brier": float((distance**2).sum(axis=1).mean()),
+        "bins": bins,
+    }
+
+
+def mcnemar(y_true: Truth, probs_a: Scores, probs_b: Scores) -> dict[str, Any]:
+    """Is one of the two right more often? Exact test over the images that one has right and the other wrong.
+
+    Returns {"only_a_right", "only_b_right", "p_value"}. p_value: two-sided, 2 P(X <= min) of Binomial(n, 1/2), at most
+    1; 1 where the two never differ. McNemar, Psychometrika 12 (1947), in its exact form. It counts images as
+    independent: where several are of one lesion, it is too sure of itself, and the paired interval is the better judge.
+    """
+    right_a, right_b = probs_a.argmax(axis=1) == y_true, probs_b.argmax(axis=1) == y_true
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    n = only_a + only_b
+    tail = sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1))
+    # Whole numbers until the last division: exact for any n.
+    return {"only_a_right": only_a, "only_b_right": only_b, "p_value": min(1.0, 2 * tail / 2**n)}
+
+
+def non_inferiority(difference: dict[str, Any], margin: float = NON_INFERIORITY_MARGIN) -> dict[str, Any]:
+    """Is b no worse than a by `margin`? {"figure", "margin", "lower_end", "shown"}.
+
+    difference: what `paired_interval` returned. shown: whether the lower end of the paired 95% interval of b minus a in
+    balanced accuracy lies above -margin (a one-sided test at 2.5%); None where the interval is not defined. Not shown
+    does not mean worse: there may be too few images. Piaggio et al., "Reporting of noninferiority and equivalence
+    randomized trials", JAMA 308 (2012).
+    """
+    bounds = difference["balanced_accuracy"]["interval"]
+    return {
+        "figure": "balanced_accuracy",
+        "margin": margin,
+        "lower_end": bounds[0] if bounds else None,
+        "shown": bounds[0] > -margin if bounds else None,
+    }
 
 
 def threshold_for_sensitivity(positive: npt.NDArray[np.bool_], scores: Scores, sensitivity: float) -> float:

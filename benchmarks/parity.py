@@ -25,15 +25,18 @@ def compare(
     *,
     bootstrap: int = 1000,
     seed: int = 42,
+    margin: float = metrics.NON_INFERIORITY_MARGIN,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Accuracy of `model` and, where there is one, of `reference` and the difference of the two. JSON-ready.
 
-    labels: in the order of `model`, and so the confusion matrices. model, reference: `metrics.evaluate`. agreement:
-    share of images with the same top class. difference: model minus reference, `metrics.paired_interval` with whole
-    groups drawn. flipped: images whose top class differs, those first that `reference` had right. failed: images that
-    could not be assessed; they are left out of both. operating_points: what each file's own frozen thresholds give on
-    these images, as {"model": [...], "reference": [...]}.
+    labels: in the order of `model`, and so the confusion matrices. model, reference: `metrics.evaluate`, and
+    "calibration" of `metrics.calibration`. agreement: share of images with the same top class. difference: model minus
+    reference, `metrics.paired_interval` with whole groups drawn. mcnemar: {only_reference_right, only_model_right,
+    p_value} of `metrics.mcnemar`. non_inferiority: `metrics.non_inferiority` for `margin`. flipped: images whose top
+    class differs, those first that `reference` had right. failed: images that could not be assessed; they are left out
+    of both. operating_points: what each file's own frozen thresholds give on these images, as {"model": [...],
+    "reference": [...]}.
 
     What the model's contract says of a logit shift and a temperature in its last layer is applied to the reference's
     answers first, for the question is what quantization changed; recalibrated says so. Without a reference, what is
@@ -47,12 +50,12 @@ def compare(
     scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in classifiers]
     assessed: list[Case] = []
     failed: list[dict[str, str]] = []
+    specs = {classifier.input_spec for classifier in classifiers}
     for number, case in enumerate(cases, 1):
         try:
-            upright = preprocess.decode(case.path)
+            pixels = {spec: preprocess.to_pixels(case.path, spec) for spec in specs}  # twins share theirs
             answers = [
-                classifier.invoke(classifier.to_tensor(preprocess.resize(upright, classifier.input_spec)))
-                for classifier in classifiers
+                classifier.invoke(classifier.to_tensor(pixels[classifier.input_spec])) for classifier in classifiers
             ]
         except (ImageError, PredictionError) as error:
             failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
@@ -77,18 +80,38 @@ def compare(
     result: dict[str, Any] = {
         "labels": codes,
         "failed": failed,
-        "model": metrics.evaluate(y_true, answers_of[0], codes, groups, bootstrap=bootstrap, seed=seed),
+        "model": _figures(y_true, answers_of[0], codes, groups, bootstrap, seed),
         "reference": None,
         "operating_points": dict(zip(("model", "reference"), points, strict=False)),
     }
     if reference is not None:
         ours, theirs = answers_of
         theirs, result["recalibrated"] = _recalibrated(theirs, reference, model, columns[1])
-        result["reference"] = metrics.evaluate(y_true, theirs, codes, groups, bootstrap=bootstrap, seed=seed)
+        result["reference"] = _figures(y_true, theirs, codes, groups, bootstrap, seed)
         result["agreement"] = metrics.agreement(theirs, ours)
         result["difference"] = metrics.paired_interval(y_true, theirs, ours, groups, bootstrap=bootstrap, seed=seed)
+        test = metrics.mcnemar(y_true, theirs, ours)
+        result["mcnemar"] = {
+            "only_reference_right": test["only_a_right"],
+            "only_model_right": test["only_b_right"],
+            "p_value": test["p_value"],
+        }
+        result["non_inferiority"] = metrics.non_inferiority(result["difference"], margin)
         result["flipped"] = _flipped(assessed, codes, theirs, ours)
     return result
+
+
+def _figures(
+    y_true: metrics.Truth,
+    scores: metrics.Scores,
+    codes: Sequence[str],
+    groups: npt.NDArray[Any] | None,
+    bootstrap: int,
+    seed: int,
+) -> dict[str, Any]:
+    return metrics.evaluate(y_true, scores, codes, groups, bootstrap=bootstrap, seed=seed) | {
+        "calibration": metrics.calibration(y_true, scores)
+    }
 
 
 def check_labels(reference: SkinClassifier, model: SkinClassifier) -> None:

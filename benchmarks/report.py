@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..edge_runtime import files
 from ..edge_runtime.classifier import DISCLAIMER
 
 WIDTH = 80
@@ -22,11 +20,6 @@ def as_json(result: _Result) -> str:
     return json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: str | Path, result: _Result) -> None:
-    """Writes `as_json` in one step."""
-    files.write(path, as_json(result))
-
-
 def table(result: _Result) -> str:
     """result: what `bench.run_bench` returned."""
     sections = [
@@ -34,7 +27,11 @@ def table(result: _Result) -> str:
         _machine(result["machine"]),
         _size_and_memory(result),
         _latency(result),
+        *([_endurance(result["sustained"])] if result["sustained"] else []),
+        *([_warnings(result["warnings"])] if result["warnings"] else []),
         _accuracy(result),
+        *([_preprocessing(result["preprocessing"])] if result["preprocessing"] else []),
+        *([_gate(result["gate"])] if result["gate"] else []),
         [DISCLAIMER],
     ]
     return "\n\n".join("\n".join(_fit(line.rstrip(), WIDTH) for line in section) for section in sections)
@@ -99,8 +96,16 @@ def _size_and_memory(result: _Result) -> list[str]:
         "",
         _row("peak memory", f"{peak / 1e6:.1f} MB resident" if peak else "not told by this system"),
         *_wrapped(f"Python, load and one prediction; {memory['measured']}"),
+        _row("tensor arena", f"at least {result['network']['arena_bytes'] / 1e6:.3f} MB of activations at once"),
+        *_hanging("operators", _operators(result["network"])),
     ]
     return lines
+
+
+def _operators(network: _Result) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in network["operators"].items())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in network["computes_in"].items())
+    return f"{counts} ({kinds})"
 
 
 def _latency(result: _Result) -> list[str]:
@@ -127,6 +132,77 @@ def _latency(result: _Result) -> list[str]:
         lines.append(_row("  ratio", f"{ratios['median_ms']:.2f} in all, invoke {ratios['invoke_median_ms']:.2f}"))
     if latency["p99_ms"] is None:
         lines.append("  p99 from 200 runs on: --num-runs 200")
+    cold, spread = result["cold_start"], result["processes"]
+    if cold:
+        said = "-" if cold["median_ms"] is None else f"{cold['median_ms']:.0f} ms, median of {len(cold['runs_ms'])}"
+        lines += _hanging("  cold start", f"{said} ({cold['measured']})")
+    if spread:
+        lines += _hanging("  processes", spread_text(spread))
+    if result["sweep"]:
+        lines.append(f"{'  threads':16}{'median':>9}{'p95':>9}{'invoke':>9}")
+        for row in result["sweep"]:
+            cells = "".join(f"{row[key]:>9.2f}" for key in ("median_ms", "p95_ms", "invoke_median_ms"))
+            lines.append(f"{row['num_threads']:>9}{'':7}{cells}")
+    return lines
+
+
+def spread_text(spread: _Result) -> str:
+    """The repeated processes in one sentence."""
+    medians = spread["medians_ms"]
+    if not medians:
+        return spread["measured"]
+    return (
+        f"medians of {len(medians)}: {min(medians):.2f} to {max(medians):.2f} ms, spread {spread['spread']:.1%} "
+        f"({spread['measured']})"
+    )
+
+
+def _endurance(sustained: _Result) -> list[str]:
+    lines = [
+        f"sustained: {sustained['predictions']} predictions in {sustained['seconds']:.1f} s; the end takes "
+        f"{sustained['slowdown']:.2f} times the beginning",
+    ]
+    if not sustained["sensors"]:
+        lines.append("  this machine tells neither temperature nor clock nor throttling")
+    lines.append(f"{'  from, s':16}{'median':>9}{'p95':>9}{'°C':>9}{'MHz':>9}  throttling")
+    for row in sustained["slices"]:
+        degrees, clock = (
+            f"{'-' if row[key] is None else format(row[key], '.1f' if key == 'temperature_c' else '.0f'):>9}"
+            for key in ("temperature_c", "frequency_mhz")
+        )
+        flags = "-" if row["throttled"] is None else ", ".join(row["flags"]) or "no"
+        lines.append(
+            f"{row['start_s']:>9.1f}{'':7}{row['median_ms']:>9.2f}{row['p95_ms']:>9.2f}{degrees}{clock}  {flags}"
+        )
+    return lines
+
+
+def _warnings(warnings: Sequence[_Result]) -> list[str]:
+    lines = ["the times above are doubtful"]
+    for warning in warnings:
+        for mark, key in (("  ! ", "what"), ("    -> ", "remedy")):
+            lines += textwrap.wrap(
+                warning[key], WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark), break_on_hyphens=False
+            )
+    return lines
+
+
+def _preprocessing(rows: Sequence[_Result]) -> list[str]:
+    lines = [
+        f"an app that prepares the picture otherwise; {rows[0]['n']} images",
+        f"{'':28}{'agreement':>9}{'accuracy':>9}{'balanced':>9}  against the right way",
+    ]
+    for row in rows:
+        if row["accuracy"] is None:
+            lines.append(f"  {row['way']:26}{row['measured']}")
+            continue
+        cells = f"{row['agreement']:>9.2%}{row['accuracy']:>9.3f}{row['balanced_accuracy']:>9.3f}"
+        difference = row["difference"]
+        said = ""
+        if difference and difference["interval"]:
+            low, high = difference["interval"]
+            said = f"  {difference['difference']:+.3f} ({low:+.3f}, {high:+.3f})"
+        lines.append(f"  {row['way']:26}{cells}{said}")
     return lines
 
 
@@ -155,6 +231,8 @@ def _accuracy(result: _Result) -> list[str]:
     line(f"  always '{model['majority_class']}'", [f"{one['majority_class_baseline']:.3f}{'':14}" for one in both])
     line("macro F1", [_with_interval(one, "macro_f1") for one in both])
     line("macro AUC", [_with_interval(one, "macro_auc") for one in both])
+    line("ECE, 15 bins", [f"{one['calibration']['ece']:.3f}{'':14}" for one in both])
+    line("Brier score", [f"{one['calibration']['brier']:.3f}{'':14}" for one in both])
     for k in (2, 3):
         if f"top_{k}_accuracy" in model:
             line(f"top {k} accuracy", [f"{one[f'top_{k}_accuracy']:.3f}{'':14}" for one in both])
@@ -218,6 +296,7 @@ def _parity(accuracy: _Result) -> list[str]:
             lines.append(f"  {name:22}{row['difference']:>+8.4f}  ({low:+.4f} to {high:+.4f})")
     flipped = accuracy["flipped"]
     lines.append(f"  {'same top class':22}{accuracy['agreement']:>8.2%}  ({len(flipped)} flipped)")
+    lines += [*_verdict(accuracy["non_inferiority"]), _mcnemar(accuracy["mcnemar"])]
     if not flipped:
         return lines
     broken = sum(flip["reference"]["label"] == flip["truth"] for flip in flipped)
@@ -233,6 +312,32 @@ def _parity(accuracy: _Result) -> list[str]:
         lines.append(f"  {_tail(flip['image_id'], 26):28}{_fit(flip['truth'], 12):14}{cells[0]:>17}{cells[1]:>17}")
     if len(flipped) > MOST_FLIPPED:
         lines.append(f"  and {len(flipped) - MOST_FLIPPED} more: --result-json FILE lists them all")
+    return lines
+
+
+def _verdict(verdict: _Result) -> list[str]:
+    if verdict["shown"] is None:
+        return ["  non-inferiority: not defined on these images"]
+    relation = "above" if verdict["shown"] else "not above"
+    text = (
+        f"{'non-inferior' if verdict['shown'] else 'non-inferiority not shown'} in balanced accuracy: the interval's "
+        f"lower end {verdict['lower_end']:+.4f} is {relation} {-verdict['margin']:g}"
+    )
+    return _wrapped(text)
+
+
+def _mcnemar(test: _Result) -> str:
+    return (
+        f"  McNemar exact: right only by the model {test['only_model_right']}, only by the reference "
+        f"{test['only_reference_right']}, p {test['p_value']:.2g}"
+    )
+
+
+def _gate(gate: _Result) -> list[str]:
+    lines = [f"gate {_tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
+    for row in gate["limits"]:
+        mark = "ok  " if row["passed"] else "FAIL"
+        lines += textwrap.wrap(row["says"], WIDTH, initial_indent=f"  {mark}  ", subsequent_indent=" " * 8)
     return lines
 
 
@@ -253,6 +358,11 @@ def _row(name: str, value: str) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
+
+
+def _hanging(name: str, text: str) -> list[str]:
+    """A row whose value goes on below itself where it is long."""
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{name:16}", subsequent_indent=" " * 16) or [name]
 
 
 def _fit(text: str, width: int) -> str:

@@ -93,9 +93,8 @@ def target_scores(
         columns.append(codes.index(target))
     scores = np.empty((len(models), len(cases)), np.float32)
     for number, case in enumerate(cases):
-        upright = preprocess.decode(case.path)
         for position, (model, column) in enumerate(zip(models, columns, strict=True)):
-            pixels = preprocess.resize(upright, model.input_spec)
+            pixels = preprocess.to_pixels(case.path, model.input_spec)
             scores[position, number] = model.invoke(model.to_tensor(pixels))[column]
     return list(scores)
 

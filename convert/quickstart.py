@@ -56,7 +56,9 @@ def quickstart(out: Path, report: Report, seed: int = 42) -> Quickstart:
     conversion = convert(ConvertSettings(run, tflite), report)
     report("4/5 measuring (skin-edge bench)")
     model = tflite / "model_int8.tflite"
-    bench = run_bench(BenchSettings(model, reference=tflite / "model_float32.tflite", data=run / "split.csv"))
+    bench = run_bench(
+        BenchSettings(model, reference=tflite / "model_float32.tflite", data=run / "split.csv", cold_starts=0)
+    )
     report("5/5 predicting (skin-edge predict)")
     classifier = SkinClassifier(model)
     cases = read_cases(run / "split.csv", split="all", known_labels=[label.code for label in classifier.labels])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import preprocess
-from .errors import ModelFileError, PredictionError, UsageError
+from .errors import ModelFileError, PredictionError, SkinEdgeError, UsageError
 from .interpreter import Interpreter, Tensor
 from .model_file import ModelFile, read_model_file
 from .preprocess import ImageLike
@@ -44,10 +45,12 @@ class SkinClassifier:
 
     model_path: the file; by default the packaged one. num_threads: threads of the interpreter, 1 to 256.
     mean, std, labels: for a file that others made and that does not say it itself; see `model_file.read_model_file`.
-    One classifier may be called from several threads: they take turns at the network.
+    delegate: "xnnpack", the engine's default; "none"; or the path of an external delegate; see `Interpreter`.
+    One classifier may be called from several threads: they take turns at the network. As a context manager it is
+    closed at the end.
 
     Raises ModelFileError where the file is missing, damaged, changed since it was sealed, or no image classifier with
-    three colour channels.
+    three colour channels, and UsageError where the delegate cannot be used.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class SkinClassifier:
         mean: float | None = None,
         std: float | None = None,
         labels: str | os.PathLike[str] | None = None,
+        delegate: str | os.PathLike[str] = "xnnpack",
     ):
         if not 1 <= num_threads <= 256:  # LiteRT crashes the process where it cannot start as many
             raise ValueError(f"num_threads must be 1 to 256, not {num_threads}")
@@ -67,7 +71,7 @@ class SkinClassifier:
         self.input_spec = file.input_spec
         self.contract = file.contract
         try:
-            self.interpreter = Interpreter(file.content, num_threads)
+            self.interpreter = Interpreter(file.content, num_threads, os.fspath(delegate))
             self._input, self._output = _checked(self.interpreter, file)
         except ModelFileError as error:
             raise ModelFileError(f"{file.path}: {error}") from None
@@ -78,6 +82,17 @@ class SkinClassifier:
         self._bytes_unchanged = self._table.dtype == np.uint8 and np.array_equal(self._table, np.arange(256))
         self._lock = threading.Lock()
 
+    def __enter__(self) -> SkinClassifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the network. Every prediction afterwards raises UsageError; closing twice is allowed."""
+        with self._lock:
+            self.interpreter.close()
+
     def predict(self, image: ImageLike) -> Prediction:
         """One picture -> its Prediction.
 
@@ -85,7 +100,52 @@ class SkinClassifier:
         Raises ImageError where it cannot be decoded and PredictionError where the network's answer is not
         finite: both mean "cannot assess", never "benign".
         """
-        return self._predict(image)[0]
+        return self._answer(*self._prepare(image))[0]
+
+    def predict_many(self, images: Iterable[ImageLike], *, workers: int = 2) -> Iterator[Prediction | SkinEdgeError]:
+        """One answer per image, in their order: the Prediction, or the error that `predict` raises for that image.
+
+        The next images are decoded in `workers` threads while the network answers. At most workers + 1 images are taken
+        ahead of the answers, so an endless iterable is fine; an array or Pillow image must not change before its answer
+        is there.
+        """
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        return self._predict_many(images, workers)
+
+    def _predict_many(self, images: Iterable[ImageLike], workers: int) -> Iterator[Prediction | SkinEdgeError]:
+        from collections import deque
+        from concurrent.futures import Future, ThreadPoolExecutor  # a single picture starts faster without
+
+        waiting: deque[Future[tuple[npt.NDArray[Any], float]]] = deque()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for image in images:
+                waiting.append(pool.submit(self._prepare, image))
+                if len(waiting) > workers:
+                    yield self._answer_or_error(waiting.popleft().result)
+            while waiting:
+                yield self._answer_or_error(waiting.popleft().result)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def predict_frame(
+        self,
+        frame: npt.NDArray[np.uint8],
+        layout: str = "rgb",
+        rotation: int = 0,
+        *,
+        width: int | None = None,
+        full_range: bool = True,
+    ) -> Prediction:
+        """A camera's frame -> its Prediction. For the arguments and what they raise see `frames.to_rgb`."""
+        from . import frames
+
+        start = perf_counter()
+        rgb = frames.to_rgb(frame, layout, rotation, width=width, full_range=full_range)
+        converted_ms = (perf_counter() - start) * 1000
+        tensor, preprocess_ms = self._prepare(rgb)
+        return self._answer(tensor, converted_ms + preprocess_ms)[0]
 
     @property
     def has_map(self) -> bool:
@@ -101,27 +161,35 @@ class SkinClassifier:
         """
         if not self.has_map:
             raise UsageError(f"{self.path} has no class activation map: convert the run with --cam")
-        prediction, outputs = self._predict(image)
+        prediction, outputs = self._answer(*self._prepare(image))
         quantization = self.interpreter.outputs[1].quantization
         activation = dequantize(outputs[1], quantization) if quantization.is_quantized else outputs[1]
         return prediction, activation[0]
 
-    def _predict(self, image: ImageLike) -> tuple[Prediction, tuple[npt.NDArray[Any], ...]]:
+    def _prepare(self, image: ImageLike) -> tuple[npt.NDArray[Any], float]:
+        """(the input tensor, milliseconds that it took). Several threads may do so at once."""
         start = perf_counter()
         tensor = self.to_tensor(preprocess.to_pixels(image, self.input_spec))
-        prepared = perf_counter()
+        return tensor, (perf_counter() - start) * 1000
+
+    def _answer(
+        self, tensor: npt.NDArray[Any], preprocess_ms: float
+    ) -> tuple[Prediction, tuple[npt.NDArray[Any], ...]]:
+        start = perf_counter()
         outputs = self._invoke(tensor)
         probabilities = self._to_scores(outputs)
-        done = perf_counter()
+        inference_ms = (perf_counter() - start) * 1000
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         ranked = {self._codes[i]: float(probabilities[i]) for i in order}
-        prediction = Prediction(
-            label=self._codes[order[0]],
-            probabilities=ranked,
-            preprocess_ms=(prepared - start) * 1000,
-            inference_ms=(done - prepared) * 1000,
-        )
-        return prediction, outputs
+        return Prediction(self._codes[order[0]], ranked, preprocess_ms, inference_ms), outputs
+
+    def _answer_or_error(self, prepared: Callable[[], tuple[npt.NDArray[Any], float]]) -> Prediction | SkinEdgeError:
+        try:
+            return self._answer(*prepared())[0]
+        except UsageError:  # closed: not the image's fault
+            raise
+        except SkinEdgeError as error:
+            return error
 
     def to_tensor(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """uint8 [height, width, 3] -> the input tensor [1, height, width, 3] in the network's dtype."""

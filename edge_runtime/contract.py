@@ -40,7 +40,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     Raises ModelFileError where it is no contract of a version that this reader knows.
     """
     try:
-        parsed: Any = json.loads(raw)
+        parsed: Any = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"its {CONTRACT_FILE} is not JSON: {error}") from None
     if not isinstance(parsed, dict):
@@ -53,6 +53,10 @@ def parse(raw: bytes) -> dict[str, Any]:
             f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model anew"
         )
     return upgraded(contract)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +156,8 @@ def labels_text(labels: tuple[Label, ...]) -> str:
 
 def sealed(contract: Mapping[str, Any], network: bytes, labels: str) -> str:
     """The contract as the text of metadata.json, sealed with the network and labels.txt."""
-    text = json.dumps({**contract, "seal": NO_SEAL}, indent=2, ensure_ascii=False) + "\n"
+    fields = {name: value for name, value in contract.items() if name != "seal"} | {"seal": NO_SEAL}
+    text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
     digest = _digest(network, labels.encode(), text.encode())
     head, _, tail = text.rpartition(NO_SEAL)  # the last field
     return head + digest + tail

@@ -83,7 +83,7 @@ EXTRA_OF_MODULE = {
     "tensorflow_model_optimization": "train",
     "pandas": "train",
     "matplotlib": "train",
-    "yaml": "train",
+    "yaml": "bench",
     "flatbuffers": "train",
 }
 

@@ -9,12 +9,13 @@ import importlib
 import platform
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ModelFileError, PlatformError
+from .errors import ModelFileError, PlatformError, UsageError
 from .quantization import Quantization
 from .quiet import quiet
 
@@ -63,34 +64,84 @@ class Interpreter:
     """A loaded network. Not safe for use from several threads at once.
 
     model: the bytes of a .tflite file. num_threads: threads of the interpreter, at least 1.
-    Raises ModelFileError where LiteRT refuses the file, PlatformError where no interpreter is installed.
+    delegate: "xnnpack", the engine's own default; "none", its plain kernels; or the path of an external delegate's
+    shared library, such as libedgetpu.so.1.
+
+    Raises ModelFileError where LiteRT refuses the file, PlatformError where no interpreter is installed, UsageError
+    where the delegate cannot be loaded or refuses the network.
     """
 
-    def __init__(self, model: bytes, num_threads: int = 1):
+    def __init__(self, model: bytes, num_threads: int = 1, delegate: str = "xnnpack"):
         self.engine, engine_class = load_engine()
-        try:
-            with quiet():  # LiteRT announces its delegate
-                self._interpreter = engine_class(model_content=model, num_threads=num_threads)
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError, TypeError) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelFileError(f"the network is damaged or truncated: {first_line}") from None
-        self.inputs = tuple(map(_tensor, self._interpreter.get_input_details()))
-        self.outputs = tuple(map(_tensor, self._interpreter.get_output_details()))
+        external = delegate not in ("xnnpack", "none")
+        with quiet():  # LiteRT announces its delegate
+            options = _delegate_options(delegate, importlib.import_module(engine_class.__module__))
+            try:
+                interpreter = engine_class(model_content=model, num_threads=num_threads, **options)
+                interpreter.allocate_tensors()
+            except (ValueError, RuntimeError, TypeError, MemoryError) as error:
+                if external:
+                    raise UsageError(
+                        f"the delegate {delegate} does not run this network: {_first_line(error)}"
+                    ) from None
+                raise ModelFileError(f"the network is damaged or truncated: {_first_line(error)}") from None
+        self._interpreter: Any = interpreter
+        self.inputs = tuple(map(_tensor, interpreter.get_input_details()))
+        self.outputs = tuple(map(_tensor, interpreter.get_output_details()))
 
     def invoke(self, *values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         """One array per input, in its shape and dtype -> a copy of every output.
 
-        Raises ModelFileError where the network cannot be run.
+        Raises ModelFileError where the network cannot be run, UsageError after `close`.
         """
+        interpreter = self._interpreter
+        if interpreter is None:
+            raise UsageError("the classifier is closed: make a new one")
         try:
             for tensor, value in zip(self.inputs, values, strict=True):
-                self._interpreter.set_tensor(tensor.index, value)
-            self._interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelFileError(f"the network cannot be run: {first_line}") from None
-        return tuple(self._interpreter.get_tensor(tensor.index) for tensor in self.outputs)
+                interpreter.set_tensor(tensor.index, value)
+            interpreter.invoke()
+            return tuple(interpreter.get_tensor(tensor.index) for tensor in self.outputs)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise ModelFileError(f"the network cannot be run: {_first_line(error)}") from None
+
+    def close(self) -> None:
+        """Releases the network's memory. Closing twice is allowed."""
+        self._interpreter = None
+
+
+def _delegate_options(delegate: str, engine: Any) -> dict[str, Any]:
+    """What the engine's Interpreter takes for a delegate. engine: its module."""
+    if delegate == "xnnpack":
+        return {}
+    try:
+        if delegate == "none":
+            return {"experimental_op_resolver_type": engine.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+        load = engine.load_delegate
+    except AttributeError:
+        raise PlatformError(
+            f"{engine.__name__} cannot choose its delegate: leave it at xnnpack, or pip install ai-edge-litert"
+        ) from None
+    import ctypes
+
+    file = Path(delegate)
+    # The system's loader looks for a bare name in its own folders only, not in the current one.
+    path = str(file.resolve()) if file.exists() else delegate
+    try:
+        # Opened here first: what LiteRT's Delegate cannot open, its finalizer prints a traceback of.
+        library = ctypes.CDLL(path)
+        if not (
+            hasattr(library, "tflite_plugin_create_delegate") and hasattr(library, "tflite_plugin_destroy_delegate")
+        ):
+            raise UsageError(f"{delegate} is no TFLite delegate: it has no tflite_plugin_create_delegate")
+        return {"experimental_delegates": [load(path)]}
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"the delegate {delegate} cannot be loaded: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= 300 else f"{line[:300]} ..."  # LiteRT repeats itself
 
 
 def _tensor(details: dict[str, Any]) -> Tensor:

@@ -6,10 +6,12 @@ whatever its bytes are. Field numbers follow TFLite's schema.fbs (version 3).
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 from .errors import ModelFileError
@@ -28,6 +30,13 @@ _TENSOR_TYPES = _TYPE_NAMES.split()
 
 _MAX_ITEMS = 1_000_000  # in one vector: no classifier comes near, and a damaged length ends here
 
+_LEAVE_OUT = ("LSTM", "RNN", "SVDF")  # operators whose first two inputs are not all needed
+
+_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+
+_MAX_ACTIVATIONS = 512 * 2**20  # bytes alive at once
+_WIDTHS = {"int8": 1, "uint8": 1, "bool": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2}  # else 4 and more
+
 
 class Table:
     """A flatbuffer table at `position` of `data`. Every read is checked against the ends of the data.
@@ -41,7 +50,11 @@ class Table:
         self._fields = position - self._number("<i", position)
         if self._fields < 0:
             raise _damaged()
-        self._fields_size = self._number("<H", self._fields)
+        self._fields_size, size = self._number("<H", self._fields), self._number("<H", self._fields + 2)
+        count = max(self._fields_size - 4, 0) // 2
+        self._checked(self._fields + 4, 2 * count)
+        if max(struct.unpack_from(f"<{count}H", data, self._fields + 4), default=0) >= size:
+            raise _damaged()  # LiteRT would read a field behind the table's end
 
     @classmethod
     def root(cls, data: bytes | memoryview[int]) -> Table:
@@ -206,6 +219,51 @@ class Network:
             graphs.append(tuple(operators))
         return graphs
 
+    def check(self) -> None:
+        """Raises ModelFileError for what LiteRT would not refuse but die of, or take all memory for: a millisecond.
+
+        Every tensor that an operator takes is there and has its values by then: a constant, an input of the graph, or
+        written before. What an operator cannot do without is not left out: XNNPACK reads it unasked. Shapes have at
+        most 8 lengths, none below 0; zero points lie in the range of their type. The activations that are alive at
+        once, each from the first to the last operator that names it, take at most 512 MiB.
+        """
+        names = [_operator_name(code) for code in self._root.tables(1)]
+        for graph in self._root.tables(2):
+            tensors = graph.tables(0)
+            held = [_is_constant(entry, self._constant) for entry in tensors]
+            sizes = [0 if constant else _size(entry) for entry, constant in zip(tensors, held, strict=True)]
+            for entry in tensors:
+                _check_quantization(entry)
+            inputs, outputs = graph.numbers(1, "i"), graph.numbers(2, "i")
+            steps: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((), inputs)]
+            for entry in graph.tables(3):
+                code: int = entry.number(0, "I")
+                if code >= len(names):
+                    raise _damaged()
+                needed = 0 if names[code].endswith(_LEAVE_OUT) else 2  # a bias, the third, may be left out
+                entry.table(4)  # the options: read by LiteRT only, but their table must be one
+                taken = entry.numbers(1, "i")
+                taken = (*taken[:needed], *(position for position in taken[needed:] if position != -1))
+                steps.append((taken, entry.numbers(2, "i")))
+            steps.append((outputs, ()))
+            ready = {i for i, entry in enumerate(tensors) if held[i] or entry.number(5, "B")}  # 5: a variable
+            for taken, written in steps:
+                if not ready.issuperset(taken) or not all(0 <= position < len(sizes) for position in written):
+                    raise ModelFileError(
+                        "the network is damaged: an operator takes or writes a tensor that is not there"
+                    )
+                ready.update(written)
+            most = _most_alive(sizes, [(*taken, *written) for taken, written in steps])
+            if most > _MAX_ACTIVATIONS:
+                raise ModelFileError(
+                    f"the network takes {most >> 20} MiB for its activations, over the limit of 512 MiB"
+                )
+
+    @cached_property
+    def _constant(self) -> list[bool]:
+        """Per buffer of the file, whether values stand in it."""
+        return [len(buffer.raw(0)) > 0 or buffer.number(1, "Q") > 1 for buffer in self._root.tables(4)]
+
     def _ends(self, field: int) -> tuple[GraphTensor, ...]:
         graphs = self._root.tables(2)
         if not graphs:
@@ -213,24 +271,67 @@ class Network:
         return tuple(_picked(self._tensors(graphs[0]), graphs[0].numbers(field, "i")))
 
     def _tensors(self, graph: Table) -> list[GraphTensor]:
-        constant = [len(buffer.raw(0)) > 0 or buffer.number(1, "Q") > 1 for buffer in self._root.tables(4)]
-        return [_tensor(entry, constant) for entry in graph.tables(0)]
+        return [_tensor(entry, self._constant) for entry in graph.tables(0)]
 
 
 def _tensor(entry: Table, constant: list[bool]) -> GraphTensor:
-    dtype: int = entry.number(1, "b")
-    buffer: int = entry.number(2, "I")
-    if not 0 <= dtype < len(_TENSOR_TYPES):
-        raise _damaged()
     quantization = entry.table(4)
     return GraphTensor(
         name=entry.text(3),
         shape=entry.numbers(7, "i") or entry.numbers(0, "i"),
-        dtype=_TENSOR_TYPES[dtype],
+        dtype=_dtype(entry),
         scales=quantization.numbers(2, "f") if quantization else (),
         zero_points=quantization.numbers(3, "q") if quantization else (),
-        is_constant=buffer < len(constant) and constant[buffer],
+        is_constant=_is_constant(entry, constant),
     )
+
+
+def _dtype(entry: Table) -> str:
+    dtype: int = entry.number(1, "b")
+    if not 0 <= dtype < len(_TENSOR_TYPES):
+        raise _damaged()
+    return _TENSOR_TYPES[dtype]
+
+
+def _is_constant(entry: Table, constant: list[bool]) -> bool:
+    buffer: int = entry.number(2, "I")
+    return buffer < len(constant) and constant[buffer]
+
+
+def _size(entry: Table) -> int:
+    """Bytes of a tensor as its shape says."""
+    shape = entry.numbers(0, "i")
+    if max(len(shape), len(entry.numbers(7, "i"))) > 8 or any(length < 0 for length in shape):
+        raise ModelFileError("the network is damaged: the shape of a tensor is none")
+    return math.prod(shape) * _WIDTHS.get(_dtype(entry), 8 if _dtype(entry).endswith("64") else 4)
+
+
+def _check_quantization(entry: Table) -> None:
+    quantization = entry.table(4)
+    scales: tuple[float, ...] = quantization.numbers(2, "f") if quantization else ()
+    zero_points = quantization.numbers(3, "q") if quantization else ()
+    # LiteRT aborts the process over ratios of scales that no quantization has.
+    if not (min(filter(None, scales), default=1.0) > 1e-30 and sum(scales) < 1e30):
+        raise ModelFileError("the network is damaged: the scale of a tensor is none")
+    if zero_points:
+        low, high = _RANGES.get(_dtype(entry), (-(2**31), 2**31 - 1))
+        if min(zero_points) < low or max(zero_points) > high:
+            raise ModelFileError("the network is damaged: a zero point is outside of its type's range")
+
+
+def _most_alive(sizes: list[int], steps: Sequence[tuple[int, ...]]) -> int:
+    """The most bytes alive at a step, of tensors that live from the first to the last step that names them."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for step, positions in enumerate(steps):
+        for position in positions:
+            first.setdefault(position, step)
+            last[position] = step
+    changes = [0] * (len(steps) + 1)
+    for position, step in first.items():
+        changes[step] += sizes[position]
+        changes[last[position] + 1] -= sizes[position]
+    return max(accumulate(changes))
 
 
 def _operator_name(code: Table) -> str:

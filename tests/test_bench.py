@@ -21,7 +21,7 @@ from skin_edge.edge_runtime.errors import DataError, ImageError
 
 from . import miniatures
 
-QUICK = ["--num-runs", "3", "--warmup-runs", "1"]
+QUICK = ["--num-runs", "3", "--warmup-runs", "1", "--cold-starts", "0"]
 CODES = tuple(miniatures.COLOURS)
 
 
@@ -66,7 +66,7 @@ def test_the_json_without_data(tiny_int8, tiny_float32, tmp_path, capsys):
     assert json.loads(written.read_text()) == result
     assert captured.err.endswith(DISCLAIMER + "\n")
     wanted = {"init_ms", "warmup_first_ms", "avg_ms", "median_ms", "std_ms", "p5_ms", "p90_ms", "p95_ms", "p99_ms"}
-    wanted |= {"stages", "num_runs", "warmup_runs", "num_threads", "image", "image_source"}
+    wanted |= {"stages", "num_runs", "warmup_runs", "num_threads", "image", "image_source", "runs_ms"}
     for measured in (result, result["reference"]):
         timings = measured["latency"]
         assert set(timings) == wanted
@@ -131,7 +131,7 @@ def test_warm_up_runs_are_not_among_the_timed_ones(tiny_int8, monkeypatch):
 
 def test_the_image_that_is_timed(tiny_int8, folders, picture):
     given = picture(size=(80, 40))
-    runs = {"num_runs": 1, "warmup_runs": 0}
+    runs = {"num_runs": 1, "warmup_runs": 0, "cold_starts": 0}
     timings = run_bench(BenchSettings(tiny_int8, image=given, **runs))["latency"]
     assert timings["image"].startswith("80x40 JPEG, ") and timings["image_source"] == str(given)
     timings = run_bench(BenchSettings(tiny_int8, data=folders, **runs))["latency"]
@@ -226,7 +226,9 @@ def test_a_machine_that_tells_nothing_or_nonsense(tmp_path, pi):
 
 
 def test_parity_of_a_model_with_itself(tiny_int8, folders):
-    result = run_bench(BenchSettings(tiny_int8, reference=tiny_int8, data=folders, num_runs=1))["accuracy"]
+    result = run_bench(BenchSettings(tiny_int8, reference=tiny_int8, data=folders, num_runs=1, cold_starts=0))[
+        "accuracy"
+    ]
     assert result["agreement"] == 1 and result["flipped"] == [] and result["failed"] == []
     assert all(row["difference"] == 0 and row["interval"] == [0, 0] for row in result["difference"].values())
     # The tiny model was made to tell these colours apart.
@@ -246,11 +248,15 @@ def test_a_twin_with_two_labels_exchanged_flips_them(tiny_int8, swapped, folders
     assert first["reference"]["probability"] > 0.5
     assert result["model"]["accuracy"] == pytest.approx(25 / 35) and result["reference"]["accuracy"] == 1
     assert result["difference"]["accuracy"]["difference"] == pytest.approx(-10 / 35)
+    assert result["mcnemar"] == {"only_reference_right": 10, "only_model_right": 0, "p_value": 2 / 2**10}
+    assert result["non_inferiority"]["shown"] is False and result["non_inferiority"]["margin"] == 0.03
+    assert result["model"]["calibration"]["ece"] > 0.2 > result["reference"]["calibration"]["ece"]
     low, high = result["difference"]["accuracy"]["interval"]
     assert low < -10 / 35 < high < 0
     assert bench(*arguments) == 0
     out = capsys.readouterr().out
     assert "10 from right to wrong, 0 from wrong to right" in out
+    assert "non-inferiority not shown" in out and "p 0.002" in out and "ECE" in out and "Brier" in out
     assert "always 'akiec'" in out
     assert max(map(len, out.splitlines())) <= 80
 
@@ -303,10 +309,10 @@ def test_groups_of_the_csv_make_the_intervals(tiny_int8, folders, tmp_path):
     table = tmp_path / "split.csv"
     rows = [(folders / code / f"{i}.png", f"{code}{i // 2}", code) for code in CODES for i in range(5)]
     table.write_text("path,group,label,split\n" + "".join(f"{p},{g},{label},test\n" for p, g, label in rows))
-    result = run_bench(BenchSettings(tiny_int8, data=table, num_runs=1))
+    result = run_bench(BenchSettings(tiny_int8, data=table, num_runs=1, cold_starts=0))
     assert result["data"] == {"path": str(table), "split": "test"}
     assert (result["accuracy"]["model"]["n_groups"], result["accuracy"]["model"]["intervals_over"]) == (21, "groups")
-    ungrouped = run_bench(BenchSettings(tiny_int8, data=folders, num_runs=1))["accuracy"]["model"]
+    ungrouped = run_bench(BenchSettings(tiny_int8, data=folders, num_runs=1, cold_starts=0))["accuracy"]["model"]
     assert (ungrouped["n_groups"], ungrouped["intervals_over"]) == (35, "images")
 
 

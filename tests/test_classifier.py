@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import shutil
+import subprocess
 import threading
+import types
 import zipfile
 import zlib
 from dataclasses import FrozenInstanceError
@@ -12,8 +16,10 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from skin_edge.edge_runtime import ImageError, ModelFileError, Prediction, PredictionError, SkinClassifier
+from skin_edge.edge_runtime import ImageError, ModelFileError, Prediction, PredictionError, SkinClassifier, interpreter
 from skin_edge.edge_runtime import contract as contracts
+from skin_edge.edge_runtime.cli import run
+from skin_edge.edge_runtime.errors import PlatformError, UsageError
 from skin_edge.edge_runtime.interpreter import no_engine_message
 from skin_edge.edge_runtime.model_file import network_length, with_archive
 
@@ -56,6 +62,227 @@ def test_threads_may_share_a_classifier(tiny_int8, picture):
     for thread in threads:
         thread.join()
     assert all(answers[number] == expected for number in range(4))
+
+
+def test_a_closed_classifier_says_so(tiny_int8, picture):
+    path = picture()
+    with SkinClassifier(tiny_int8) as classifier:
+        assert classifier.predict(path).label == "nv"
+    for use in (
+        lambda: classifier.predict(path),
+        lambda: classifier.predict_frame(np.zeros((8, 8, 3), np.uint8)),
+        lambda: list(classifier.predict_many([path])),
+        lambda: classifier.invoke(np.zeros((1, 32, 32, 3), np.uint8)),
+    ):
+        with pytest.raises(UsageError, match="closed: make a new one"):
+            use()
+    classifier.close()  # twice is allowed
+    with pytest.raises(ZeroDivisionError), SkinClassifier(tiny_int8) as classifier:
+        _ = 1 / 0
+    with pytest.raises(UsageError, match="closed"):
+        classifier.predict(path)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_many_are_answered_in_order_as_one_by_one(tiny_float32, picture, workers):
+    """Pictures of different sizes, so that the threads finish in another order."""
+    codes = list(miniatures.COLOURS) * 2
+    paths = [picture(code, i, f"{i}.jpg", (60 + 400 * (i % 3), 45 + 300 * (i % 3))) for i, code in enumerate(codes)]
+    paths[3].write_bytes(b"text")
+    classifier = SkinClassifier(tiny_float32)
+    answers = list(classifier.predict_many((str(path) for path in paths), workers=workers))
+    assert len(answers) == len(paths)
+    for position, (answer, path) in enumerate(zip(answers, paths, strict=True)):
+        if position == 3:
+            assert isinstance(answer, ImageError) and "3.jpg is not an image" in str(answer)
+        else:
+            assert isinstance(answer, Prediction)
+            assert answer.probabilities == classifier.predict(path).probabilities
+            assert answer.label == codes[position]
+    assert list(classifier.predict_many([])) == []
+
+
+def test_many_takes_few_images_ahead(tiny_int8):
+    """An endless iterable, images of every kind; when the caller stops, so do the threads."""
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(0)
+            yield np.full((20, 30, 3), len(taken) % 256, np.uint8)
+
+    before = threading.active_count()
+    answers = SkinClassifier(tiny_int8).predict_many(endless(), workers=3)
+    assert not taken, "nothing is read before the first answer is asked for"
+    for number in range(1, 12):
+        assert isinstance(next(answers), Prediction)
+        assert len(taken) <= number + 3
+    answers.close()
+    assert threading.active_count() == before
+
+
+def test_decoding_overlaps_with_the_network(tiny_int8, monkeypatch):
+    """While the network answers one image, the next ones are decoded: else this would wait for ever."""
+    from skin_edge.edge_runtime import preprocess
+
+    classifier, decoded = SkinClassifier(tiny_int8), threading.Semaphore(0)
+    to_pixels, invoke = preprocess.to_pixels, classifier.interpreter.invoke
+
+    def counted(image, spec):
+        pixels = to_pixels(image, spec)
+        decoded.release()
+        return pixels
+
+    def patient(tensor):
+        assert decoded.acquire(timeout=20), "no other image was decoded meanwhile"
+        return invoke(tensor)
+
+    monkeypatch.setattr(preprocess, "to_pixels", counted)
+    monkeypatch.setattr(classifier.interpreter, "invoke", patient)
+    assert decoded.acquire(blocking=False) is False
+    answers = classifier.predict_many([np.zeros((9, 9, 3), np.uint8)] * 4, workers=2)
+    assert len(list(answers)) == 4
+
+
+def test_what_is_no_error_of_an_image_ends_many(tiny_int8, picture):
+    classifier = SkinClassifier(tiny_int8)
+    with pytest.raises(ValueError, match="workers must be at least 1"):
+        classifier.predict_many([], workers=0)
+    answers = classifier.predict_many([picture(), 5, picture()])
+    assert isinstance(next(answers), Prediction)
+    with pytest.raises(TypeError):
+        next(answers)
+
+
+def test_the_command_answers_many_as_one_by_one(tiny_int8, picture, tmp_path, capsys):
+    paths = [str(picture(code, name=f"{code}.jpg")) for code in ("mel", "df", "nv")]
+    missing = str(tmp_path / "missing.jpg")
+    assert run(["predict", str(tiny_int8), *paths[:2], missing, paths[2], "--json"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == [*paths[:2], missing, paths[2]]
+    assert "no such image" in rows[2]["error"]
+    classifier = SkinClassifier(tiny_int8)
+    for row in (rows[0], rows[1], rows[3]):
+        assert row["probabilities"] == classifier.predict(row["file"]).probabilities
+    assert gc.isenabled()
+
+
+# ---- Delegates.
+
+
+@pytest.mark.parametrize("model", ["tiny_int8", "tiny_float32"])
+def test_plain_kernels_answer_the_same(model, request, picture, capsys):
+    path = request.getfixturevalue(model)
+    image = picture("mel")
+    expected = SkinClassifier(path, delegate="xnnpack").predict(image).probabilities
+    answered = SkinClassifier(path, delegate="none").predict(image).probabilities
+    assert answered == pytest.approx(expected, abs=1e-3 if model == "tiny_float32" else 0.02)
+    assert run(["predict", str(path), str(image), "--delegate", "none"]) == 0
+    assert "mel" in capsys.readouterr().out
+
+
+def test_the_delegate_reaches_the_engine(tiny_int8, monkeypatch):
+    """Which kernels run cannot be seen from their answers."""
+    pytest.importorskip("ai_edge_litert")
+    import ai_edge_litert.interpreter as litert
+
+    seen = []
+
+    class Recorder(litert.Interpreter):
+        def __init__(self, *, model_content, num_threads, **options):
+            seen.append(options)
+            super().__init__(model_content=model_content, num_threads=num_threads, **options)
+
+    Recorder.__module__ = litert.__name__
+    monkeypatch.setattr(litert, "Interpreter", Recorder)
+    SkinClassifier(tiny_int8)
+    SkinClassifier(tiny_int8, delegate="none")
+    plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    assert seen == [{}, {"experimental_op_resolver_type": plain}]
+
+
+DELEGATE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+typedef struct {
+  void *data;
+  int (*prepare)(void *, void *);
+  void *from, *to, *free;
+  long long flags;
+  void *more[4];
+} Delegate;
+static int prepare(void *context, void *delegate) {
+  FILE *file = fopen(getenv("DELEGATE_WAS_HERE"), "w");
+  if (file) fclose(file);
+  return getenv("DELEGATE_REFUSES") ? 1 : 0;
+}
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) {
+  if (getenv("DELEGATE_FAILS")) { report("no such accelerator\nat all"); return NULL; }
+  Delegate *made = calloc(1, sizeof(Delegate));
+  made->prepare = prepare;
+  return made;
+}
+void tflite_plugin_destroy_delegate(void *delegate) { free(delegate); }
+"""
+
+
+@pytest.fixture(scope="module")
+def delegate(tmp_path_factory):
+    """An external delegate that takes no operator and leaves a file to show that it was asked."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("delegate")
+    (folder / "delegate.c").write_text(DELEGATE)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", "delegate.so", "delegate.c"], cwd=folder, check=True)
+    return folder / "delegate.so"
+
+
+def test_an_external_delegate_is_asked(delegate, tiny_int8, picture, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DELEGATE_WAS_HERE", str(tmp_path / "asked"))
+    with SkinClassifier(tiny_int8, delegate=delegate) as classifier:
+        assert classifier.predict(picture("mel")).label == "mel"
+    assert (tmp_path / "asked").exists()
+    monkeypatch.chdir(delegate.parent)
+    assert run(["predict", str(tiny_int8), str(picture("mel")), "--delegate", "delegate.so"]) == 0
+    capsys.readouterr()
+    for variable, says in (
+        ("DELEGATE_REFUSES", "does not run this network"),
+        ("DELEGATE_FAILS", "cannot be loaded"),
+    ):
+        monkeypatch.setenv(variable, "1")
+        assert run(["predict", str(tiny_int8), str(picture("mel")), "--delegate", "delegate.so"]) == 2
+        assert says in miniatures.one_line(capsys)
+        monkeypatch.delenv(variable)
+
+
+def test_what_is_no_delegate_is_refused_in_one_line(tiny_int8, tmp_path, picture, capsys):
+    (tmp_path / "text.so").write_text("no library")
+    for name, says in (
+        ("absent.so", "absent.so cannot be loaded"),
+        (str(tmp_path / "text.so"), "cannot be loaded"),
+        ("libm.so.6", "is no TFLite delegate"),
+        ("", "cannot be loaded"),
+    ):
+        with pytest.raises(UsageError, match=says) as caught:
+            SkinClassifier(tiny_int8, delegate=name)
+        assert "\n" not in str(caught.value)
+    assert run(["predict", str(tiny_int8), str(picture()), "--delegate", "absent.so"]) == 2
+    assert "absent.so" in miniatures.one_line(capsys)
+    assert gc.isenabled(), "switched off while the model is loaded"
+
+
+def test_an_engine_that_cannot_choose_works_with_its_own(tiny_int8, picture, monkeypatch):
+    """An old tflite-runtime: an Interpreter and nothing else."""
+    engine_class = interpreter.load_engine()[1]
+    old = types.ModuleType("an_old_engine")
+    monkeypatch.setitem(interpreter.sys.modules, "an_old_engine", old)
+    old_class = type("Interpreter", (engine_class,), {"__module__": "an_old_engine"})
+    monkeypatch.setattr(interpreter, "load_engine", lambda: ("old", old_class))
+    assert SkinClassifier(tiny_int8).predict(picture("mel")).label == "mel"
+    for delegate in ("none", "libm.so.6"):
+        with pytest.raises(PlatformError, match="cannot choose its delegate"):
+            SkinClassifier(tiny_int8, delegate=delegate)
 
 
 def test_an_answer_that_is_not_finite_cannot_assess(tiny_float32, picture, monkeypatch):
@@ -116,7 +343,8 @@ def flipped(content, position):
         (lambda m: m.update(thresholds=None), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[{"target": "mel"}]), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[threshold(classes=["nope"])]), "malformed 'thresholds'"),
-        (lambda m: m.update(thresholds=[threshold(threshold=float("nan"))]), "malformed 'thresholds'"),
+        (lambda m: m.update(thresholds=[threshold(threshold=float("nan"))]), "NaN is no number"),
+        (lambda m: m.update(thresholds=[threshold(threshold=10**400)]), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[threshold(sensitivity=True)]), "malformed 'thresholds'"),
         (lambda m: m.update(calibration="x"), "malformed 'calibration'"),
         (lambda m: m.update(calibration={"temperature": "hot", "logit_shift": [0] * 7}), "malformed 'calibration'"),
@@ -124,8 +352,8 @@ def flipped(content, position):
         (lambda m: m.update(quantization=[1]), "malformed 'quantization'"),
         (lambda m: m["provenance"].update(data="x"), "malformed 'data'"),
         (lambda m: m["labels"][0].update(malignant="false"), "malformed 'labels'"),
-        (lambda m: step(m, "normalize").update(mean=[float("nan")] * 3), "finite"),
-        (lambda m: step(m, "resize").update(height=float("inf")), "not usable"),
+        (lambda m: step(m, "normalize").update(mean=[float("nan")] * 3), "is no number"),
+        (lambda m: step(m, "resize").update(height=float("inf")), "is no number"),
         (lambda m: m["labels"][0].update(name="\x1b[2Jnothing"), "control characters"),
     ],
 )

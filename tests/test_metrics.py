@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from skin_edge.benchmarks import metrics
@@ -207,3 +208,62 @@ def test_paired_difference_is_b_minus_a_with_the_same_draws():
 
 def test_agreement():
     assert metrics.agreement(one_hot([0, 1, 2, 2]), one_hot([0, 1, 2, 1])) == 0.75
+
+
+def test_calibration_equals_a_slow_count():
+    y_true, probabilities, _ = drawn(11, n=400)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true
+    error = 0.0
+    for i in range(15):
+        inside = [k for k in range(400) if i / 15 < confidence[k] <= (i + 1) / 15]
+        if inside:
+            error += abs(sum(right[k] for k in inside) - sum(confidence[k] for k in inside)) / 400
+    figures = metrics.calibration(y_true, probabilities)
+    assert figures["ece"] == pytest.approx(error)
+    assert figures["brier"] == pytest.approx(
+        np.mean([sum((probabilities[k, i] - (y_true[k] == i)) ** 2 for i in range(4)) for k in range(400)])
+    )
+    assert sum(row["n"] for row in figures["bins"]) == 400
+    json.dumps(figures, allow_nan=False)
+
+
+def test_calibration_by_hand():
+    # Three images of confidence 0.8, two of them right; one sure and right; one sure and wrong.
+    probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.2, 0.8], [1, 0], [0, 1]], np.float32)
+    figures = metrics.calibration(np.array([0, 0, 0, 0, 0]), probabilities)
+    assert figures["ece"] == pytest.approx((3 * abs(2 / 3 - 0.8) + 2 * abs(1 / 2 - 1)) / 5)
+    assert figures["brier"] == pytest.approx((0.08 + 0.08 + 1.28 + 0 + 2) / 5)
+    assert [row["n"] for row in figures["bins"]] == [3, 2]
+    perfect = metrics.calibration(np.array([0, 1]), np.eye(2))
+    assert (perfect["ece"], perfect["brier"]) == (0, 0)
+
+
+def test_mcnemar_equals_the_binomial_test_of_scipy():
+    for seed in range(6):
+        y_true, probs_a, _ = drawn(seed, n=150)
+        probs_b = probs_a + np.random.default_rng(seed).normal(0, 0.15, probs_a.shape)
+        test = metrics.mcnemar(y_true, probs_a, probs_b)
+        right_a, right_b = probs_a.argmax(axis=1) == y_true, probs_b.argmax(axis=1) == y_true
+        only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
+        assert (test["only_a_right"], test["only_b_right"]) == (only_a, only_b) and only_a + only_b > 3
+        assert test["p_value"] == pytest.approx(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    # 1 to 9: 2 (1 + 10) / 2^10.
+    y_true = np.zeros(10, int)
+    probs_a, probs_b = one_hot([0] + 9 * [1], 2), one_hot([1] + 9 * [0], 2)
+    assert metrics.mcnemar(y_true, probs_a, probs_b) == {"only_a_right": 1, "only_b_right": 9, "p_value": 22 / 1024}
+    assert metrics.mcnemar(y_true, probs_a, probs_a)["p_value"] == 1
+
+
+def test_mcnemar_of_many_images_is_finite():
+    y_true = np.zeros(6000, int)
+    right_first = np.eye(2)[np.r_[np.zeros(2900, int), np.ones(3100, int)]]
+    test = metrics.mcnemar(y_true, right_first, right_first[:, ::-1])
+    assert test["p_value"] == pytest.approx(stats.binomtest(2900, 6000, 0.5).pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize(("low", "shown"), [(-0.0299, True), (-0.03, False), (-0.04, False), (0.01, True)])
+def test_non_inferiority_looks_at_the_lower_end(low, shown):
+    verdict = metrics.non_inferiority({"balanced_accuracy": {"difference": 0.0, "interval": [low, 0.02]}}, 0.03)
+    assert verdict == {"figure": "balanced_accuracy", "margin": 0.03, "lower_end": low, "shown": shown}
+    undefined = metrics.non_inferiority({"balanced_accuracy": {"difference": None, "interval": None}})
+    assert undefined["shown"] is None

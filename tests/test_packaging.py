@@ -15,10 +15,10 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ classifier cli commands contract errors files heatmap info interpreter labels
+    "edge_runtime": """__init__ classifier cli commands contract errors files frames heatmap info interpreter labels
         model_file network operator_names preprocess quantization quiet tflite_metadata""",
-    "benchmarks": """__init__ bench cases commands latency machine memory metrics overhead parity picture report size
-        tail""",
+    "benchmarks": """__init__ bench cases caveats charts commands compare gate hostile latency machine markdown memory
+        metrics overhead page parity picture processes report sections sensitivity size sustained tail""",
     "train": """__init__ augment backbones checkpoints commands engine evaluate fit heads job layouts pipeline recipes
         run_folder splits summary synthetic throughput""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job

@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, JpegImagePlugin
 
 from skin_edge.edge_runtime import preprocess
 from skin_edge.edge_runtime.errors import ImageError, ModelFileError
@@ -87,22 +87,28 @@ def test_cmyk_becomes_rgb(scene):
     assert np.abs(pixels.astype(int) - scene).max() <= 2
 
 
-def test_an_embedded_profile_is_applied(scene):
-    """A profile with red and green exchanged: the colours must follow it."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(np.asarray(decode(encoded(Image.fromarray(scene), icc_profile=srgb))), scene)
-    tags = bytearray(srgb)
+def exchanged_profile():
+    """sRGB with red and green exchanged, under another name, or it would count as sRGB."""
+    tags = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     count = int.from_bytes(tags[128:132], "big")
     for entry in range(count):
         at = 132 + 12 * entry
         name = bytes(tags[at : at + 4])
         if name in (b"rXYZ", b"gXYZ"):
             tags[at : at + 4] = b"gXYZ" if name == b"rXYZ" else b"rXYZ"
-        if name == b"desc":  # another name, or the profile counts as sRGB
+        if name == b"desc":
             offset, length = (int.from_bytes(tags[at + i : at + i + 4], "big") for i in (4, 8))
             tags[offset : offset + length] = bytes(tags[offset : offset + length]).replace(b"R\0G\0B", b"X\0Y\0Z")
             tags[offset : offset + length] = bytes(tags[offset : offset + length]).replace(b"sRGB", b"sXYZ")
-    pixels = np.asarray(decode(encoded(Image.fromarray(scene), icc_profile=bytes(tags)))).astype(int)
+    return bytes(tags)
+
+
+def test_an_embedded_profile_is_applied(scene):
+    """A profile with red and green exchanged: the colours must follow it."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(np.asarray(decode(encoded(Image.fromarray(scene), icc_profile=srgb))), scene)
+    profile = exchanged_profile()
+    pixels = np.asarray(decode(encoded(Image.fromarray(scene), icc_profile=profile))).astype(int)
     exchanged = scene[..., [1, 0, 2]].astype(int)
     assert np.abs(pixels - exchanged).mean() < 4
     assert np.abs(pixels - scene).mean() > 10
@@ -188,3 +194,158 @@ def test_the_steps_survive_json():
     for steps in (None, [], {}, [1], [{"step": "resize"}], "orient"):
         with pytest.raises(ModelFileError):
             InputSpec.from_steps(steps)
+
+
+# ---- Large JPEGs, decoded at a fraction of their size.
+
+UNDONE_BY = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
+UNDONE_BY |= {7: "TRANSVERSE", 8: "ROTATE_270"}
+
+
+def detailed(kind, width=1280, height=960):
+    """Pictures that are harder than a photograph: what a reduction could get wrong is detail."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[0:height, 0:width]
+    skin = np.stack(
+        [200 - 60 * np.hypot(x - width / 2, y - height / 2) / width, 150 - 50 * np.sin(x / 70), 120 + y / 9]
+    )
+    skin = np.moveaxis(skin, 0, -1)
+    if kind == "noise":
+        pixels = skin + generator.normal(0, 60, (height, width, 3))
+    elif kind == "hairs":
+        pixels = np.where((((x * 0.97 + y * 0.26) % 37) < 3)[..., None], (40, 20, 20), skin)
+    elif kind == "edges":
+        pixels = np.where((((x * 0.97 + y * 0.26) % 97) < 48)[..., None], (30, 20, 20), (230, 200, 180))
+    else:
+        grain = generator.normal(0, 30, (height // 2, width // 2, 3)).repeat(2, axis=0).repeat(2, axis=1)
+        pixels = skin + grain
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def differences(content, spec):
+    """(mean, 99th percentile) of |scaled - full|, in units of the network's 8-bit input; the latter by Pillow alone."""
+    full = Image.open(io.BytesIO(content)).convert("RGB").resize((spec.width, spec.height), Image.Resampling.BILINEAR)
+    difference = np.abs(to_pixels(content, spec).astype(int) - np.asarray(full))
+    return difference.mean(), np.percentile(difference, 99)
+
+
+@pytest.mark.parametrize("kind", ["noise", "hairs", "edges", "grain"])
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+def test_a_large_jpeg_decoded_small_is_the_same_picture(kind, subsampling):
+    content = encoded(detailed(kind), "JPEG", quality=90, subsampling=subsampling)
+    for size, scale in ((120, 2), (100, 2), (60, 4), (48, 4), (30, 8), (24, 8)):
+        spec = InputSpec(size, size)
+        assert decode(content, spec).size == (1280 // scale, 960 // scale)
+        mean, p99 = differences(content, spec)
+        assert mean <= 0.6 and p99 <= 2, (size, mean, p99)
+
+
+def test_photographs_of_12_megapixels_decoded_small_are_the_same_pictures(data_root):
+    paths = [*sorted((data_root / "data" / "fullsize").glob("*.jpg"))[::26], *(data_root / "foreign").glob("k*.jpg")]
+    assert len(paths) >= 3
+    for path in paths:
+        large = Image.open(path).convert("RGB").resize((4000, 3000), Image.Resampling.LANCZOS)
+        for subsampling in ("4:2:0", "4:4:4"):
+            content = encoded(large, "JPEG", quality=90, subsampling=subsampling)
+            for size, scale in ((160, 4), (224, 2)):
+                assert decode(content, InputSpec(size, size)).size == (4000 // scale, 3000 // scale)
+                mean, p99 = differences(content, InputSpec(size, size))
+                assert mean <= 0.3 and p99 <= 2, (path.name, subsampling, size, mean, p99)
+
+
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [
+        ((64, 48), "twice the network's picture"),
+        ((255, 191), "less than eight times"),
+        ((254, 254), "less than eight times"),
+        ((643, 481), "sides that 2 does not divide"),
+        ((640, 481), "a side that 2 does not divide"),
+    ],
+)
+def test_other_jpegs_are_decoded_in_full_bit_for_bit(size, why):
+    content = encoded(detailed("noise").resize(size), "JPEG", quality=90)
+    assert decode(content, SPEC).size == size, why
+    assert differences(content, SPEC) == (0, 0), why
+
+
+def test_only_files_of_rgb_and_grey_jpegs_are_decoded_small(tmp_path):
+    picture = detailed("hairs", 640, 480)
+    cmyk = encoded(picture.convert("CMYK"), "JPEG")
+    assert decode(cmyk, SPEC).size == decode(encoded(picture), SPEC).size == (640, 480)
+    assert np.array_equal(to_pixels(encoded(picture), SPEC), to_pixels(picture, SPEC))
+    (tmp_path / "picture.jpg").write_bytes(encoded(picture, "JPEG", quality=95))
+    assert decode(tmp_path / "picture.jpg", SPEC).size == (320, 240) and decode(tmp_path / "picture.jpg").width == 640
+    with Image.open(tmp_path / "picture.jpg") as opened:  # belongs to the caller, who may go on using it
+        assert isinstance(opened, JpegImagePlugin.JpegImageFile)
+        assert decode(opened, SPEC).size == opened.size == (640, 480)
+    grey = encoded(picture.convert("L"), "JPEG", quality=95)
+    assert decode(grey, SPEC).mode == "RGB" and decode(grey, SPEC).size == (320, 240)
+    assert np.abs(to_pixels(grey, SPEC).astype(int) - to_pixels(picture.convert("L"), SPEC)).mean() < 1
+    several = encoded(picture, "MPO", save_all=True, append_images=[picture], quality=95)
+    assert decode(several, SPEC).size == (320, 240)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turned_jpeg_decoded_small_is_upright(orientation):
+    upright = detailed("edges", 640, 480)
+    upright.paste((250, 240, 30), (0, 0, 120, 90))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright.transpose(Image.Transpose[UNDONE_BY[orientation]])
+    content = encoded(stored, "JPEG", exif=exif, quality=95, subsampling=0)
+    assert decode(content, SPEC).size == (320, 240)
+    assert np.abs(to_pixels(content, SPEC).astype(int) - to_pixels(upright, SPEC)).mean() < 1
+
+
+def test_a_profile_holds_for_a_jpeg_decoded_small():
+    content = encoded(detailed("grain"), "JPEG", quality=90, icc_profile=exchanged_profile())
+    spec = InputSpec(48, 48)
+    assert decode(content, spec).size == (320, 240)
+    full = np.asarray(decode(content).resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
+    difference = np.abs(to_pixels(content, spec) - full)
+    assert difference.mean() <= 0.6 and np.percentile(difference, 99) <= 2
+    assert np.abs(full - to_pixels(detailed("grain"), spec)).mean() > 10, "else the profile was not applied at all"
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_truncated_jpeg_is_refused_at_a_fraction_of_its_size_as_well(kept):
+    content = encoded(detailed("grain"), "JPEG")
+    with pytest.raises(ImageError, match="truncated"):
+        to_pixels(content[: int(len(content) * kept)], SPEC)
+
+
+def test_the_limit_is_that_of_the_full_size(monkeypatch):
+    content = encoded(detailed("hairs", 640, 480), "JPEG")
+    monkeypatch.setattr(preprocess, "MAX_PIXELS", 640 * 480 - 1)
+    with pytest.raises(ImageError, match="640x480"):
+        to_pixels(content, SPEC)
+
+
+def test_training_sees_the_devices_pixels_of_a_large_jpeg(tmp_path):
+    from skin_edge.train import pipeline
+
+    path = tmp_path / "large.jpg"
+    path.write_bytes(encoded(detailed("noise"), "JPEG", quality=90))
+    spec = InputSpec(60, 60)
+    pictures, failures = pipeline.load([str(path)], spec)
+    assert not failures and pictures.aspects[0] == pytest.approx(1280 / 960)
+    assert np.array_equal(pictures.pixels[0], to_pixels(path, spec))
+    full = Image.open(path).resize((60, 60), Image.Resampling.BILINEAR)
+    assert not np.array_equal(pictures.pixels[0], np.asarray(full)), "it was large enough to be decoded small"
+
+
+@pytest.mark.slow
+def test_a_large_jpeg_takes_a_fraction_of_the_time():
+    from time import perf_counter
+
+    content = encoded(detailed("grain", 4000, 3000), "JPEG", quality=90)
+    spec = InputSpec(160, 160)
+
+    def seconds(action):
+        start = perf_counter()
+        action()
+        return perf_counter() - start
+
+    full = min(seconds(lambda: preprocess.resize(decode(content), spec)) for _ in range(3))
+    assert min(seconds(lambda: to_pixels(content, spec)) for _ in range(3)) <= 0.6 * full

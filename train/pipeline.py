@@ -53,7 +53,7 @@ def load(
             failures[position] = "no image file of that id"
             return
         try:
-            upright = preprocess.decode(paths[position])
+            upright = preprocess.decode(paths[position], spec)
         except ImageError as error:
             failures[position] = str(error)
             return

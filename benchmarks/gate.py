@@ -1,0 +1,207 @@
+"""Limits that a model has to keep: a YAML file, or DEFAULT, against what `bench.run_bench` measured.
+
+A figure that was not measured breaks its limit: a gate that is silent about what it did not look at proves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..edge_runtime.errors import UnknownNameError, UsageError
+from .metrics import NON_INFERIORITY_MARGIN
+
+# `--gate default`: is this model still its float reference? About accuracy alone, which is the same on every machine;
+# milliseconds and megabytes are the product's own limits. Accuracy figures are 0..1, on the data of --data.
+DEFAULT: dict[str, float] = {
+    # Balanced accuracy, reference minus model, as measured (the point).
+    "max_balanced_accuracy_drop": 0.03,
+    # The same figure where chance is against the model: the lower end of the paired 95% interval of model minus
+    # reference lies above minus this. The stricter one; it needs enough images, and fails where there are too few.
+    "non_inferiority_margin": NON_INFERIORITY_MARGIN,
+    # Macro AUC, reference minus model, as measured. Notices ranks that move while the top class stays.
+    "max_macro_auc_drop": 0.005,
+    # Share of images with the same top class. Notices a damaged model whose accuracy is right by chance.
+    "min_agreement": 0.95,
+}
+
+_Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """read: the measured value, or why there is none. says: what the value is. largest: whether the limit is one."""
+
+    says: str
+    read: Callable[[_Result], float | str]
+    unit: str = ""
+    largest: bool = True
+
+
+def _drop(figure: str) -> Callable[[_Result], float | str]:
+    def read(result: _Result) -> float | str:
+        row = _compared(result)
+        if isinstance(row, str):
+            return row
+        difference = row["difference"][figure]["difference"]
+        return f"{figure} is not defined on these images" if difference is None else 0.0 - difference  # not -0.0
+
+    return read
+
+
+def _lower_end_drop(result: _Result) -> float | str:
+    row = _compared(result)
+    if isinstance(row, str):
+        return row
+    bounds = row["difference"]["balanced_accuracy"]["interval"]
+    return "the interval is not defined on these images" if bounds is None else 0.0 - bounds[0]
+
+
+def _agreement(result: _Result) -> float | str:
+    row = _compared(result)
+    return row if isinstance(row, str) else row["agreement"]
+
+
+def _own(figure: str) -> Callable[[_Result], float | str]:
+    def read(result: _Result) -> float | str:
+        if result["accuracy"] is None:
+            return "no --data was given"
+        value = result["accuracy"]["model"][figure]
+        return f"{figure} is not defined on these images" if value is None else value
+
+    return read
+
+
+def _compared(result: _Result) -> _Result | str:
+    if result["accuracy"] is None:
+        return "no --data was given"
+    return "no --reference was given" if result["accuracy"]["reference"] is None else result["accuracy"]
+
+
+def _peak_mb(result: _Result) -> float | str:
+    peak = result["memory"]["peak_bytes"]
+    return "this system does not tell the peak" if peak is None else peak / 1e6
+
+
+# The keys of a gate. A drop is reference minus model. MB are 10^6 bytes.
+LIMITS = {
+    "max_balanced_accuracy_drop": _Limit("the drop of balanced accuracy", _drop("balanced_accuracy")),
+    "max_accuracy_drop": _Limit("the drop of accuracy", _drop("accuracy")),
+    "max_macro_auc_drop": _Limit("the drop of macro AUC", _drop("macro_auc")),
+    "non_inferiority_margin": _Limit("the drop of balanced accuracy at the interval's lower end", _lower_end_drop),
+    "min_agreement": _Limit("agreement with the reference", _agreement, largest=False),
+    "min_balanced_accuracy": _Limit("balanced accuracy", _own("balanced_accuracy"), largest=False),
+    "min_macro_auc": _Limit("macro AUC", _own("macro_auc"), largest=False),
+    "max_median_ms": _Limit("the median latency", lambda result: result["latency"]["median_ms"], " ms"),
+    "max_p95_ms": _Limit("the 95th percentile of latency", lambda result: result["latency"]["p95_ms"], " ms"),
+    "max_file_mb": _Limit("the file", lambda result: result["size"]["file_bytes"] / 1e6, " MB"),
+    "max_peak_mb": _Limit("the peak of memory", _peak_mb, " MB"),
+}
+
+
+def read_gate(source: str) -> dict[str, float]:
+    """source: "default", or a YAML file of `limit: number` lines with the keys of LIMITS.
+
+    Raises UsageError where it is missing, is no such file, is empty, or has a key that is not known;
+    ModuleNotFoundError where PyYAML is.
+    """
+    if source == "default":
+        return dict(DEFAULT)
+    import yaml
+
+    path = Path(source)
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f'--gate {path}: no such file (or write "default")') from None
+    except OSError as error:
+        raise UsageError(f"--gate {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--gate {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"--gate {path} names no limits: write lines such as 'min_agreement: 0.97'")
+    limits: dict[str, float] = {}
+    for key, value in content.items():  # pyright: ignore[reportUnknownVariableType]
+        name = str(key)  # pyright: ignore[reportUnknownArgumentType]
+        if name not in LIMITS:
+            raise UnknownNameError(f"limit in {path}", name, LIMITS)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise UsageError(f"--gate {path}: {name} must be a number of at least 0, not {value!r}")
+        limits[name] = float(value)
+    return limits
+
+
+def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str, Any]:
+    """Which limits hold, JSON-ready: {"source", "passed", "limits": [{name, limit, value, passed, says}]}.
+
+    value: None where it was not measured, and then passed is False. says: one sentence with the numbers, and, where
+    the model answers otherwise than its reference, in what.
+
+    A limit is met at its exact value, except that of non_inferiority_margin, which has to be undercut.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, limit in limits.items():
+        known = LIMITS[name]
+        value = known.read(result)
+        if isinstance(value, str):
+            passed, says = False, f"{name} {limit:g}: not measured, {value}"
+        else:
+            strict = name == "non_inferiority_margin"
+            passed = (value < limit or (value == limit and not strict)) if known.largest else value >= limit
+            relation = (
+                "is within" if passed else ("is above" if value > limit else "is below" if value < limit else "is at")
+            )
+            says = f"{name} {limit:g}: {known.says} {relation} it with {value:.4g}{known.unit}"
+            if not passed:
+                says += _what_broke(result, name)
+        rows.append(
+            {
+                "name": name,
+                "limit": limit,
+                "value": None if isinstance(value, str) else value,
+                "passed": passed,
+                "says": says,
+            }
+        )
+    return {"source": source, "passed": all(row["passed"] for row in rows), "limits": rows}
+
+
+def _what_broke(result: _Result, name: str) -> str:
+    """What to look at, as the end of the sentence; "" where there is nothing to add."""
+    if name in ("max_median_ms", "max_p95_ms"):
+        stages = result["latency"]["stages"]
+        slowest = max(stages, key=lambda stage: stages[stage]["median_ms"])
+        return f"; most of it is {slowest}, {stages[slowest]['median_ms']:.4g} ms"
+    accuracy = result["accuracy"]
+    if accuracy is None:
+        return ""
+    if name == "min_balanced_accuracy":
+        return _lowest(accuracy["model"], "sensitivity")
+    if name == "min_macro_auc":
+        return _lowest(accuracy["model"], "auc")
+    if name == "max_macro_auc_drop":
+        ours, theirs = (accuracy[who]["per_class"] for who in ("model", "reference"))
+        falls = {code: theirs[code]["auc"] - ours[code]["auc"] for code in ours if ours[code]["auc"] is not None}
+        worst = max(falls, key=lambda code: falls[code])
+        return f"; most in {worst}, from {theirs[worst]['auc']:.3f} to {ours[worst]['auc']:.3f}"
+    changes = Counter((flip["reference"]["label"], flip["model"]["label"]) for flip in accuracy.get("flipped", []))
+    if not changes:
+        return ""
+    broken = sum(flip["reference"]["label"] == flip["truth"] for flip in accuracy["flipped"])
+    (before, after), count = changes.most_common(1)[0]
+    return (
+        f"; {changes.total()} of {accuracy['model']['n']} images change class, {broken} from right to wrong, "
+        f"most often {before} to {after} ({count})"
+    )
+
+
+def _lowest(figures: _Result, figure: str) -> str:
+    defined = {code: row[figure] for code, row in figures["per_class"].items() if row[figure] is not None}
+    if not defined:
+        return ""
+    worst = min(defined, key=lambda code: defined[code])
+    return f"; lowest for {worst}, {defined[worst]:.3f}"

@@ -1,0 +1,43 @@
+"""The result of a benchmark as Markdown, for a pull request or a wiki."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..edge_runtime.classifier import DISCLAIMER
+from .sections import Table, sections
+
+# What Markdown or HTML would take for itself.
+_SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """result: what `bench.run_bench` returned."""
+    blocks = ["# skin-edge bench", f"**{DISCLAIMER}**"]
+    for section in sections(result):
+        blocks.append(f"## {_text(section.title)}")
+        if section.notes:
+            blocks.append("\n".join(f"- {_text(note)}" for note in section.notes))
+        for table in section.tables:
+            if table.caption:
+                blocks.append(f"**{_text(table.caption)}**")
+            blocks.append(_table(table))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(table: Table) -> str:
+    rule = ["---", *("---:" for _ in table.columns[1:])] if _is_numbers(table) else ["---" for _ in table.columns]
+    return "\n".join(_row(cells) for cells in (table.columns, rule, *table.rows))
+
+
+def _is_numbers(table: Table) -> bool:
+    return all(cell[:1] in "+-0123456789" for row in table.rows for cell in row[1:])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_text, cells))} |"
+
+
+def _text(text: str) -> str:
+    return text.translate(_SPECIAL)
