@@ -25,6 +25,12 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what `replacing` left in a folder and below when its process was killed. Nobody else may be writing."""
+    for leftover in Path(folder).glob("**/.*.tmp*"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
     """Gives an empty temporary folder beside `folder`, which takes its place in one step when the block ends well.

@@ -59,6 +59,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         _check_resumable(started, settings)
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
+        files.remove_leftovers(out)
         frame, skipped = started.split, dict[str, str]()
     else:
         frame, skipped = _choose(dataset, settings, report), dict[str, str]()
