@@ -1,0 +1,47 @@
+"""What every peer script does with its pictures: a path per line on stdin, an answer per line on stdout.
+
+An answer is {"ms": from the path to the probabilities, "label": the most probable class, "peak_bytes": the most memory
+this process ever had resident, or null}. A peer script runs in an environment of its own, without skin_edge, and gets
+one argument: JSON with "model" (the file that it loads), "num_threads", "labels" (codes in the order of the network's
+output) and "mean" and "std" (per channel; a float network's input is (pixel - mean) / std).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+
+def settings() -> dict[str, Any]:
+    """The argument."""
+    return json.loads(sys.argv[1])
+
+
+def serve(classify: Callable[[str], str]) -> None:
+    """Answers until stdin ends. classify: the path of an image -> the label of its most probable class."""
+    for line in sys.stdin:
+        path = line.rstrip("\n")
+        start = perf_counter()
+        label = classify(path)
+        milliseconds = (perf_counter() - start) * 1000
+        print(json.dumps({"ms": milliseconds, "label": label, "peak_bytes": peak_bytes()}), flush=True)
+
+
+def peak_bytes() -> int | None:
+    # VmHWM belongs to this program. ru_maxrss survives exec: it would hold the peak of the parent that forked.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kibibytes elsewhere
