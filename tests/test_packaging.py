@@ -18,7 +18,9 @@ CONTENTS = {
     "edge_runtime": """__init__ classifier cli commands contract errors files frames heatmap info interpreter labels
         model_file network operator_names preprocess quantization quiet tflite_metadata""",
     "benchmarks": """__init__ bench cases caveats charts commands compare gate hostile latency machine markdown memory
-        metrics overhead page parity picture processes report sections sensitivity size sustained tail""",
+        metrics overhead page parity peers picture processes report sections sensitivity size sustained tail
+        peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
+        peer_scripts/protocol peer_scripts/skin_edge_runtime""",
     "train": """__init__ augment backbones checkpoints commands engine evaluate fit heads job layouts pipeline recipes
         run_folder splits summary synthetic throughput""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
