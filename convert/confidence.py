@@ -106,23 +106,20 @@ def apply_temperature(network: bytes, temperature: float, shift: Sequence[float]
     model = flatbuffer.read(network)
     graph = model.subgraphs[0]
     producers = {int(output): operator for operator in graph.operators for output in operator.outputs}
-
-    def name_of(operator: Any) -> str:
-        return flatbuffer.OPERATOR_NAMES[model.operatorCodes[operator.opcodeIndex].builtinCode]
-
     divided: set[Any] = set()
     for output in graph.outputs:
         position = int(output)
-        if name_of(producers[position]) == "SOFTMAX":
+        if flatbuffer.operator_name(model, producers[position]) == "SOFTMAX":
             position = int(producers[position].inputs[0])
         while True:
             _divide(model, graph.tensors[position], temperature, divided)
             operator = producers[position]
-            if name_of(operator) not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE"):
+            name = flatbuffer.operator_name(model, operator)
+            if name not in ("QUANTIZE", "DEQUANTIZE", "RESHAPE"):
                 break
             position = int(operator.inputs[0])
-        if name_of(operator) not in ("FULLY_CONNECTED", "CONV_2D"):
-            raise ConversionError(f"the last layer is {name_of(operator)}: a temperature cannot be folded into it")
+        if name not in ("FULLY_CONNECTED", "CONV_2D"):
+            raise ConversionError(f"the last layer is {name}: a temperature cannot be folded into it")
         if shift is not None:
             _add(model, graph.tensors[operator.inputs[2]], shift)
         for position in operator.inputs[1:]:

@@ -29,6 +29,11 @@ def write(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
+def operator_name(model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    return OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]  # older files have the latter
+
+
 def name_ends(model: Any, source: str, targets: Sequence[str]) -> None:
     """Names the only input and the outputs, as tensors and in the one signature, "serving_default"."""
     graph = model.subgraphs[0]

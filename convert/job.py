@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE
+from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
 from ..edge_runtime.files import check_replaceable, check_writable, replacing_folder
 from ..train import run_folder
@@ -182,6 +182,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
 
     def attempt(method: str, percentile: float | None) -> _Attempt:
         history: list[dict[str, float]] = []
+        simulated: npt.NDArray[np.float32] | None = None
         if method == "ptq":
             calibrates = settings.precision in ("int8", "w8a16")
             ranges = Calibration() if percentile is None else Calibration("percentile", percentile)
@@ -198,7 +199,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
             if calibrates:
                 described["calibration"] = "min/max" if percentile is None else f"percentile {percentile:g}"
         else:
-            quantized, history = _quantization_aware(
+            quantized, history, simulated = _quantization_aware(
                 network, folded, run, settings, calibration_batch, pictures_of, validation, truth, report
             )
             described = {
@@ -209,6 +210,8 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
                 "kept_epoch": max(history, key=lambda row: row["score"])["epoch"],
             }
         logits = _answers(quantized, validation.pixels, spec, report)
+        if simulated is not None:
+            _check_simulation(simulated, logits)
         balanced = _balanced_accuracy(metrics, truth, logits, codes)
         return _Attempt(quantized, logits, described, history, balanced, float_balanced - balanced)
 
@@ -249,23 +252,23 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     plain = confidence.Calibration(0.0, (0.0,) * len(codes), 1.0)
 
     def packed(content: bytes, precision: str, quantization: Any, used: Any, scores: Any) -> tuple[bytes, str]:
-        return metadata.packed(
+        contract = metadata.describe(
             content,
             run,
             precision=precision,
             quantization=quantization,
             calibration={**used.to_dict(), "found_on": where},
             thresholds=confidence.thresholds(scores, truth, run.labels, where),
-            author=settings.author,
             license=settings.license,
         )
+        return metadata.packed(content, run, contract, settings.author)
 
     model_bytes, contract = packed(quantized_file, settings.name, method, calibrated, quantized_scores)
     float_bytes, _ = packed(float_file, "float32", {"method": "none"}, plain, float_scores)
     files: dict[str, bytes] = {
         settings.model_file: model_bytes,
         "model_float32.tflite": float_bytes,
-        LABELS_FILE: metadata.labels_text(run.labels).encode(),
+        LABELS_FILE: labels_text(run.labels).encode(),
         CONTRACT_FILE: contract.encode(),
         "representative.csv": representative[["image_id", "group", "label"]].to_csv(index=False).encode(),
         "census.csv": census.to_csv(operators).encode(),
@@ -373,8 +376,8 @@ def _quantization_aware(
     validation: Any,
     truth: npt.NDArray[np.int64],
     report: Report,
-) -> tuple[bytes, list[dict[str, float]]]:
-    """(a .tflite whose first output is logits, the epochs)."""
+) -> tuple[bytes, list[dict[str, float]], npt.NDArray[np.float32]]:
+    """(a .tflite whose first output is logits, the epochs, the simulation's logits on the validation part)."""
     from ..benchmarks import metrics
     from ..train.engine import tf
     from ..train.pipeline import plain_batches, training_batches
@@ -398,9 +401,11 @@ def _quantization_aware(
             epoch=epoch,
         )
 
+    def logits_of(model: Any) -> npt.NDArray[np.float32]:
+        return tf.nest.flatten(model.predict(plain_batches(validation, spec), verbose=0))[0]
+
     def validate(model: Any) -> float:
-        logits = tf.nest.flatten(model.predict(plain_batches(validation, spec), verbose=0))[0]
-        return _balanced_accuracy(metrics, truth, logits, codes)
+        return _balanced_accuracy(metrics, truth, logits_of(model), codes)
 
     history = qat.train_quantized(
         quantized,
@@ -414,9 +419,7 @@ def _quantization_aware(
     )
     qat.widen_dead_channels(quantized)
     network = to_tflite.trained_int8_tflite(quantized, settings.io)
-    simulated = tf.nest.flatten(quantized.predict(plain_batches(validation, spec), verbose=0))[0]
-    _check_simulation(simulated, _answers(network, validation.pixels, spec, report))
-    return network, history
+    return network, history, logits_of(quantized)
 
 
 def _balanced_accuracy(metrics: Any, truth: npt.NDArray[np.int64], scores: Any, codes: tuple[str, ...]) -> float:

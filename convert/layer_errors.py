@@ -105,7 +105,11 @@ def match(int8_network: bytes, float_network: bytes) -> tuple[list[Pair], int]:
     source = int(int8_graph.inputs[0])
     # Behind the QUANTIZE that a float or uint8 input has: what the first layer sees.
     quantized = next(
-        (int(op.outputs[0]) for op in int8_graph.operators if _name(ours, op) == "QUANTIZE" and op.inputs[0] == source),
+        (
+            int(op.outputs[0])
+            for op in int8_graph.operators
+            if flatbuffer.operator_name(ours, op) == "QUANTIZE" and op.inputs[0] == source
+        ),
         source,
     )
     tensors = [(quantized, int(float_graph.inputs[0]), PICTURE, source)]
@@ -318,15 +322,10 @@ class _Layer(NamedTuple):
 def _layers(model: Any) -> list[_Layer]:
     graph = model.subgraphs[0]
     return [
-        _Layer(_name(model, operator), tuple(graph.tensors[operator.outputs[0]].shape), operator)
+        _Layer(flatbuffer.operator_name(model, operator), tuple(graph.tensors[operator.outputs[0]].shape), operator)
         for operator in graph.operators
-        if _name(model, operator) not in BOUNDARIES
+        if flatbuffer.operator_name(model, operator) not in BOUNDARIES
     ]
-
-
-def _name(model: Any, operator: Any) -> str:
-    code = model.operatorCodes[operator.opcodeIndex]
-    return flatbuffer.OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]  # older files have the latter
 
 
 def _is_float(tensor: Any) -> bool:

@@ -6,19 +6,15 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..edge_runtime import __version__
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, FORMAT_VERSION, LABELS_FILE, labels_text, sealed
-from ..edge_runtime.interpreter import Interpreter, Tensor
+from ..edge_runtime.interpreter import Interpreter
 from ..edge_runtime.model_file import with_archive
 from ..edge_runtime.network import Network
 from ..train.run_folder import Run
 from ..train.synthetic import SYNTHETIC
 from .tflite_metadata import TensorText, attach
-
-__all__ = ["describe", "labels_text", "packed"]
 
 # Data whose terms the weights inherit, recognised by their image ids, for others may use the same layout.
 _HAM10000_IDS = range(24306, 34321)  # ISIC_0024306 to ISIC_0034320
@@ -38,30 +34,12 @@ _OUTPUTS = {
 }
 
 
-def packed(
-    network: bytes,
-    run: Run,
-    *,
-    precision: str,
-    quantization: Mapping[str, Any],
-    calibration: Mapping[str, Any],
-    thresholds: Sequence[Mapping[str, Any]],
-    author: str | None,
-    license: str | None,
-) -> tuple[bytes, str]:
+def packed(network: bytes, run: Run, contract: Mapping[str, Any], author: str | None) -> tuple[bytes, str]:
     """(the file with TFLite metadata, labels.txt and the sealed contract inside, the contract's text).
 
-    network: a .tflite without an archive, its outputs named as in the signature. The rest is described in `describe`.
+    network: a .tflite without an archive, its outputs named as in the signature. contract: `describe`'s of it.
+    author: None takes skin-edge.
     """
-    contract = describe(
-        network,
-        run,
-        precision=precision,
-        quantization=quantization,
-        calibration=calibration,
-        thresholds=thresholds,
-        license=license,
-    )
     with_metadata = attach(
         network,
         name=contract["name"],
@@ -114,9 +92,9 @@ def describe(
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
         "preprocessing": run.input_spec.to_steps(),
-        "input": _tensor(interpreter.inputs[0]),
+        "input": interpreter.inputs[0].to_dict(),
         "outputs": [
-            {"name": tensor.name, "values": _OUTPUTS[tensor.name], **_tensor(output)}
+            {"name": tensor.name, "values": _OUTPUTS[tensor.name], **output.to_dict()}
             for tensor, output in zip(parsed.outputs, interpreter.outputs, strict=True)
         ],
         "labels": [label._asdict() for label in run.labels],
@@ -132,13 +110,6 @@ def describe(
             "versions": _versions(),
         },
     }
-
-
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    fields: dict[str, Any] = {"shape": list(tensor.shape), "dtype": np.dtype(tensor.dtype).name}
-    if tensor.quantization.is_quantized:
-        fields |= {"scale": tensor.quantization.scale, "zero_point": tensor.quantization.zero_point}
-    return fields
 
 
 def _versions() -> dict[str, str]:

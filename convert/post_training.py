@@ -183,7 +183,7 @@ def _one_by_one(samples: Sequence[npt.NDArray[np.float32]]) -> Iterator[list[npt
 
 def _operators(network: Any) -> Iterator[tuple[str, Any]]:
     for operator in network.subgraphs[0].operators:
-        yield flatbuffer.OPERATOR_NAMES[network.operatorCodes[operator.opcodeIndex].builtinCode], operator
+        yield flatbuffer.operator_name(network, operator), operator
 
 
 def _images(graph: Any) -> list[int]:

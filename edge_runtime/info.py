@@ -106,14 +106,7 @@ def _seal(file: ModelFile) -> str:
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "name": tensor.name,
-        "shape": list(tensor.shape),
-        "dtype": tensor.dtype.__name__,
-    }
-    if tensor.quantization.is_quantized:
-        fields |= {"scale": tensor.quantization.scale, "zero_point": tensor.quantization.zero_point}
-    return fields
+    return {"name": tensor.name, **tensor.to_dict()}
 
 
 def _tensor_text(tensor: Mapping[str, Any]) -> str:

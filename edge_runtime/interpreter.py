@@ -30,6 +30,13 @@ class Tensor:
     quantization: Quantization
     index: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the name: shape, dtype and, where it is quantized, scale and zero_point."""
+        fields: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype.__name__}
+        if self.quantization.is_quantized:
+            fields |= {"scale": self.quantization.scale, "zero_point": self.quantization.zero_point}
+        return fields
+
 
 def load_engine() -> tuple[str, Any]:
     """(distribution name, Interpreter class) of the first TFLite interpreter that is installed.

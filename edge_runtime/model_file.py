@@ -87,7 +87,7 @@ def read_model_file(
         network = Network(memoryview(content)[: archive.start])
         if raw is None:
             network.check()
-            return _foreign(path, content, archive, mean, std, labels_file)
+            return _foreign(path, content, archive, network, mean, std, labels_file)
         if told:
             raise ModelFileError("it says itself how to feed it: leave mean, std and labels out")
         contract = contracts.parse(raw)
@@ -187,11 +187,11 @@ def _foreign(
     path: Path,
     content: bytes,
     archive: _Archive,
+    network: Network,
     mean: float | None,
     std: float | None,
     labels_file: str | os.PathLike[str] | None,
 ) -> ModelFile:
-    network = Network(memoryview(content)[: archive.start])
     described = tflite_metadata(network)
     is_cut = not archive.is_readable and _ENTRY.search(content)
     if is_cut or _CONTRACT.search(content) or (described and CONTRACT_FILE in described.files):
