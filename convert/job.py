@@ -399,6 +399,7 @@ def _quantization_aware(
             batch_size=run.recipe.batch_size,
             seed=run.seed + 1,
             epoch=epoch,
+            balance=run.recipe.balance,
         )
 
     def logits_of(model: Any) -> npt.NDArray[np.float32]:

@@ -22,7 +22,7 @@ def image(seed=0):
 
 def transformed(picture, augmentation, seed=0, aspect=32 / 24):
     one = drawn(augmentation, [aspect], seed=seed)
-    return np.asarray(apply(picture, one.transforms, one.gain, one.offset, SPEC))
+    return np.asarray(apply(augmentation, picture, one.columns(), SPEC))
 
 
 def test_no_augmentation_is_the_devices_tensor_to_the_bit():
@@ -44,7 +44,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
     everything = Augmentation(30, 0.3, 0.12, True, True, 0.2, 0.2)
     first, again, other = drawn(everything), drawn(everything), drawn(everything, seed=1)
     assert np.array_equal(first.transforms, again.transforms)
-    assert np.array_equal(first.offset, again.offset)
+    assert np.array_equal(first.colours, again.colours)
     assert not np.array_equal(first.transforms, other.transforms)
 
 
@@ -80,10 +80,64 @@ def test_a_turned_circle_of_the_original_stays_that_circle(aspect):
 def test_brightness_and_contrast_are_clipped_to_bytes():
     colour = Augmentation(brightness=0.2, contrast=0.2)
     one = drawn(colour, [1.0])
-    expected = np.clip(image() * one.gain + one.offset, 0, 255) / 127.5 - 1
+    gain, offset = one.colours[0, 0, 0], one.colours[0, 3, 0]
+    expected = np.clip(image() * gain + offset, 0, 255) / 127.5 - 1
     assert np.allclose(transformed(image(), colour, aspect=1.0), expected, atol=1e-5)
-    many = drawn(colour)
-    assert 0.8 <= many.gain.min() < 0.81
-    assert 1.19 < many.gain.max() <= 1.2
-    middle = 127.5 * many.gain + many.offset - 127.5  # what happens to mid-grey is the brightness alone
+    many = drawn(colour).colours
+    gains, offsets = many[:, 0, 0], many[:, 3, 0]
+    assert 0.8 <= gains.min() < 0.81
+    assert 1.19 < gains.max() <= 1.2
+    middle = 127.5 * gains + offsets - 127.5  # what happens to mid-grey is the brightness alone
     assert np.abs(middle).max() == pytest.approx(51, rel=0.01)
+
+
+def test_channel_gains_act_on_each_channel_alone():
+    light = Augmentation(channel_gain=0.15)
+    gains = np.diagonal(drawn(light).colours[:, :3], axis1=1, axis2=2)
+    assert np.allclose(drawn(light).colours[:, :3], gains[:, :, None] * np.eye(3))
+    assert 0.85 <= gains.min() < 0.86
+    assert 1.14 < gains.max() <= 1.15
+    assert abs(np.corrcoef(gains.T)[0, 1]) < 0.1
+    one = np.diagonal(drawn(light, [1.0]).colours[0, :3])
+    expected = np.clip(image() * one, 0, 255) / 127.5 - 1
+    assert np.allclose(transformed(image(), light, aspect=1.0), expected, atol=1e-5)
+
+
+def test_saturation_keeps_grey_and_luma_and_reaches_grey():
+    full = Augmentation(saturation=1.0)
+    colours = drawn(full).colours[:, :3]
+    luma = np.asarray([0.2126, 0.7152, 0.0722])
+    assert np.allclose(colours.sum(axis=1), 1, atol=1e-6)  # grey stays
+    assert np.allclose(colours @ luma, luma, atol=1e-6)
+    spread = np.ptp(np.asarray([200.0, 60, 20]) @ colours, axis=1)
+    assert spread.min() < 2
+    assert spread.max() > 350
+    one = drawn(full, [1.0]).colours[0]
+    expected = np.clip(image().astype(np.float64) @ one[:3], 0, 255) / 127.5 - 1
+    assert np.allclose(transformed(image(), full, aspect=1.0), expected, atol=1e-4)
+
+
+def test_sharpness_scales_the_difference_to_the_mean_of_nine():
+    sharp = Augmentation(sharpness=0.8)
+    one = drawn(sharp, [1.0]).sharpness[0]
+    pixels = image()[0].astype(np.float64)
+    padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    around = [padded[y : y + 24, x : x + 32] for y in range(3) for x in range(3)]
+    expected = np.clip(pixels + one * (pixels - np.nanmean(around, axis=0)), 0, 255) / 127.5 - 1
+    assert np.allclose(transformed(image(), sharp, aspect=1.0)[0], expected, atol=1e-4)
+    assert 0.79 < drawn(sharp).sharpness.max() <= 0.8
+
+
+def test_cutout_greys_one_rectangle_of_the_side_drawn():
+    cut = Augmentation(cutout=0.5)
+    seen = []
+    for seed in range(30):
+        before, after = normalize(image(), SPEC), transformed(image(), cut, seed)
+        changed = (before != after).any(axis=(0, 3))
+        assert np.allclose(after[0][changed], 0, atol=1e-6)
+        if changed.any():
+            rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+            assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.95  # chance greys stay
+            seen.append(len(columns) / 32)
+    assert max(seen) <= 0.55
+    assert len(seen) > 20

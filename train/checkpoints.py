@@ -36,13 +36,21 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save(folder: Path, state: State, model: Any, optimizer: Any) -> None:
-    """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor the best."""
+def latest_epoch(folder: Path) -> int:
+    """The latest whole epoch, 0 where there is none."""
+    return max(_epochs(folder), default=0)
+
+
+def save(folder: Path, state: State, **objects: Any) -> None:
+    """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor the best.
+
+    objects: what has variables: model, optimizer and, where there is one, average.
+    """
     target = _folder_of(folder, state.epoch)
     temporary = folder / ".writing"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(temporary / "weights"))
+    tf.train.Checkpoint(**objects).write(str(temporary / "weights"))
     (temporary / "state.json").write_text(json.dumps(asdict(state)))
     temporary.replace(target)
     for old in _epochs(folder):
@@ -50,8 +58,8 @@ def save(folder: Path, state: State, model: Any, optimizer: Any) -> None:
             shutil.rmtree(_folder_of(folder, old))
 
 
-def restore_latest(folder: Path, model: Any, optimizer: Any) -> State | None:
-    """Restores weights and optimizer of the latest whole epoch; None where there is no checkpoint."""
+def restore_latest(folder: Path, model: Any, optimizer: Any, **others: Any) -> State | None:
+    """Restores what `save` wrote after the latest whole epoch; None where there is no checkpoint."""
     epochs = _epochs(folder)
     if not epochs:
         return None
@@ -59,16 +67,16 @@ def restore_latest(folder: Path, model: Any, optimizer: Any) -> State | None:
     try:
         state = State(**json.loads((latest / "state.json").read_text()))
         optimizer.build(model.trainable_variables)
-        tf.train.Checkpoint(model=model, optimizer=optimizer).read(str(latest / "weights")).assert_consumed()
+        tf.train.Checkpoint(model=model, optimizer=optimizer, **others).read(str(latest / "weights")).assert_consumed()
     except (OSError, ValueError, TypeError, AssertionError, tf.errors.OpError) as error:
         raise DataError(f"{latest} cannot be restored: {str(error).splitlines()[0]}") from None
     return state
 
 
-def restore_best(folder: Path, state: State, model: Any) -> None:
-    """Loads the best epoch's weights into `model`."""
+def restore_best(folder: Path, state: State, **objects: Any) -> None:
+    """Loads the best epoch's weights into the model, and its average."""
     path = _folder_of(folder, state.best_epoch) / "weights"
-    tf.train.Checkpoint(model=model).read(str(path)).expect_partial().assert_existing_objects_matched()
+    tf.train.Checkpoint(**objects).read(str(path)).expect_partial().assert_existing_objects_matched()
 
 
 def _folder_of(folder: Path, epoch: int) -> Path:

@@ -34,6 +34,20 @@ class ImageSize(click.ParamType):
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
 @click.option("--recipe", "recipe_name", metavar="NAME", help="[default: mobilenet-enhanced]")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Starting weights of the backbone (FILE: without top).")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting of the recipe, such as schedule=cosine or augmentation.rotation=180; repeatable.",
+)
+@click.option("--loss", metavar="NAME", help="cross-entropy, focal or logit-adjusted.")
+@click.option(
+    "--balance",
+    metavar="NAME|N",
+    help="none, class-weight, oversample, undersample, or so many images of each class in an epoch; training only.",
+)
+@click.option("--balance-validation", is_flag=True, default=None, help="Compare epochs on equally many of each class.")
 @click.option("--epochs", type=click.IntRange(min=1), help="At most so many; training stops early by itself.")
 @click.option("--image-size", type=ImageSize(), help="Pixels, 224 or HxW such as 100x125.")
 @click.option("--batch-size", type=click.IntRange(min=1))
@@ -54,6 +68,7 @@ def train(
     data: Path,
     out: Path,
     recipe_name: str | None,
+    settings: tuple[str, ...],
     split: str | None,
     seed: int | None,
     limit: int | None,
@@ -85,6 +100,7 @@ def train(
     recipe = recipes.get(recipe_name or (started.recipe.name if started else recipes.DEFAULT))
     if started and recipe.name == started.recipe.name:
         recipe = started.recipe
+    recipe = recipe.with_settings(_pairs(settings))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
     split = split or (str(started.config["split"]) if started else recipe.split)
     if seed is None:
@@ -92,9 +108,16 @@ def train(
     if started:
         limit = started.config["limit"] if limit is None else limit
         mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
-    settings = TrainSettings(data, out, recipe, split, seed, limit, skip_unreadable, mixed_precision, resume, overwrite)
-    metrics = run_job(settings, to_stderr)
+    job = TrainSettings(data, out, recipe, split, seed, limit, skip_unreadable, mixed_precision, resume, overwrite)
+    metrics = run_job(job, to_stderr)
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:
         click.echo(summary(metrics, out))
+
+
+def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    for text in settings:
+        if "=" not in text:
+            raise UsageError(f"--set {text}: write NAME=VALUE, such as --set dropout=0.3")
+    return {name: value for name, _, value in (text.partition("=") for text in settings)}

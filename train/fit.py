@@ -6,6 +6,7 @@ has to be in the checkpoint, so that a killed training goes on as if nothing had
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Callable, Mapping
@@ -20,11 +21,13 @@ from ..benchmarks import metrics
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError
 from ..edge_runtime.preprocess import InputSpec
-from . import checkpoints
+from . import checkpoints, losses, sampling
+from .averaging import UpdateAverage, WeightAverage
 from .engine import keras
-from .heads import seed_dropout
+from .heads import choose_trained, seed_dropout
 from .pipeline import Pictures, plain_batches, training_batches
 from .recipes import Recipe
+from .schedules import factor
 
 MIN_LEARNING_RATE = 1e-6
 
@@ -48,12 +51,15 @@ def fit(
     """
     spec = InputSpec(*recipe.image_size)
     one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
-    optimizer = keras.optimizers.Adam(recipe.learning_rate)
-    if keras.mixed_precision.global_policy().name == "mixed_float16":
-        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
-    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    if recipe.balance_validation:
+        # One draw for the whole training: the epochs are compared with each other.
+        rows = sampling.epoch_rows(validation[1], "undersample", np.random.default_rng([seed, 7]))
+        validation = validation[0].take(rows), validation[1][rows]
     kept = folder / "checkpoints"
-    state = checkpoints.restore_latest(kept, model, optimizer) or checkpoints.State(learning_rate=recipe.learning_rate)
+    # What the latest checkpoint holds; the loop below goes on to the other phase.
+    head_only = 0 < recipe.head_epochs >= checkpoints.latest_epoch(kept)
+    phase = _Phase(model, recipe, training[1], head_only=head_only)
+    state = checkpoints.restore_latest(kept, **phase.objects) or checkpoints.State(learning_rate=recipe.learning_rate)
     if state.epoch:
         report(f"going on after epoch {state.epoch}")
         _write_history(folder, state)
@@ -61,7 +67,8 @@ def fit(
 
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
         epoch = state.epoch + 1
-        optimizer.learning_rate.assign(state.learning_rate)
+        if phase.head_only and epoch > recipe.head_epochs:
+            phase = _Phase(model, recipe, training[1], head_only=False)
         seed_dropout(model, seed, epoch)
         batches = training_batches(
             training[0],
@@ -71,18 +78,24 @@ def fit(
             batch_size=recipe.batch_size,
             seed=seed,
             epoch=epoch,
+            balance=recipe.balance,
+            mixup=recipe.mixup,
         )
         start = perf_counter()
         steps = len(batches)
         progress = _Progress(epoch, recipe, steps, report)
-        fitted = model.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0, callbacks=[progress])
+        callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, state.learning_rate, (epoch - 1) * steps)]
+        if phase.average:
+            callbacks.append(UpdateAverage(phase.average))
+        fitted = model.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0, callbacks=callbacks)
         seconds = perf_counter() - start
-        probabilities = model.predict(plain_batches(validation[0], spec), verbose=0)
+        with phase.average.in_place() if phase.average else contextlib.nullcontext():
+            probabilities = model.predict(plain_batches(validation[0], spec), verbose=0)
         if not np.isfinite(probabilities).all():
             raise DataError(f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate")
         row = {
             "epoch": epoch,
-            "learning_rate": state.learning_rate,
+            "learning_rate": float(phase.optimizer.learning_rate.numpy()),
             "loss": fitted.history["loss"][0],
             "accuracy": fitted.history["accuracy"][0],
             **_validation_row(validation[1], probabilities, labels),
@@ -92,7 +105,7 @@ def fit(
         state.images += steps * recipe.batch_size
         state.history.append({name: round(float(value), 6) for name, value in row.items()})
         _adapt(state, recipe, row)
-        checkpoints.save(kept, state, model, optimizer)
+        checkpoints.save(kept, state, **phase.objects)
         _write_history(folder, state)
         remaining = min(recipe.epochs - epoch, recipe.early_stopping - (epoch - state.best_epoch))
         report(
@@ -100,15 +113,43 @@ def fit(
             f"balanced {row['val_balanced_accuracy']:.3f}{'*' if state.best_epoch == epoch else ' '}  "
             f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
         )
-    checkpoints.restore_best(kept, state, model)
+    if phase.head_only != (state.best_epoch <= recipe.head_epochs):
+        phase = _Phase(model, recipe, training[1], head_only=not phase.head_only)
+    checkpoints.restore_best(kept, state, **phase.kept)
+    if phase.average:
+        phase.average.put()
     return state
 
 
+class _Phase:
+    """The head alone, or all that the recipe trains: the compiled model, its optimizer and its average of weights."""
+
+    def __init__(self, model: Any, recipe: Recipe, positions: npt.NDArray[np.int64], *, head_only: bool):
+        self.head_only = head_only
+        choose_trained(model, recipe, head_only=head_only)
+        self.optimizer = keras.optimizers.Adam(recipe.learning_rate, weight_decay=recipe.weight_decay or None)
+        if keras.mixed_precision.global_policy().name == "mixed_float16":
+            self.optimizer = keras.mixed_precision.LossScaleOptimizer(self.optimizer)
+        classes = model.output_shape[-1]
+        loss = losses.loss(
+            recipe.loss,
+            shares=sampling.shares(positions, classes, recipe.balance),
+            weights=sampling.class_weights(positions, classes, recipe.balance),
+            label_smoothing=recipe.label_smoothing,
+        )
+        model.compile(optimizer=self.optimizer, loss=loss, metrics=["accuracy"])
+        self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
+        self.kept = {"model": model} | ({"average": self.average} if self.average else {})
+        self.objects = {**self.kept, "optimizer": self.optimizer}
+
+
 def _adapt(state: checkpoints.State, recipe: Recipe, row: Mapping[str, float]) -> None:
-    """ReduceLROnPlateau on the validation loss, as Keras does it; and the best epoch by the recipe's figure."""
+    """The best epoch by the recipe's figure; and ReduceLROnPlateau on the validation loss, as Keras does it."""
     score = row[f"val_{recipe.best_by}"]
     if score > state.best_score:
         state.best_score, state.best_epoch = score, state.epoch
+    if recipe.schedule != "plateau":
+        return
     if row["val_loss"] < state.plateau_loss - 1e-4:
         state.plateau_loss, state.plateau_wait = row["val_loss"], 0
         return
@@ -137,6 +178,24 @@ def _write_history(folder: Path, state: checkpoints.State) -> None:
     writer.writeheader()
     writer.writerows({**row, "epoch": int(row["epoch"])} for row in state.history)
     files.write(folder / "history.csv", text.getvalue())
+
+
+class _SetLearningRate(keras.callbacks.Callback):
+    """Sets it before every step. base: the rate at factor 1. before: the steps of the epochs before this one."""
+
+    def __init__(self, optimizer: Any, recipe: Recipe, base: float, before: int):
+        super().__init__()
+        self._optimizer, self._recipe, self._base, self._before = optimizer, recipe, base, before
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        steps = self.params["steps"]
+        now = factor(
+            self._recipe.schedule,
+            self._before + batch,
+            self._recipe.epochs * steps,
+            self._recipe.warmup_epochs * steps,
+        )
+        self._optimizer.learning_rate.assign(self._base * now)
 
 
 class _Progress(keras.callbacks.Callback):

@@ -17,10 +17,7 @@ def classifier(recipe: Recipe, classes: int) -> Any:
     Global average pooling, BatchNormalization (where the recipe has it), Dropout, Dense softmax with L2.
     """
     backbone = build(recipe.backbone, (*recipe.image_size, 3), recipe.width, recipe.weights)
-    frozen = 0 if recipe.unfreeze is None else max(0, len(backbone.layers) - recipe.unfreeze)
-    for position, layer in enumerate(backbone.layers):
-        # A frozen BatchNormalization runs in inference mode: it keeps the statistics it came with.
-        layer.trainable = position >= frozen and layer.name != ADAPT_LAYER
+    for layer in backbone.layers:
         if recipe.batch_norm_momentum is not None and isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.batch_norm_momentum
     features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
@@ -36,7 +33,24 @@ def classifier(recipe: Recipe, classes: int) -> Any:
         dtype="float32",  # under mixed precision too
         name="probabilities",
     )(features)
-    return keras.Model(backbone.input, probabilities, name=recipe.name.replace("-", "_"))
+    model = keras.Model(backbone.input, probabilities, name=recipe.name.replace("-", "_"))
+    choose_trained(model, recipe, head_only=False)
+    return model
+
+
+def choose_trained(model: Any, recipe: Recipe, *, head_only: bool) -> None:
+    """Sets `trainable` of every layer of `classifier`'s network; to be followed by compile().
+
+    In Keras a BatchNormalization that is not trainable runs in inference mode and keeps the statistics it came with.
+    """
+    names = [layer.name for layer in model.layers]
+    backbone = model.layers[: names.index("pool")]
+    frozen = 0 if recipe.unfreeze is None else max(0, len(backbone) - recipe.unfreeze)
+    for position, layer in enumerate(backbone):
+        trained = position >= frozen and not head_only
+        if isinstance(layer, keras.layers.BatchNormalization):
+            trained = {"trained-layers": trained, "frozen": False, "all": not head_only}[recipe.batch_norm]
+        layer.trainable = trained and layer.name != ADAPT_LAYER
 
 
 def seed_dropout(model: Any, seed: int, epoch: int) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..edge_runtime import preprocess
 from ..edge_runtime.errors import ImageError
 from ..edge_runtime.preprocess import InputSpec
+from . import sampling
 from .augment import Augmentation, apply, draw
 from .engine import tf
 
@@ -76,24 +77,34 @@ def training_batches(
     batch_size: int,
     seed: int,
     epoch: int,
+    balance: str = "none",
+    mixup: float = 0.0,
 ) -> Any:
     """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
 
-    targets: one-hot, float32 [n, classes]. Order and augmentation follow from (seed, epoch) alone. A last batch that is
-    not full is left out (other pictures each epoch), so that BatchNormalization never sees a handful.
+    targets: one-hot, float32 [n, classes]. balance: see sampling.py. mixup: alpha of the Beta distribution, from which
+    the share of another picture of the batch is drawn (Zhang et al., "mixup", arXiv 1710.09412); 0 mixes none. Order
+    and augmentation follow from (seed, epoch) alone. A last batch that is not full is left out (other pictures each
+    epoch), so that BatchNormalization never sees a handful.
     """
-    n = len(pictures)
-    if len(targets) != n:
-        raise ValueError(f"{n} pictures but {len(targets)} targets")
+    if len(targets) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
     generator = np.random.default_rng([seed, 3, epoch])
-    order = generator.permutation(n)
+    order = sampling.epoch_rows(targets.argmax(axis=1), balance, generator)
     drawn = draw(augmentation, pictures.aspects[order], (spec.height, spec.width), generator)
+    share = generator.beta(mixup, mixup, len(order)).astype(np.float32) if mixup else np.ones(len(order), np.float32)
 
-    def augmented(rows: Any, transforms: Any, gain: Any, offset: Any, target: Any) -> tuple[Any, Any]:
-        return apply(_gather(pictures.pixels, rows), transforms, gain, offset, spec), target
+    def augmented(rows: Any, target: Any, share: Any, *columns: Any) -> tuple[Any, Any]:
+        images = apply(augmentation, _gather(pictures.pixels, rows), columns, spec)
+        if not mixup:
+            return images, target
+        kept = share[:, None]
+        other = tf.roll(target, 1, axis=0)
+        mixed = kept[..., None, None] * images + (1 - kept[..., None, None]) * tf.roll(images, 1, axis=0)
+        return mixed, kept * target + (1 - kept) * other
 
-    columns = (order, drawn.transforms, drawn.gain, drawn.offset, targets[order].astype(np.float32))
-    batches = tf.data.Dataset.from_tensor_slices(columns).batch(batch_size, drop_remainder=n >= batch_size)
+    columns = (order, targets[order].astype(np.float32), share, *drawn.columns())
+    batches = tf.data.Dataset.from_tensor_slices(columns).batch(batch_size, drop_remainder=len(order) >= batch_size)
     return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 

@@ -6,14 +6,25 @@ A recipe opens with what it is, where it comes from, its expected hours and its 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ..edge_runtime.errors import UnknownNameError
+import yaml
+
+from ..edge_runtime.errors import UnknownNameError, UsageError
 from .augment import Augmentation
+from .sampling import check_balance
+from .schedules import SCHEDULES
 
 NO_AUGMENTATION = Augmentation()
+
+LOSSES = ("cross-entropy", "focal", "logit-adjusted")
+"""See losses.py."""
+
+BATCH_NORMS = ("trained-layers", "frozen", "all")
+"""Whose BatchNormalization adapts: that of the layers that are trained, none of the backbone's, or every one."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +33,18 @@ class Recipe:
 
     expected: hours and result, and on which data and machine they were seen.
     image_size: (height, width) in pixels. width: the backbone's width multiplier (alpha).
-    unfreeze: how many of the backbone's last layers are trained; None trains all. The frozen layers'
-    BatchNormalization runs in inference mode. batch_norm_momentum: None keeps the backbone's own (0.99).
-    l2: weight decay on the head's kernel. plateau_patience, early_stopping: epochs.
+    unfreeze: how many of the backbone's last layers are trained; None trains all. batch_norm: of BATCH_NORMS; one that
+    does not adapt runs in inference mode, with the statistics it came with. batch_norm_momentum: None keeps the
+    backbone's own (0.99). l2: penalty on the head's kernel. head_epochs: so many first epochs train the head alone.
+    loss: of LOSSES. label_smoothing, mixup: 0 is without. balance: which pictures of a class an epoch shows or how much
+    they count ("none", "class-weight", "oversample", "undersample" or a number per class), in training only;
+    balance_validation: as many validation pictures of each class, where epochs are compared.
+    schedule: of SCHEDULES. warmup_epochs: of a linear rise. plateau_patience, early_stopping: epochs.
+    weight_decay: Adam's, decoupled (AdamW). ema: decay per step of the running average of the weights that is
+    validated and kept; 0 is without.
     best_by: the validation figure that keeps the best epoch and stops early (higher is better).
+
+    Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
     split: "lesion" or "random". fractions: of images in training, validation and test.
     """
 
@@ -39,16 +58,27 @@ class Recipe:
     image_size: tuple[int, int] = (224, 224)
     weights: str = "imagenet"
     unfreeze: int | None = 50
+    batch_norm: str = "trained-layers"
     batch_norm_momentum: float | None = None
     head_batch_norm: bool = True
     dropout: float = 0.5
     l2: float = 1e-3
 
     augmentation: Augmentation = NO_AUGMENTATION
+    mixup: float = 0.0
+    balance: str = "none"
+    balance_validation: bool = False
 
+    loss: str = "cross-entropy"
+    label_smoothing: float = 0.0
     epochs: int = 500
+    head_epochs: int = 0
     batch_size: int = 32
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    ema: float = 0.0
+    schedule: str = "plateau"
+    warmup_epochs: int = 0
     plateau_patience: int = 5
     plateau_factor: float = 0.5
     early_stopping: int = 15
@@ -57,20 +87,83 @@ class Recipe:
     split: str = "lesion"
     fractions: tuple[float, float, float] = (0.65, 0.15, 0.20)
 
+    def __post_init__(self) -> None:
+        check_balance(self.balance)
+        for name, known in (("loss", LOSSES), ("schedule", SCHEDULES), ("batch_norm", BATCH_NORMS)):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(name, getattr(self, name), known)
+        for name, low, high in (
+            ("dropout", 0, 0.99),
+            ("label_smoothing", 0, 0.99),
+            ("ema", 0, 0.99999),
+            ("mixup", 0, 100),
+            ("l2", 0, 100),
+            ("weight_decay", 0, 1),
+            ("head_epochs", 0, 10_000),
+            ("warmup_epochs", 0, 10_000),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} {getattr(self, name)} is outside {low}..{high}")
+
     def to_dict(self) -> dict[str, Any]:
         """YAML- and JSON-ready."""
-        fields = asdict(self)
-        fields["image_size"] = list(self.image_size)
-        fields["fractions"] = list(self.fractions)
-        return fields
+        written = asdict(self)
+        written["image_size"] = list(self.image_size)
+        written["fractions"] = list(self.fractions)
+        return written
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        known = dict(fields)
+    def from_dict(cls, written: Mapping[str, Any]) -> Recipe:
+        known = dict(written)
         known["augmentation"] = Augmentation(**known["augmentation"])
         known["image_size"] = tuple(known["image_size"])
         known["fractions"] = tuple(known["fractions"])
         return cls(**known)
+
+    def with_settings(self, settings: Mapping[str, str]) -> Recipe:
+        """The recipe with some fields replaced: "dropout" -> "0.3", "augmentation.rotation" -> "180".
+
+        Raises UnknownNameError for a field, UsageError where the text is no value of the field's kind.
+        """
+        own: dict[str, Any] = {}
+        augmentation: dict[str, Any] = {}
+        for name, text in settings.items():
+            inner = name.removeprefix("augmentation.")
+            of, target = (self, own) if inner == name else (self.augmentation, augmentation)
+            names = [f.name for f in fields(of) if f.name not in ("name", "summary", "source", "expected")]
+            if inner not in names or name == "augmentation":
+                known = [*(n for n in names if n != "augmentation"), "augmentation.rotation ..."]
+                raise UnknownNameError("setting", name, known if of is self else names)
+            target[inner] = _value(name, text, getattr(of, inner))
+        return replace(self, **own, augmentation=replace(self.augmentation, **augmentation))
+
+
+def _value(name: str, text: str, present: Any) -> Any:
+    """`text` as a value of the kind of `present`."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    if isinstance(present, tuple):
+        numbers = list(value) if isinstance(value, list) else []
+        fits = len(numbers) == len(present) and all(type(number) in (int, float) for number in numbers)
+        kind, value = f"{len(present)} numbers such as {list(present)}", tuple(numbers)
+    elif isinstance(present, bool):
+        fits, kind = isinstance(value, bool), "true or false"
+    elif isinstance(present, str):
+        fits, kind, value = True, "a name", text
+    elif name in ("unfreeze", "batch_norm_momentum") and value is None:
+        fits, kind = True, "a number or null"
+    elif isinstance(present, int) or name == "unfreeze":
+        fits, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    else:
+        # YAML 1.1 takes 1e-4 for a text.
+        with contextlib.suppress(ValueError):
+            value = float(text)
+        fits, kind = isinstance(value, float), "a number"
+    if not fits:
+        raise UsageError(f"--set {name}={text}: {name} is {kind}")
+    return value
 
 
 MOBILENET_ENHANCED = Recipe(
