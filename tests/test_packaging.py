@@ -21,7 +21,7 @@ CONTENTS = {
         metrics overhead page parity peers picture processes report sections sensitivity size sustained tail
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime""",
-    "train": """__init__ augment averaging backbones checkpoints commands engine evaluate fit heads job layouts losses
+    "train": """__init__ augment averaging backbones cache checkpoints commands engine evaluate fit heads job layouts losses
         pipeline recipes
         run_folder sampling schedules splits summary synthetic throughput""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job

@@ -116,7 +116,7 @@ def test_mixup_mixes_pictures_and_targets_alike():
     from skin_edge.train.pipeline import Pictures, training_batches
 
     spec, greys = InputSpec(8, 8), np.arange(12, dtype=np.uint8) * 20
-    pictures = Pictures(np.tile(greys[:, None, None, None], (1, 8, 8, 3)), np.ones(12, np.float32))
+    pictures = Pictures(np.tile(greys[:, None, None, None], (1, 8, 8, 3)), np.arange(12), np.ones(12, np.float32))
     one_hot = np.eye(12, dtype=np.float32)
     mixed = 0
     for images, targets in training_batches(

@@ -1,14 +1,15 @@
 """Augmentation: what one picture may become in one epoch.
 
-All randomness is drawn here with NumPy, for a whole epoch at once, from a generator that is seeded by (seed, epoch).
+All randomness is drawn here with NumPy, a batch at a time, from a generator that is seeded by (seed, epoch, batch).
 So an epoch can be repeated exactly, after a crash too, and what was drawn can be tested without TensorFlow.
 `apply` then does one affine resampling and one colour map per batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,9 @@ class Draw:
     colours: npt.NDArray[np.float32]
     sharpness: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
+
+    SHAPES: ClassVar = ([8], [4, 3], [], [4])
+    """Of one row of each of `columns`."""
 
     def columns(self) -> tuple[npt.NDArray[np.float32], ...]:
         """One row per picture in each, in the order in which `apply` takes them."""
@@ -126,7 +130,7 @@ def _colours(
     return np.concatenate([linear, offset], axis=1).astype(np.float32)
 
 
-def apply(augmentation: Augmentation, images: Any, columns: tuple[Any, ...], spec: InputSpec) -> Any:
+def apply(augmentation: Augmentation, images: Any, columns: Sequence[Any], spec: InputSpec) -> Any:
     """uint8 [b, height, width, 3] and rows of `Draw.columns` -> float32 of the same shape in real input units.
 
     augmentation: the one that was drawn from: what it leaves out is not computed.

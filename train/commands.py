@@ -63,6 +63,18 @@ class ImageSize(click.ParamType):
 )
 @click.option("--overwrite", is_flag=True, help="Replace RUN.")
 @click.option("--mixed-precision/--no-mixed-precision", default=None, help="[default: on when a GPU is there]")
+@click.option(
+    "--deterministic/--no-deterministic",
+    default=True,
+    help="The same bits again from the same seed on the same machine.  [default: on]",
+)
+@click.option(
+    "--cache",
+    metavar="memory|FOLDER",
+    default="memory",
+    show_default=True,
+    help="Where the resized images lie; a FOLDER serves later runs too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
 def train(
     data: Path,
@@ -76,6 +88,8 @@ def train(
     resume: bool,
     overwrite: bool,
     mixed_precision: bool | None,
+    deterministic: bool,
+    cache: str,
     as_json: bool,
     **overrides: Any,
 ) -> None:
@@ -108,7 +122,20 @@ def train(
     if started:
         limit = started.config["limit"] if limit is None else limit
         mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
-    job = TrainSettings(data, out, recipe, split, seed, limit, skip_unreadable, mixed_precision, resume, overwrite)
+    job = TrainSettings(
+        data,
+        out,
+        recipe,
+        split=split,
+        seed=seed,
+        limit=limit,
+        skip_unreadable=skip_unreadable,
+        mixed_precision=mixed_precision,
+        deterministic=deterministic,
+        cache=None if cache == "memory" else Path(cache),
+        resume=resume,
+        overwrite=overwrite,
+    )
     metrics = run_job(job, to_stderr)
     if as_json:
         click.echo(json.dumps(metrics, indent=2))

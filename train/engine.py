@@ -31,15 +31,17 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def start(seed: int, *, mixed_precision: bool | None = None) -> bool:
-    """Seeds Python, NumPy and TensorFlow, makes operations deterministic, and sets the precision policy.
+def start(seed: int, *, mixed_precision: bool | None = None, deterministic: bool = True) -> bool:
+    """Seeds Python, NumPy and TensorFlow, and sets determinism and the precision policy.
 
     mixed_precision: None means on where a GPU is there (float16; on a CPU it would be bfloat16).
-    Returns whether it is on. Deterministic operations are what lets a training that was killed and resumed
-    repeat the one that was never killed.
+    Returns whether it is on. deterministic: operations that give the same bits again, on the same machine with the same
+    number of threads. They let a training that was killed and resumed repeat the one that was never killed.
+    TensorFlow cannot turn them off again within a process.
     """
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     mixed = has_gpu() if mixed_precision is None else mixed_precision
     keras.mixed_precision.set_global_policy(
         "float32" if not mixed else "mixed_float16" if has_gpu() else "mixed_bfloat16"

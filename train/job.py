@@ -29,7 +29,8 @@ class TrainSettings:
     """What a training is told beside its recipe.
 
     split: "lesion", "random" or a csv with image_id and split. limit: about so many images, stratified.
-    mixed_precision: None means where a GPU is there.
+    mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
+    for the resized pictures; None keeps them in memory.
     """
 
     data: Path
@@ -40,6 +41,8 @@ class TrainSettings:
     limit: int | None = None
     skip_unreadable: bool = False
     mixed_precision: bool | None = None
+    deterministic: bool = True
+    cache: Path | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -75,13 +78,17 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     spec = InputSpec(*settings.recipe.image_size)
     with _cleared_progress(report):
         pictures, failures = load(
-            list(frame["path"]), spec, on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}")
+            list(frame["path"]),
+            spec,
+            on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
+            cache_folder=settings.cache,
         )
     if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
         raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
     if failures:
         frame, pictures, skipped = _without(frame, pictures, failures, settings, report)
-    mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision)
+    deterministic = settings.deterministic
+    mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision, deterministic=deterministic)
     if not started:
         model = classifier(settings.recipe, len(dataset.labels))  # before RUN: it may refuse weights or sizes
         run = run_folder.begin(
@@ -107,7 +114,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
     if mixed:
         # What is kept computes in float32: layers remember their precision, and the converter knows float32 only.
-        engine.start(settings.seed, mixed_precision=False)
+        engine.start(settings.seed, mixed_precision=False, deterministic=deterministic)
         twin = classifier(replace(run.recipe, weights="none"), len(run.labels))
         twin.set_weights(model.get_weights())
         model = twin
@@ -203,6 +210,7 @@ def _config(settings: TrainSettings, dataset: Dataset, frame: pd.DataFrame, mixe
         "split": settings.split,
         "limit": settings.limit,
         "mixed_precision": mixed,
+        "deterministic": settings.deterministic,
         "data": {
             "folder": str(dataset.root),
             "layout": dataset.layout,

@@ -1,7 +1,7 @@
 """Pictures -> batches. Decoding and resizing are the device's own function, once per picture.
 
-What augmentation sees is the already resized picture, kept in memory as bytes; each epoch then costs one affine
-resampling and one colour map per picture (`augment.py`).
+What augmentation sees is the already resized picture, kept as bytes in memory or on disk (`cache.py`); each epoch then
+costs one affine resampling and one colour map per picture (`augment.py`).
 """
 
 from __future__ import annotations
@@ -10,46 +10,95 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..edge_runtime import preprocess
+from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import ImageError
 from ..edge_runtime.preprocess import InputSpec
-from . import sampling
-from .augment import Augmentation, apply, draw
+from . import cache, sampling
+from .augment import Augmentation, Draw, apply, draw
 from .engine import tf
+
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Decoded pictures. pixels: uint8 [n, height, width, 3]. aspects: float32 [n], width / height of the originals."""
+    """Decoded pictures, in memory or on disk.
 
-    pixels: npt.NDArray[np.uint8]
+    source: uint8 [m, height, width, 3], an array or a cache.PixelFile. rows: int64 [n], which of them these are.
+    aspects: float32 [n], width / height of the originals.
+    """
+
+    source: npt.NDArray[np.uint8] | cache.PixelFile
+    rows: npt.NDArray[np.int64]
     aspects: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.rows)
 
-    def take(self, rows: npt.NDArray[Any]) -> Pictures:
-        return Pictures(self.pixels[rows], self.aspects[rows])
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """All of them, in memory."""
+        return self.source[self.rows]
+
+    def gather(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return self.source[self.rows[positions]]
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Pictures:
+        """Some of them; the pixels are not copied."""
+        return Pictures(self.source, self.rows[positions], self.aspects[positions])
 
 
 def load(
-    paths: Sequence[str], spec: InputSpec, *, on_progress: Callable[[int], None] | None = None
+    paths: Sequence[str],
+    spec: InputSpec,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+    cache_folder: Path | None = None,
 ) -> tuple[Pictures, dict[int, str]]:
     """Decodes and resizes every picture, on all cores.
 
     Returns the pictures, and position -> message for those that cannot be read (their pixels are zero).
-    on_progress: called with the number done, every 100 pictures.
+    on_progress: called with the number done, every 100 pictures. cache_folder: keeps them on disk, and finds them
+    there the next time (see cache.py); None keeps them in memory.
+
+    Raises UsageError where they do not fit into memory, or where the folder cannot be written.
     """
-    pixels = np.zeros((len(paths), spec.height, spec.width, 3), np.uint8)
+    if cache_folder is None:
+        cache.check_memory(len(paths), spec)
+        pixels = np.zeros((len(paths), spec.height, spec.width, 3), np.uint8)
+        aspects, failures = _decode(paths, spec, pixels, on_progress)
+        return Pictures(pixels, np.arange(len(paths)), aspects), failures
+    folder = cache_folder / cache.key(paths, spec)
+    if not (folder / "index.npz").is_file():
+        files.check_writable(folder)
+        with files.replacing_folder(folder) as new:
+            shape = (len(paths), spec.height, spec.width, 3)
+            aspects, failures = _decode(paths, spec, cache.PixelFile.create(new / "pixels.npy", shape), on_progress)
+            positions, messages = np.fromiter(failures, np.int64), np.asarray(list(failures.values()), str)
+            np.savez(new / "index.npz", aspects=aspects, positions=positions, messages=messages)
+    with np.load(folder / "index.npz") as index:
+        aspects = index["aspects"]
+        failures = dict(zip(index["positions"].tolist(), index["messages"].tolist(), strict=True))
+    return Pictures(cache.PixelFile(folder / "pixels.npy"), np.arange(len(paths)), aspects), failures
+
+
+def _decode(
+    paths: Sequence[str],
+    spec: InputSpec,
+    pixels: npt.NDArray[np.uint8] | cache.PixelFile,
+    on_progress: Callable[[int], None] | None,
+) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+    """Fills `pixels`; (aspects, failures)."""
     aspects = np.ones(len(paths), np.float32)
     failures: dict[int, str] = {}
 
-    def load_one(position: int) -> None:
+    def decode_one(position: int) -> None:
         if not paths[position]:
             failures[position] = "no image file of that id"
             return
@@ -62,10 +111,12 @@ def load(
         aspects[position] = upright.width / upright.height
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
-        for done, _ in enumerate(pool.map(load_one, range(len(paths))), 1):
-            if on_progress and (done % 100 == 0 or done == len(paths)):
-                on_progress(done)
-    return Pictures(pixels, aspects), dict(sorted(failures.items()))
+        for start in range(0, len(paths), _CHUNK):  # a task for each of 400,000 pictures at once would take 1 GB
+            stop = min(start + _CHUNK, len(paths))
+            for done, _ in enumerate(pool.map(decode_one, range(start, stop)), start + 1):
+                if on_progress and (done % 100 == 0 or done == len(paths)):
+                    on_progress(done)
+    return aspects, dict(sorted(failures.items()))
 
 
 def training_batches(
@@ -89,13 +140,25 @@ def training_batches(
     """
     if len(targets) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
-    generator = np.random.default_rng([seed, 3, epoch])
-    order = sampling.epoch_rows(targets.argmax(axis=1), balance, generator)
-    drawn = draw(augmentation, pictures.aspects[order], (spec.height, spec.width), generator)
-    share = generator.beta(mixup, mixup, len(order)).astype(np.float32) if mixup else np.ones(len(order), np.float32)
+    order = sampling.epoch_rows(targets.argmax(axis=1), balance, np.random.default_rng([seed, 3, epoch]))
+    batches = len(order) // batch_size or 1
+    kinds = (tf.uint8, tf.float32, tf.float32, *[tf.float32] * len(Draw.SHAPES))
+    shapes = ([spec.height, spec.width, 3], targets.shape[1:], [], *Draw.SHAPES)
 
-    def augmented(rows: Any, target: Any, share: Any, *columns: Any) -> tuple[Any, Any]:
-        images = apply(augmentation, _gather(pictures.pixels, rows), columns, spec)
+    def drawn(batch: Any) -> tuple[npt.NDArray[Any], ...]:
+        # Batch by batch: what is drawn for 400,000 pictures would be 40 MB, copied twice on its way to TensorFlow.
+        generator = np.random.default_rng([seed, 4, epoch, int(batch)])
+        rows = order[batch * batch_size : (batch + 1) * batch_size]
+        columns = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator).columns()
+        shares = generator.beta(mixup, mixup, len(rows)) if mixup else np.ones(len(rows))
+        return pictures.gather(rows), targets[rows].astype(np.float32), shares.astype(np.float32), *columns
+
+    def augmented(batch: Any) -> tuple[Any, Any]:
+        columns = tf.numpy_function(drawn, [batch], kinds)
+        images, target, share, *columns = (
+            tf.ensure_shape(column, [None, *shape]) for column, shape in zip(columns, shapes, strict=True)
+        )
+        images = apply(augmentation, images, columns, spec)
         if not mixup:
             return images, target
         kept = share[:, None]
@@ -103,16 +166,15 @@ def training_batches(
         mixed = kept[..., None, None] * images + (1 - kept[..., None, None]) * tf.roll(images, 1, axis=0)
         return mixed, kept * target + (1 - kept) * other
 
-    columns = (order, targets[order].astype(np.float32), share, *drawn.columns())
-    batches = tf.data.Dataset.from_tensor_slices(columns).batch(batch_size, drop_remainder=len(order) >= batch_size)
-    return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    numbers = tf.data.Dataset.range(batches)
+    return numbers.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
 def plain_batches(pictures: Pictures, spec: InputSpec, *, batch_size: int = 64) -> Any:
     """The pictures in their order, not augmented, exactly as the device feeds them: float32 [b, height, width, 3]."""
 
     def normalized(rows: Any) -> Any:
-        return preprocess.normalize(pictures.pixels[rows], spec)
+        return preprocess.normalize(pictures.gather(rows), spec)
 
     def batch(rows: Any) -> Any:
         images = tf.numpy_function(normalized, [rows], tf.float32)
@@ -120,9 +182,3 @@ def plain_batches(pictures: Pictures, spec: InputSpec, *, batch_size: int = 64) 
 
     rows = tf.data.Dataset.range(len(pictures)).batch(batch_size)
     return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-
-
-def _gather(pixels: npt.NDArray[np.uint8], rows: Any) -> Any:
-    # Through NumPy and not tf.gather: TensorFlow would copy the whole array, and a memory-mapped one stays on disk.
-    images = tf.numpy_function(lambda positions: pixels[positions], [rows], tf.uint8)
-    return tf.ensure_shape(images, [None, *pixels.shape[1:]])
