@@ -1,66 +1,131 @@
-"""Does the input pipeline keep up with the training step? What do deterministic operations cost?
+"""Does the input pipeline keep up with the training step? What else would, and what does determinism cost?
 
     python -m skin_edge.train.throughput DATA --image-size 160
+    python -m skin_edge.train.throughput --memory 10000 400000
 
-Images per second of reading, of the pipeline alone, and of whole training steps with and without deterministic
-operations (each in a process of its own: TensorFlow cannot turn them off again), all on one machine in one call. The
-two take turns, three times; the best of three counts, for what else a machine does only slows it down.
+Images per second, each side in a process of its own on the same machine in one call. The sides take turns, three times;
+the best of three counts, for what else a machine does only slows it down.
+
+- reading: decoding and resizing, once per training
+- step: training steps on batches that lie ready in memory, augmented beforehand
+- training: whole training steps through this project's pipeline, with and without deterministic operations
+- pipeline: this project's augmentation alone
+- Keras generator, Keras layers: the same limits of rotation, zoom, shift and flips through ImageDataGenerator and
+  through a chain of preprocessing layers in tf.data, from the same resized pictures in memory
+
+--memory makes so many JPEGs of 64x48 px in a temporary folder, reads them into a cache on disk and runs one epoch of
+the pipeline at 64 px; peak resident memory of each, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from ..benchmarks.memory import peak_resident_bytes
 from ..edge_runtime.preprocess import InputSpec
 from . import heads, pipeline, recipes, splits
+from .augment import Augmentation
 from .engine import keras, tf
 from .layouts import read_dataset
 
 _IMAGES = 960
 _EPOCHS = 3
 _ROUNDS = 3
+_SIDES = ("ours", "ours, not deterministic", "step", "Keras generator", "Keras layers")
 
 
-def measure(data: str, image_size: int, deterministic: bool) -> dict[str, float]:
-    """Images per second: {"reading", "pipeline", "training"}; medians over epochs of about 960 images."""
+def measure(side: str, data: str, image_size: int) -> dict[str, float]:
+    """Images per second of one of _SIDES: name -> rate; medians over epochs of about 960 images."""
     keras.utils.set_random_seed(42)
-    if deterministic:
+    if side != "ours, not deterministic":
         tf.config.experimental.enable_op_determinism()
     dataset = read_dataset(data)
     frame = splits.stratified_taste(dataset.frame, _IMAGES, 42)
     codes = [label.code for label in dataset.labels]
     one_hot = np.eye(len(codes), dtype=np.float32)[[codes.index(label) for label in frame["label"]]]
     recipe = replace(recipes.get(recipes.DEFAULT), image_size=(image_size, image_size), weights="none")
-    spec = InputSpec(*recipe.image_size)
+    spec, size, augmentation = InputSpec(*recipe.image_size), recipe.batch_size, recipe.augmentation
     start = perf_counter()
     pictures, _ = pipeline.load(list(frame["path"]), spec)
     reading = len(frame) / (perf_counter() - start)
 
-    def batches(epoch: int) -> object:
-        size, augmentation = recipe.batch_size, recipe.augmentation
+    def batches(epoch: int) -> Any:
         return pipeline.training_batches(pictures, one_hot, spec, augmentation, batch_size=size, seed=42, epoch=epoch)
 
-    def exhaust(epoch: int) -> None:
-        for _ in batches(epoch):  # type: ignore[attr-defined]
-            pass
+    def rate_of(epoch_of: Callable[[int], object]) -> float:
+        return _rate(epoch_of, len(frame) // size * size)
 
+    if side == "Keras generator":
+        return {side: rate_of(lambda epoch: _exhaust(_generator(pictures.pixels, one_hot, augmentation, size), epoch))}
+    if side == "Keras layers":
+        chain = _layers(pictures.pixels, one_hot, augmentation, size)
+        return {side: rate_of(lambda epoch: _exhaust(chain, epoch))}
     model = heads.classifier(recipe, len(codes))
     model.compile(keras.optimizers.Adam(recipe.learning_rate), "categorical_crossentropy")
-    return {
-        "reading": reading,
-        "pipeline": _rate(exhaust, len(frame)),
-        "training": _rate(lambda epoch: model.fit(batches(epoch), verbose=0), len(frame)),
-    }
+    if side == "step":
+        ready = [(np.asarray(images), np.asarray(targets)) for images, targets in batches(1)]
+        images, targets = (np.concatenate(column) for column in zip(*ready, strict=True))
+        stored = tf.data.Dataset.from_tensor_slices((images, targets)).batch(size).cache().prefetch(2)
+        return {side: rate_of(lambda epoch: model.fit(stored, verbose=0))}
+    trained = rate_of(lambda epoch: model.fit(batches(epoch), verbose=0))
+    if side == "ours":
+        return {"reading": reading, "pipeline": rate_of(lambda epoch: _exhaust(batches(epoch), epoch)), side: trained}
+    return {side: trained}
+
+
+def _exhaust(batches: Any, epoch: int) -> None:
+    for _ in batches:
+        pass
+
+
+def _generator(pixels: Any, one_hot: Any, augmentation: Augmentation, size: int) -> Any:
+    generator = keras.preprocessing.image.ImageDataGenerator(
+        rotation_range=augmentation.rotation,
+        zoom_range=augmentation.zoom,
+        width_shift_range=augmentation.shift,
+        height_shift_range=augmentation.shift,
+        horizontal_flip=augmentation.flip_horizontal,
+        vertical_flip=augmentation.flip_vertical,
+        fill_mode="reflect",
+        preprocessing_function=lambda image: image / 127.5 - 1,
+    )
+    flow = generator.flow(pixels, one_hot, batch_size=size, seed=42)
+    return (flow[batch] for batch in range(len(pixels) // size))
+
+
+def _layers(pixels: Any, one_hot: Any, augmentation: Augmentation, size: int) -> Any:
+    layers = keras.layers
+    chain = keras.Sequential(
+        [
+            layers.RandomFlip("horizontal_and_vertical", seed=1),
+            layers.RandomRotation(float(augmentation.rotation) / 360, fill_mode="reflect", seed=2),
+            layers.RandomZoom(augmentation.zoom, fill_mode="reflect", seed=3),
+            layers.RandomTranslation(augmentation.shift, augmentation.shift, fill_mode="reflect", seed=4),
+            layers.Rescaling(1 / 127.5, offset=-1),
+        ]
+    )
+    batches = tf.data.Dataset.from_tensor_slices((pixels, one_hot)).shuffle(len(pixels), seed=42)
+    batches = batches.batch(size, drop_remainder=True)
+    augmented = batches.map(
+        lambda images, targets: (chain(tf.cast(images, tf.float32), training=True), targets),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return augmented.prefetch(2)
 
 
 def _rate(epoch_of: Callable[[int], object], images: int) -> float:
@@ -70,31 +135,87 @@ def _rate(epoch_of: Callable[[int], object], images: int) -> float:
         start = perf_counter()
         epoch_of(epoch)
         seconds.append(perf_counter() - start)
-    return images // 32 * 32 / median(seconds)
+    return images / median(seconds)
+
+
+def memory(count: int) -> dict[str, float]:
+    """Peak resident MB of reading `count` generated JPEGs into a cache on disk and of one epoch of the pipeline."""
+    spec, generator = InputSpec(64, 64), np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        noise = generator.integers(0, 256, (100, 6, 8, 3), dtype=np.uint8)
+        paths: list[str] = []
+        for number in range(count):
+            if number % 1000 == 0:
+                (folder / f"{number // 1000}").mkdir()
+            written = io.BytesIO()
+            Image.fromarray(np.roll(noise[number % 100], number // 100, axis=1)).resize((64, 48)).save(written, "JPEG")
+            paths.append(str(folder / f"{number // 1000}" / f"{number}.jpg"))
+            Path(paths[-1]).write_bytes(written.getvalue())
+        start = perf_counter()
+        pictures, failures = pipeline.load(paths, spec, cache_folder=folder / "cache")
+        reading = perf_counter() - start
+        assert not failures
+        targets = np.eye(2, dtype=np.float32)[np.arange(count) % 2]
+        augmentation = recipes.get(recipes.DEFAULT).augmentation
+        start, seen = perf_counter(), 0
+        for images, _ in pipeline.training_batches(
+            pictures, targets, spec, augmentation, batch_size=32, seed=42, epoch=1
+        ):
+            seen += len(images)
+        epoch = perf_counter() - start
+        return {
+            "images": count,
+            "seen": seen,
+            "peak_mb": peak_resident_bytes() / 1e6,
+            "read_per_second": count / reading,
+            "epoch_per_second": seen / epoch,
+        }
+
+
+def _called(*arguments: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "skin_edge.train.throughput", *arguments]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m skin_edge.train.throughput", description=__doc__)
-    parser.add_argument("data")
+    parser = argparse.ArgumentParser(
+        prog="python -m skin_edge.train.throughput",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", nargs="?")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--only", choices=["deterministic", "free"], help=argparse.SUPPRESS)
+    parser.add_argument("--memory", type=int, nargs="+", metavar="N")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
-        print(json.dumps(measure(arguments.data, arguments.image_size, arguments.only == "deterministic")))
+        counted = arguments.memory is not None
+        row = memory(arguments.memory[0]) if counted else measure(arguments.only, arguments.data, arguments.image_size)
+        print(json.dumps(row))
         return
-    rates: dict[str, dict[str, float]] = {"deterministic": {}, "free": {}}
+    if arguments.memory:
+        for count in arguments.memory:
+            row = _called("--memory", str(count), "--only", "memory")
+            print(
+                f"{count} images: peak {row['peak_mb']:.0f} MB, reading {row['read_per_second']:.0f}/s, "
+                f"an epoch {row['epoch_per_second']:.0f}/s ({row['seen']:.0f} images)"
+            )
+        return
+    if not arguments.data:
+        parser.error("DATA or --memory is needed")
+    rates: dict[str, float] = {}
     for _ in range(_ROUNDS):
-        for kind, best in rates.items():
-            command = [sys.executable, "-m", "skin_edge.train.throughput", arguments.data, "--only", kind]
-            command += ["--image-size", str(arguments.image_size)]
-            row = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-            best.update({name: max(rate, best.get(name, 0.0)) for name, rate in row.items()})
+        for side in _SIDES:
+            row = _called(arguments.data, "--only", side, "--image-size", str(arguments.image_size))
+            rates.update({name: max(rate, rates.get(name, 0.0)) for name, rate in row.items()})
     print(f"images per second at {arguments.image_size} px on {os.cpu_count()} cores, batches of 32")
-    for kind, row in rates.items():
-        print(f"{kind:16}" + "  ".join(f"{name} {rate:.0f}" for name, rate in row.items()))
-    ours = rates["deterministic"]
-    print(f"the pipeline alone is {ours['pipeline'] / ours['training']:.1f} times as fast as training")
-    print(f"deterministic training takes {rates['free']['training'] / ours['training']:.3f} of the time")
+    print(f"reading {rates['reading']:.0f}")
+    print(f"training step, data ready in memory {rates['step']:.0f}")
+    for name in ("ours", "ours, not deterministic"):
+        print(f"training, {name} {rates[name]:.0f} ({rates[name] / rates['step']:.3f} of that step)")
+    for name in ("pipeline", "Keras generator", "Keras layers"):
+        print(f"input alone, {name} {rates[name]:.0f} ({rates[name] / rates['pipeline']:.2f} of ours)")
 
 
 if __name__ == "__main__":
