@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import preprocess
 from .errors import ModelFileError, PredictionError, SkinEdgeError, UsageError
@@ -20,6 +19,9 @@ from .interpreter import Interpreter, Tensor
 from .model_file import ModelFile, read_model_file
 from .preprocess import ImageLike
 from .quantization import byte_table, dequantize
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 DISCLAIMER = "For research and product development. Not a medical device."
 

@@ -8,25 +8,23 @@ A file that others made is read by its standard TFLite metadata, where it has so
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import contract as contracts
+from .archive import Archive
 from .contract import CONTRACT_FILE, LABELS_FILE
 from .errors import ModelFileError
 from .labels import HAM10000, Label, label_for
 from .network import IDENTIFIER, GraphTensor, Network
 from .preprocess import InputSpec
-from .tflite_metadata import BUFFER_NAME, TfliteMetadata
-from .tflite_metadata import parse as parse_tflite_metadata
 
-_MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
+if TYPE_CHECKING:
+    from .tflite_metadata import TfliteMetadata
 
 # The beginning of an archive whose end may be cut off.
 _ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
@@ -81,7 +79,7 @@ def read_model_file(
     try:
         if content[4:8] != IDENTIFIER:
             raise ModelFileError(f"it is not a TFLite model (no {IDENTIFIER.decode()} at byte 4)")
-        archive = _Archive(content)
+        archive = Archive(content)
         raw = archive.read(CONTRACT_FILE, stored_only=True)
         told = mean is not None or std is not None or labels_file is not None
         network = Network(memoryview(content)[: archive.start])
@@ -115,17 +113,22 @@ def is_network(path: str | Path) -> bool:
 
 def network_length(content: bytes) -> int:
     """How many bytes of a .tflite file are the network: all, or those before the archive."""
-    return _Archive(content).start
+    return Archive(content).start
 
 
 def tflite_metadata(network: Network) -> TfliteMetadata | None:
     """The network's standard TFLite metadata, where it has some."""
+    from .tflite_metadata import BUFFER_NAME, parse  # only others' files are read by it
+
     raw = network.metadata.get(BUFFER_NAME)
-    return parse_tflite_metadata(raw) if raw else None
+    return parse(raw) if raw else None
 
 
 def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
     """network followed by a zip archive of `files` (name -> text), the same bytes for the same content."""
+    import io
+    import zipfile  # a prediction does without: see `archive`
+
     buffer = io.BytesIO(network)
     buffer.seek(0, io.SEEK_END)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
@@ -133,43 +136,6 @@ def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
             # A fixed date: the same model gives the same file. Stored, so that MediaPipe can map it.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
     return buffer.getvalue()
-
-
-class _Archive:
-    """The zip archive behind a network. start: the byte it begins at; the length of the content where there is none."""
-
-    def __init__(self, content: bytes):
-        self.start = len(content)
-        self._zip: zipfile.ZipFile | None = None
-        try:
-            self._zip = zipfile.ZipFile(io.BytesIO(content))
-            self.start = min((entry.header_offset for entry in self._zip.infolist()), default=self.start)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError):
-            pass
-
-    @property
-    def is_readable(self) -> bool:
-        return self._zip is not None
-
-    def read(self, name: str, *, stored_only: bool = False) -> bytes | None:
-        """A file's content, None where it is not there.
-
-        A stranger's file: nothing encrypted, nothing that unpacks to more than a label list can be.
-        """
-        entries = [entry for entry in self._zip.infolist() if entry.filename == name] if self._zip else []
-        if self._zip is None or not entries:
-            return None
-        if len(entries) > 1:
-            raise ModelFileError(f"it holds {name} twice")
-        entry = entries[0]
-        if stored_only and entry.compress_type != zipfile.ZIP_STORED:
-            raise ModelFileError(f"its {name} is compressed")
-        if entry.flag_bits & 1 or entry.file_size > _MAX_FILE:
-            raise ModelFileError(f"its {name} is encrypted or too large")
-        try:
-            return self._zip.read(entry)
-        except Exception as error:  # zlib.error, BadZipFile, EOFError, NotImplementedError: whatever unpacking meets
-            raise ModelFileError(f"its {name} cannot be unpacked: {error}") from None
 
 
 def _read(path: Path) -> bytes:
@@ -186,7 +152,7 @@ def _read(path: Path) -> bytes:
 def _foreign(
     path: Path,
     content: bytes,
-    archive: _Archive,
+    archive: Archive,
     network: Network,
     mean: float | None,
     std: float | None,
@@ -257,7 +223,7 @@ def _foreign_spec(
 
 
 def _foreign_labels(
-    described: TfliteMetadata | None, archive: _Archive, classes: int, labels_file: str | os.PathLike[str] | None
+    described: TfliteMetadata | None, archive: Archive, classes: int, labels_file: str | os.PathLike[str] | None
 ) -> tuple[Label, ...]:
     if labels_file is not None:
         try:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from .errors import ModelFileError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 IDENTIFIER = b"TFL3"  # at byte 4 of every TFLite flatbuffer
 
@@ -47,13 +51,14 @@ class Table:
     def __init__(self, data: bytes | memoryview[int], position: int):
         self._data = data
         self._position = position
-        self._fields = position - self._number("<i", position)
-        if self._fields < 0:
+        fields = position - self._number("<i", position)
+        if fields < 0:
             raise _damaged()
-        self._fields_size, size = self._number("<H", self._fields), self._number("<H", self._fields + 2)
-        count = max(self._fields_size - 4, 0) // 2
-        self._checked(self._fields + 4, 2 * count)
-        if max(struct.unpack_from(f"<{count}H", data, self._fields + 4), default=0) >= size:
+        fields_size, size = self._number("<H", fields), self._number("<H", fields + 2)
+        count = max(fields_size - 4, 0) // 2
+        self._checked(fields + 4, 2 * count)
+        self._offsets = struct.unpack_from(f"<{count}H", data, fields + 4)
+        if max(self._offsets, default=0) >= size:
             raise _damaged()  # LiteRT would read a field behind the table's end
 
     @classmethod
@@ -78,6 +83,12 @@ class Table:
         self._checked(start, length * struct.calcsize(f"<{code}"))
         return struct.unpack_from(f"<{length}{code}", self._data, start)
 
+    def array(self, field: int, dtype: str) -> npt.NDArray[Any]:
+        """As `numbers`, for long vectors: not one Python object per number. dtype: of NumPy, such as "<f4"."""
+        start, length = self._vector(field)
+        self._checked(start, length * np.dtype(dtype).itemsize)
+        return np.frombuffer(self._data, dtype, length, start)
+
     def table(self, field: int) -> Table | None:
         position = self._field(field)
         return None if position is None else self._at_offset(position)
@@ -101,10 +112,7 @@ class Table:
         return Table(self._data, position + self._number("<I", position))
 
     def _field(self, field: int) -> int | None:
-        slot = 4 + 2 * field
-        if slot + 2 > self._fields_size:
-            return None
-        offset = self._number("<H", self._fields + slot)
+        offset = self._offsets[field] if field < len(self._offsets) else 0
         return self._position + offset if offset else None
 
     def _number(self, code: str, position: int) -> Any:
@@ -116,8 +124,7 @@ class Table:
         return start + length
 
 
-@dataclass(frozen=True)
-class GraphTensor:
+class GraphTensor(NamedTuple):
     """A tensor of the graph. shape: -1 where it is not fixed. scales: none where it is not quantized, several where it
     is per channel. is_constant: its values stand in the file (weights)."""
 
@@ -129,8 +136,7 @@ class GraphTensor:
     is_constant: bool
 
 
-@dataclass(frozen=True)
-class Operator:
+class Operator(NamedTuple):
     """One operator, in the order of execution. inputs and outputs: its tensors, weights included."""
 
     name: str
@@ -308,14 +314,19 @@ def _size(entry: Table) -> int:
 
 def _check_quantization(entry: Table) -> None:
     quantization = entry.table(4)
-    scales: tuple[float, ...] = quantization.numbers(2, "f") if quantization else ()
-    zero_points = quantization.numbers(3, "q") if quantization else ()
+    if quantization is None:
+        return
+    scales, zero_points = quantization.array(2, "<f4"), quantization.array(3, "<i8")
     # LiteRT aborts the process over ratios of scales that no quantization has.
-    if not (min(filter(None, scales), default=1.0) > 1e-30 and sum(scales) < 1e30):
+    if not (
+        np.isfinite(scales).all()
+        and scales.min(initial=1, where=scales != 0) > 1e-30
+        and scales.sum(dtype=np.float64) < 1e30
+    ):
         raise ModelFileError("the network is damaged: the scale of a tensor is none")
-    if zero_points:
+    if zero_points.size:
         low, high = _RANGES.get(_dtype(entry), (-(2**31), 2**31 - 1))
-        if min(zero_points) < low or max(zero_points) > high:
+        if zero_points.min() < low or zero_points.max() > high:
             raise ModelFileError("the network is damaged: a zero point is outside of its type's range")
 
 

@@ -19,13 +19,15 @@ import io
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from .errors import ImageError, ModelFileError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # What `decode` takes. An array is uint8, RGB [height, width, 3] or grey [height, width].
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"

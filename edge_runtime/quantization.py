@@ -6,10 +6,12 @@ Efficient Integer-Arithmetic-Only Inference", CVPR 2018, equation 1.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Quantization(NamedTuple):
