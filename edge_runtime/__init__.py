@@ -28,8 +28,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Loaded on first use: `skin-edge --help` needs neither NumPy nor Pillow.
     if name in ("Prediction", "SkinClassifier"):
-        from . import classifier
+        import gc
 
+        # What an import makes stays: a collector that walks it meanwhile finds nothing, and takes 2 % of a start.
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            from . import classifier
+        finally:
+            if was_enabled:
+                gc.enable()
         return getattr(classifier, name)
     if name in __all__:
         from . import errors

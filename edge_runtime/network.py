@@ -36,6 +36,7 @@ _MAX_ITEMS = 1_000_000  # in one vector: no classifier comes near, and a damaged
 
 _LEAVE_OUT = ("LSTM", "RNN", "SVDF")  # operators whose first two inputs are not all needed
 
+_INT32 = (-(2**31), 2**31 - 1)
 _RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 _MAX_ACTIVATIONS = 512 * 2**20  # bytes alive at once
@@ -51,19 +52,17 @@ class Table:
     def __init__(self, data: bytes | memoryview[int], position: int):
         self._data = data
         self._position = position
-        fields = position - self._number("<i", position)
+        fields = position - _unpack("<i", data, position)[0]
         if fields < 0:
             raise _damaged()
-        fields_size, size = self._number("<H", fields), self._number("<H", fields + 2)
-        count = max(fields_size - 4, 0) // 2
-        self._checked(fields + 4, 2 * count)
-        self._offsets = struct.unpack_from(f"<{count}H", data, fields + 4)
+        fields_size, size = _unpack("<HH", data, fields)
+        self._offsets = _unpack(f"<{max(fields_size - 4, 0) // 2}H", data, fields + 4)
         if max(self._offsets, default=0) >= size:
             raise _damaged()  # LiteRT would read a field behind the table's end
 
     @classmethod
     def root(cls, data: bytes | memoryview[int]) -> Table:
-        return cls(data, int(_unpack("<I", data, 0)))
+        return cls(data, _unpack("<I", data, 0)[0])
 
     def number(self, field: int, code: str, default: int | float = 0) -> Any:
         """code: of `struct` (b int8, B uint8, i int32, I uint32, q int64, f float32)."""
@@ -116,7 +115,7 @@ class Table:
         return self._position + offset if offset else None
 
     def _number(self, code: str, position: int) -> Any:
-        return _unpack(code, self._data, position)
+        return _unpack(code, self._data, position)[0]
 
     def _checked(self, start: int, length: int) -> int:
         if start + length > len(self._data):
@@ -238,8 +237,7 @@ class Network:
             tensors = graph.tables(0)
             held = [_is_constant(entry, self._constant) for entry in tensors]
             sizes = [0 if constant else _size(entry) for entry, constant in zip(tensors, held, strict=True)]
-            for entry in tensors:
-                _check_quantization(entry)
+            _check_quantization(tensors)
             inputs, outputs = graph.numbers(1, "i"), graph.numbers(2, "i")
             steps: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((), inputs)]
             for entry in graph.tables(3):
@@ -312,21 +310,21 @@ def _size(entry: Table) -> int:
     return math.prod(shape) * _WIDTHS.get(_dtype(entry), 8 if _dtype(entry).endswith("64") else 4)
 
 
-def _check_quantization(entry: Table) -> None:
-    quantization = entry.table(4)
-    if quantization is None:
-        return
-    scales, zero_points = quantization.array(2, "<f4"), quantization.array(3, "<i8")
+def _check_quantization(tensors: Sequence[Table]) -> None:
+    scales: list[npt.NDArray[np.float32]] = [np.ones(1, np.float32)]
+    zero_points: dict[tuple[int, int], list[npt.NDArray[np.int64]]] = {}  # by the range of their type
+    for entry in tensors:
+        quantization = entry.table(4)
+        if quantization is not None:
+            scales.append(quantization.array(2, "<f4"))
+            zero_points.setdefault(_RANGES.get(_dtype(entry), _INT32), []).append(quantization.array(3, "<i8"))
     # LiteRT aborts the process over ratios of scales that no quantization has.
-    if not (
-        np.isfinite(scales).all()
-        and scales.min(initial=1, where=scales != 0) > 1e-30
-        and scales.sum(dtype=np.float64) < 1e30
-    ):
+    every = np.concatenate(scales)
+    if not (np.isfinite(every).all() and every[every != 0].min() > 1e-30 and every.sum(dtype=np.float64) < 1e30):
         raise ModelFileError("the network is damaged: the scale of a tensor is none")
-    if zero_points.size:
-        low, high = _RANGES.get(_dtype(entry), (-(2**31), 2**31 - 1))
-        if zero_points.min() < low or zero_points.max() > high:
+    for (low, high), arrays in zero_points.items():
+        points = np.concatenate(arrays)
+        if ((points < low) | (points > high)).any():
             raise ModelFileError("the network is damaged: a zero point is outside of its type's range")
 
 
@@ -362,9 +360,9 @@ def _picked(tensors: list[GraphTensor], positions: tuple[int, ...]) -> Iterator[
             yield tensors[position]
 
 
-def _unpack(code: str, data: bytes | memoryview[int], position: int) -> Any:
+def _unpack(code: str, data: bytes | memoryview[int], position: int) -> tuple[Any, ...]:
     try:
-        return struct.unpack_from(code, data, position)[0]
+        return struct.unpack_from(code, data, position)
     except struct.error:
         raise _damaged() from None
 

@@ -1,0 +1,74 @@
+"""The plain archive's own reader: what it reads, zipfile reads alike, whatever the bytes are."""
+
+from __future__ import annotations
+
+import io
+import random
+import zipfile
+
+import pytest
+
+from skin_edge.edge_runtime.archive import Archive
+from skin_edge.edge_runtime.model_file import with_archive
+
+NETWORK = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 4
+FILES = {"labels.txt": "mel\nnv\n", "metadata.json": '{"format": "skin-edge-model", "name": "Läsion"}\n'}
+
+
+def by_zipfile(content: bytes) -> tuple[int, dict[str, bytes]]:
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    entries = archive.infolist()
+    return min(entry.header_offset for entry in entries), {entry.filename: archive.read(entry) for entry in entries}
+
+
+def by_hand(content: bytes) -> tuple[int, dict[str, bytes]] | None:
+    """What the reader here reads; None where it leaves the file to zipfile."""
+    archive = Archive(content)
+    return (archive.start, archive._files) if archive._files else None
+
+
+def test_a_written_archive_is_read_without_zipfile(monkeypatch):
+    content = with_archive(NETWORK, FILES)
+    monkeypatch.delattr(zipfile, "ZipFile")
+    archive = Archive(content)
+    assert archive.is_readable
+    assert archive.start == len(NETWORK)
+    assert {name: archive.read(name).decode() for name in FILES} == FILES
+    assert archive.read("another.txt") is None
+
+
+def test_without_an_archive_all_is_the_network():
+    archive = Archive(NETWORK)
+    assert (archive.start, archive.is_readable, archive.read("labels.txt")) == (len(NETWORK), False, None)
+
+
+@pytest.mark.parametrize("bytes_changed", [1, 2, 4])
+def test_damaged_archives_are_left_to_zipfile_or_read_as_it_does(bytes_changed):
+    rng, content = random.Random(2026), with_archive(NETWORK, FILES)
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for _ in range(bytes_changed):
+            position = rng.randrange(len(NETWORK) - 8, len(content))
+            damaged[position] = rng.choice((0, 1, 0xFF, damaged[position] ^ 1 << rng.randrange(8)))
+        read = by_hand(bytes(damaged))
+        assert read is None or read == by_zipfile(bytes(damaged))
+
+
+def test_cut_archives_are_left_to_zipfile():
+    content = with_archive(NETWORK, FILES)
+    assert all(by_hand(content[:length]) is None for length in range(len(NETWORK), len(content)))
+    assert all(by_hand(content + bytes(more)) is None for more in (1, 22, 100))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "PK\6\7" + "\0" * 16])
+def test_other_names_are_left_to_zipfile(name):
+    assert by_hand(with_archive(NETWORK, {**FILES, name: "x"})) is None
+
+
+def test_compressed_files_are_left_to_zipfile():
+    buffer = io.BytesIO(NETWORK)
+    buffer.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "mel\n" * 100)
+    assert by_hand(buffer.getvalue()) is None
+    assert Archive(buffer.getvalue()).read("labels.txt") == b"mel\n" * 100
