@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..edge_runtime import files
+from ..edge_runtime.containers import is_there
 from ..edge_runtime.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -61,7 +62,7 @@ def read_cases(
             )
     if images is not None:
         cases = _moved(cases, Path(images))
-    missing = [case.path for case in cases if not case.path.is_file()]
+    missing = [case.path for case in cases if not is_there(case.path)]
     if missing:
         raise DataError(
             f"{data}: {len(missing)} of {len(cases)} images are missing: {_first(missing)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..edge_runtime.containers import open_picture
 from ..edge_runtime.errors import ImageError
 from ..edge_runtime.preprocess import decode
 
@@ -33,7 +34,8 @@ def read_picture(path: str | Path) -> Picture:
     """Reads an image file. Raises ImageError where `preprocess.decode` refuses it."""
     decode(path)
     try:
-        return _described(Path(path).read_bytes(), str(path))
+        source = open_picture(str(path))
+        return _described(source if isinstance(source, bytes) else Path(source).read_bytes(), str(path))
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -82,6 +82,7 @@ EXTRA_OF_MODULE = {
     "tf_keras": "train",
     "tensorflow_model_optimization": "train",
     "pandas": "train",
+    "h5py": "train",
     "matplotlib": "train",
     "yaml": "bench",
     "flatbuffers": "train",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .containers import open_picture
 from .errors import ImageError, ModelFileError
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def decode(image: ImageLike, spec: InputSpec | None = None) -> Image.Image:
     if isinstance(image, bytes | bytearray | memoryview):
         return _open(io.BytesIO(image), f"{len(image)} bytes", spec)
     path = os.fspath(image)
-    return _open(path, path, spec)
+    source = open_picture(path)
+    return _open(io.BytesIO(source) if isinstance(source, bytes) else source, path, spec)
 
 
 def resize(upright: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
