@@ -79,7 +79,7 @@ def describe(
     parsed = Network(network)
     image_ids = [str(image_id) for image_id in run.split["image_id"]]
     synthetic = all(image_id.startswith(SYNTHETIC) for image_id in image_ids)
-    ham10000 = all(
+    ham10000 = any(
         image_id.startswith("ISIC_") and image_id[5:].isdigit() and int(image_id[5:]) in _HAM10000_IDS
         for image_id in image_ids
     )

@@ -1,7 +1,8 @@
 """Diagnoses: code, name, malignant or not, in one table.
 
 The order of a model's classes is the order of its own label list, never the order of this table.
-Codes and names: Tschandl et al., "The HAM10000 dataset", Scientific Data 5, 180161 (2018).
+Codes and names: Tschandl et al., "The HAM10000 dataset", Scientific Data 5, 180161 (2018); ISIC 2019 challenge; Pacheco
+et al., "PAD-UFES-20", Data in Brief 32, 106221 (2020).
 """
 
 from __future__ import annotations
@@ -31,7 +32,27 @@ HAM10000 = (
     Label("vasc", "vascular lesion", False),
 )
 
-_BY_CODE = {label.code: label for label in HAM10000}
+# ISIC 2019 parts akiec into these two.
+ISIC2019 = (
+    Label("ak", "actinic keratosis", True),
+    *HAM10000[1:6],
+    Label("scc", "squamous cell carcinoma", True),
+    HAM10000[6],
+)
+
+PAD_UFES_20 = (
+    Label("ack", "actinic keratosis", True),
+    Label("bcc", "basal cell carcinoma", True),
+    Label("mel", "melanoma", True),
+    Label("nev", "melanocytic nevus", False),
+    Label("scc", "squamous cell carcinoma or Bowen's disease", True),
+    Label("sek", "seborrheic keratosis", False),
+)
+
+# Classes that are, or hold, what may become a cancer and is none yet. Wherever they are put on a side, it is said.
+PRECANCEROUS = frozenset({"ack", "ak", "akiec"})
+
+_BY_CODE = {label.code: label for label in (*PAD_UFES_20, *ISIC2019, *HAM10000)}
 
 
 def label_for(code: str) -> Label:

@@ -39,7 +39,8 @@ def test_a_run_holds_all_that_is_promised(tiny_run):
     history = pd.read_csv(tiny_run / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
     split = pd.read_csv(tiny_run / "split.csv")
-    assert list(split.columns) == ["path", "image_id", "group", "label", "split"]
+    extra = ["lesion", "age", "sex", "site"]  # what HAM10000 says of its pictures
+    assert list(split.columns) == ["path", "image_id", "group", "label", "split", *extra]
     assert split.groupby("group")["split"].nunique().max() == 1
 
 

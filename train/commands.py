@@ -54,7 +54,17 @@ class ImageSize(click.ParamType):
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
 @click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
-@click.option("--split", metavar="lesion|random|FILE", help="FILE: a csv with image_id and split.")
+@click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]")
+@click.option("--image-column", metavar="NAME", help="Of a plain csv: the picture's path, name or id. [default: path]")
+@click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]")
+@click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]")
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Own classes: csv code,name,malignant.")
+@click.option("--task", type=click.Choice(["diagnosis", "malignant"]), help="[default: diagnosis]")
+@click.option(
+    "--split",
+    metavar="lesion|random|official|FILE",
+    help="official: the parts that DATA came with. FILE: a csv with image_id and split.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out and list them in skipped.csv.")
@@ -81,6 +91,12 @@ def train(
     out: Path,
     recipe_name: str | None,
     settings: tuple[str, ...],
+    layout: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    group_column: str | None,
+    labels: Path | None,
+    task: str | None,
     split: str | None,
     seed: int | None,
     limit: int | None,
@@ -93,7 +109,10 @@ def train(
     as_json: bool,
     **overrides: Any,
 ) -> None:
-    """Train on DATA, the HAM10000 folder (Kaggle layout) or a folder of class folders, and write RUN.
+    """Train on DATA and write RUN.
+
+    DATA is the folder of HAM10000 (from Kaggle or Dataverse), ISIC 2018, 2019, 2020 or 2024, an isic-cli export,
+    PAD-UFES-20, class folders (also in train/, val/ and test/), or a csv of pictures and labels.
 
     What a flag does not say, the recipe does. Killed at any moment, the same line with --resume goes on.
 
@@ -101,11 +120,14 @@ def train(
     Example:
       skin-edge train HAM10000 --out runs/first
       skin-edge train HAM10000 --out runs/small --image-size 160 --epochs 30
+      skin-edge train ISIC_2020 --out runs/malignant --task malignant
+      skin-edge train own.csv --out runs/own --image-column file --label-column finding
       skin-edge train HAM10000 --out runs/first --resume
     """
     from . import recipes, run_folder
     from .job import TrainSettings, to_stderr
     from .job import train as run_job
+    from .layouts import PATH_LABEL_GROUP, Columns
     from .summary import summary
 
     if resume and overwrite:
@@ -122,6 +144,11 @@ def train(
     if started:
         limit = started.config["limit"] if limit is None else limit
         mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
+        task = task or started.config.get("task")
+        layout = layout or started.config["data"]["layout"]
+    columns = Columns(image_column, label_column, group_column)
+    if started and columns == PATH_LABEL_GROUP:
+        columns = Columns(**started.config.get("csv_columns", {}))
     job = TrainSettings(
         data,
         out,
@@ -135,6 +162,10 @@ def train(
         cache=None if cache == "memory" else Path(cache),
         resume=resume,
         overwrite=overwrite,
+        layout=layout,
+        columns=columns,
+        labels=labels,
+        task=task or "diagnosis",
     )
     metrics = run_job(job, to_stderr)
     if as_json:

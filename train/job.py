@@ -6,7 +6,7 @@ import contextlib
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import pandas as pd
 from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
-from . import run_folder, splits
-from .layouts import Dataset, read_dataset
+from . import run_folder, splits, tasks
+from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
 from .run_folder import Run
 
@@ -28,9 +28,10 @@ Report = Callable[[str], None]
 class TrainSettings:
     """What a training is told beside its recipe.
 
-    split: "lesion", "random" or a csv with image_id and split. limit: about so many images, stratified.
+    split: one of `splits.KINDS`, or a csv with image_id and split. limit: about so many images, stratified.
     mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
-    for the resized pictures; None keeps them in memory.
+    for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
+    labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`.
     """
 
     data: Path
@@ -45,6 +46,10 @@ class TrainSettings:
     cache: Path | None = None
     resume: bool = False
     overwrite: bool = False
+    layout: str | None = None
+    columns: Columns = PATH_LABEL_GROUP
+    labels: Path | None = None
+    task: str = "diagnosis"
 
 
 def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     out = settings.out
     _check_output(out, settings)
     files.check_writable(out)
-    dataset = read_dataset(settings.data)
+    dataset = read_dataset(settings.data, settings.layout, settings.columns)
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         _check_resumable(started, settings)
@@ -64,7 +69,11 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
         files.remove_leftovers(out)
         frame, skipped = started.split, dict[str, str]()
+        sides: list[dict[str, Any]] = []
     else:
+        dataset, sides = tasks.for_task(dataset, settings.task, settings.labels)
+        for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
+            report(line)
         frame, skipped = _choose(dataset, settings, report), dict[str, str]()
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
@@ -95,7 +104,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             out,
             recipe=settings.recipe,
             labels=dataset.labels,
-            config=_config(settings, dataset, frame, mixed),
+            config=_config(settings, dataset, sides, frame, mixed),
             split=frame,
             skipped=skipped,
         )
@@ -143,7 +152,7 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
         flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
         raise UsageError(f"{out} is no run folder, so {flag}: choose another --out")
     if settings.overwrite:
-        split = [] if settings.split in ("lesion", "random") else [settings.split]
+        split = [] if settings.split in splits.KINDS else [settings.split]
         files.check_replaceable(out, [settings.data, *split])
     elif not settings.resume:
         raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
@@ -151,13 +160,30 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
 
 def _choose(dataset: Dataset, settings: TrainSettings, report: Report) -> pd.DataFrame:
     """The rows that take part, with their split."""
-    frame, from_file = dataset.frame, settings.split not in ("lesion", "random")
+    frame, from_file = dataset.frame, settings.split not in splits.KINDS
+    if settings.split == "official":
+        if not dataset.has_official_parts:
+            raise UsageError(f"--split official: {dataset.root} ({dataset.layout}) has no official test part")
+        if settings.limit is not None:
+            share = settings.limit / len(frame)
+            tastes = [
+                splits.stratified_taste(rows, round(share * len(rows)), settings.seed)
+                for _, rows in frame.groupby("official")
+            ]
+            frame = pd.concat(tastes, ignore_index=True)
+        return frame.assign(split=splits.official_split(frame, settings.recipe.fractions, settings.seed))
     if from_file:
         frame = frame.assign(split=splits.read_split(settings.split, frame))
         left_out = int((frame["split"] == "").sum())
         if left_out:
             report(f"{left_out} images are not named in {settings.split} and are left out")
         frame = frame.loc[frame["split"] != ""].reset_index(drop=True)
+    elif dataset.has_official_parts:
+        held_out = frame["official"].isin(("val", "test"))
+        report(
+            f"{int(held_out.sum())} images of the official val and test parts are left out (--split official uses them)"
+        )
+        frame = frame.loc[~held_out].reset_index(drop=True)
     if settings.limit is not None:
         frame = splits.stratified_taste(frame, settings.limit, settings.seed)
     if from_file:
@@ -194,6 +220,10 @@ def _check_resumable(run: Run, settings: TrainSettings) -> None:
     for name, value in (("seed", settings.seed), ("split", settings.split), ("limit", settings.limit)):
         if run.config[name] != value:
             different.append(name)
+    if run.config.get("task", "diagnosis") != settings.task:
+        different.append("task")
+    if settings.labels and run.config.get("own_labels") != _own_labels(settings):
+        different.append("labels")
     if different:
         raise UsageError(
             f"{run.folder} was started with other settings ({', '.join(different)}): repeat its flags, which are in "
@@ -201,7 +231,13 @@ def _check_resumable(run: Run, settings: TrainSettings) -> None:
         )
 
 
-def _config(settings: TrainSettings, dataset: Dataset, frame: pd.DataFrame, mixed: bool) -> dict[str, Any]:
+def _own_labels(settings: TrainSettings) -> list[dict[str, Any]] | None:
+    return [label._asdict() for label in tasks.read_labels(settings.labels)] if settings.labels else None
+
+
+def _config(
+    settings: TrainSettings, dataset: Dataset, sides: list[dict[str, Any]], frame: pd.DataFrame, mixed: bool
+) -> dict[str, Any]:
     from .engine import tf
 
     return {
@@ -211,6 +247,10 @@ def _config(settings: TrainSettings, dataset: Dataset, frame: pd.DataFrame, mixe
         "limit": settings.limit,
         "mixed_precision": mixed,
         "deterministic": settings.deterministic,
+        "task": settings.task,
+        "own_labels": _own_labels(settings),
+        "benign_or_malignant": sides,
+        "csv_columns": asdict(settings.columns),
         "data": {
             "folder": str(dataset.root),
             "layout": dataset.layout,

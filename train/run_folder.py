@@ -16,12 +16,16 @@ import pandas as pd
 import yaml
 
 from ..edge_runtime import files
+from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.labels import Label
 from ..edge_runtime.preprocess import InputSpec
 from .recipes import Recipe
 
 SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
+
+# What a data set says beside them (`layouts.Dataset`). split.csv carries those of them that hold anything, behind.
+EXTRA_COLUMNS = ("patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Run:
     recipe: Recipe
     labels: tuple[Label, ...]
     config: Mapping[str, Any]
-    split: pd.DataFrame  # SPLIT_COLUMNS, all text
+    split: pd.DataFrame  # SPLIT_COLUMNS and EXTRA_COLUMNS, all text, "" where split.csv has nothing
 
     @property
     def input_spec(self) -> InputSpec:
@@ -79,7 +83,8 @@ def begin(
     """
     written = {**config, "recipe": recipe.to_dict(), "labels": [label._asdict() for label in labels]}
     with files.replacing_folder(folder) as new:
-        files.write(new / "split.csv", split[list(SPLIT_COLUMNS)].to_csv(index=False))
+        extra = [name for name in EXTRA_COLUMNS if name in split and (split[name].notna() & (split[name] != "")).any()]
+        files.write(new / "split.csv", split[[*SPLIT_COLUMNS, *extra]].to_csv(index=False))
         files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in labels))
         if skipped:
             table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
@@ -102,7 +107,7 @@ def read(folder: str | Path) -> Run:
         recipe = Recipe.from_dict(config["recipe"])
         labels = tuple(Label(**entry) for entry in config["labels"])
         split = pd.read_csv(split_path, dtype=str, keep_default_na=False)
-        split = split.loc[:, list(SPLIT_COLUMNS)]
+        split = split.loc[:, list(SPLIT_COLUMNS)].join(split.reindex(columns=list(EXTRA_COLUMNS), fill_value=""))
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
     return Run(folder, recipe, labels, config, split)
@@ -118,10 +123,13 @@ def is_run(folder: str | Path) -> bool:
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """SHA-256 over image_id, label and file size of every picture: the same data, wherever it lies."""
+    """SHA-256 over image_id, label and file size of every picture: the same data, wherever it lies.
+
+    The size of a picture within an HDF5 file is that of the whole file.
+    """
     digest = hashlib.sha256()
     ordered = frame.sort_values("image_id")
     for path, image_id, label in zip(ordered["path"], ordered["image_id"], ordered["label"], strict=True):
-        size = Path(path).stat().st_size if path else 0
+        size = Path(split_path(path)[0]).stat().st_size if path else 0
         digest.update(f"{image_id},{label},{size}\n".encode())
     return digest.hexdigest()

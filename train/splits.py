@@ -15,6 +15,9 @@ from ..edge_runtime.errors import DataError, UsageError
 
 PARTS = ("train", "val", "test")
 
+# What a split can be told; anything else is a csv.
+KINDS = ("lesion", "random", "official")
+
 
 def split_frame(
     frame: pd.DataFrame, fractions: tuple[float, float, float], seed: int, *, by_group: bool = True
@@ -23,25 +26,27 @@ def split_frame(
 
     frame: columns image_id, group, label. fractions: of the images of each class, summing to 1. Within each class the
     groups are shuffled (by `seed` alone: the order of the rows does not matter) and dealt out whole, largest part
-    last, so that every part gets at least one group of the class. A group with several labels counts as its most
-    frequent one.
+    last, so that every part gets at least one group of the class. A group with several labels counts as that of them
+    which is rarest in the data: of a patient with one melanoma and a hundred nevi the melanoma has to be dealt out.
 
     Raises DataError where a class has fewer than three groups.
     """
     if not np.isclose(sum(fractions), 1) or min(fractions) <= 0:
         raise UsageError(f"fractions {fractions} must be above 0 and sum to 1")
     keys = frame["group"] if by_group else frame["image_id"]
-    main_label = frame.groupby(keys, sort=True)["label"].agg(lambda labels: labels.mode().iloc[0])
-    sizes = keys.value_counts()
+    counts = pd.DataFrame(frame.assign(key=keys).groupby(["key", "label"], as_index=False).size())
+    rarity = frame["label"].value_counts().sort_index().rank(method="first")
+    counts = counts.assign(rarity=counts["label"].map(rarity)).sort_values(["key", "rarity"]).drop_duplicates("key")
     generator = np.random.default_rng([seed, 1])
     part_of: dict[str, str] = {}
-    for label, members in main_label.groupby(main_label, sort=True):
-        names = generator.permutation(np.asarray(members.index, dtype=object))
+    for label, members in counts.groupby("label", sort=True):
+        sizes = members.set_index("key")["size"]
+        names = generator.permutation(np.asarray(members["key"], dtype=object))
         if len(names) < 3:
             unit = "lesions" if by_group else "images"
             raise DataError(f"class '{label}' has {len(names)} {unit}: training, validation and test need one each")
-        counts = sizes.loc[names].to_numpy()
-        taken = np.concatenate([[0], np.cumsum(counts)[:-1]]) / counts.sum()  # share dealt out before each group
+        images = sizes.loc[names].to_numpy()
+        taken = np.concatenate([[0], np.cumsum(images)[:-1]]) / images.sum()  # share dealt out before each group
         test_end = max(1, int(np.searchsorted(taken, fractions[2] - 1e-9)))
         val_end = max(test_end + 1, int(np.searchsorted(taken, fractions[2] + fractions[1] - 1e-9)))
         val_end = min(val_end, len(names) - 1)
@@ -49,6 +54,24 @@ def split_frame(
         for position, name in enumerate(names):
             part_of[name] = "test" if position < test_end else "val" if position < val_end else "train"
     return keys.map(part_of)
+
+
+def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> pd.Series:
+    """The part of every row that the makers of the data set gave it. frame: as for `split_frame`, and `official`.
+
+    Where they made no validation part, it is drawn from the training part as `split_frame` draws, with its share of
+    the two. Raises DataError where a class is missing in training.
+    """
+    parts = frame["official"]
+    if not (parts == "val").any():
+        training = frame.loc[parts == "train"]
+        share = fractions[1] / (fractions[0] + fractions[1])
+        drawn = split_frame(training, (1 - share, share / 2, share / 2), seed)
+        parts = parts.mask(parts == "train", drawn.replace("test", "val").reindex(frame.index))
+    for label in sorted(frame["label"].unique()):
+        if not ((frame["label"] == label) & (parts == "train")).any():
+            raise DataError(f"class '{label}' has no image in the official training part")
+    return parts
 
 
 def read_split(path: str | Path, frame: pd.DataFrame) -> pd.Series:

@@ -1,0 +1,154 @@
+"""What a model is to tell apart: the diagnoses, or malignant from benign; and classes of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
+from ..edge_runtime.labels import PRECANCEROUS, Label, label_for
+from . import layout_tables
+from .layouts import Dataset
+
+TASKS = ("diagnosis", "malignant")
+BENIGN_MALIGNANT = (Label("benign", "benign", False), Label("malignant", "malignant", True))
+
+_TRUE_FALSE = {"1": True, "0": False, "": None}
+
+
+def read_labels(path: str | Path) -> tuple[Label, ...]:
+    """The classes of a csv with the columns code, name and malignant (1, 0 or blank), in its order.
+
+    A blank name is the code's. Raises UsageError where there is no such file; DataError where a column is missing, a
+    code is blank or occurs twice, or malignant is something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"--labels {path}: no such file")
+    frame = layout_tables.read_table(path, {"code": "code"}, {"name": "name", "malignant": "malignant"})
+    missing = [name for name in ("name", "malignant") if name not in frame]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}; a file of labels has code, name and malignant")
+    labels: dict[str, Label] = {}
+    for row in frame[["code", "name", "malignant"]].to_numpy(str):
+        code, name, malignant = (str(value).strip() for value in row)
+        if malignant not in _TRUE_FALSE:
+            raise DataError(f"{path}: malignant '{malignant}' of {code} is not 1, 0 or blank")
+        if code.lower() in labels:
+            raise DataError(f"{path}: code {code} occurs twice")
+        if not (code + name).isprintable():
+            raise DataError(f"{path}: code {code!r} holds control characters")
+        labels[code.lower()] = Label(code, name or code, _TRUE_FALSE[malignant])
+    return tuple(labels.values())
+
+
+def for_task(dataset: Dataset, task: str, labels_file: Path | None = None) -> tuple[Dataset, list[dict[str, Any]]]:
+    """The data set with the labels of the task, and how each diagnosis became one (malignant only, else empty).
+
+    task: "diagnosis": the classes are those of `labels_file`, in its order, else the layout's. "malignant": benign and
+    malignant, by the data set's own target, else by `labels_file`, else by the table of diagnoses. Rows that belong to
+    no class are left out, which a note says.
+
+    Raises UnknownNameError for another task; DataError where a label is not in `labels_file`, one of its classes has no
+    image, most images have no diagnosis, a diagnosis is on neither side, or there are too few classes or images.
+    """
+    if task not in TASKS:
+        raise UnknownNameError("task", task, TASKS)
+    if labels_file is not None:
+        dataset = _with_labels(dataset, read_labels(labels_file), labels_file)
+    dataset, mapping = _malignant(dataset, labels_file) if task == "malignant" else (_diagnosis(dataset), [])
+    if len(dataset.labels) < 2:
+        only = ", ".join(label.code for label in dataset.labels)
+        raise DataError(f"{dataset.root} holds one class only ({only}): a classifier needs two or more")
+    if len(dataset.frame) < 3 * len(dataset.labels):
+        raise DataError(
+            f"{dataset.root} holds {len(dataset.frame)} images for {len(dataset.labels)} classes: training, validation "
+            "and test need one of each class at least"
+        )
+    return dataset, mapping
+
+
+def described(mapping: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each diagnosis: where it counts, how many images, who says so."""
+    return [
+        f"  {row['diagnosis'] or 'no diagnosis'}: {row['side']}, {row['images']} images, says {row['source']}"
+        + (f" ({row['remark']})" if row.get("remark") else "")
+        for row in mapping
+    ]
+
+
+def _with_labels(dataset: Dataset, labels: tuple[Label, ...], path: Path) -> Dataset:
+    codes = {label.code.lower(): label.code for label in labels}
+    found = dataset.frame["label"].str.lower().map(codes)
+    strangers = dataset.frame.loc[found.isna() & (dataset.frame["label"] != "")]
+    if len(strangers):
+        row = strangers.iloc[0]
+        raise DataError(
+            f"label '{row['label']}' of {row['image_id']} is not in {path}: {', '.join(label.code for label in labels)}"
+        )
+    return replace(dataset, frame=dataset.frame.assign(label=found.fillna("")), labels=labels)
+
+
+def _diagnosis(dataset: Dataset) -> Dataset:
+    frame = dataset.frame
+    outside = ~frame["label"].isin([label.code for label in dataset.labels])
+    if 2 * outside.sum() > len(frame):
+        hint = "--task malignant uses the data set's target" if (frame["malignant"] != "").any() else "see --labels"
+        raise DataError(
+            f"{dataset.root}: {int(outside.sum())} of {len(frame)} images have no diagnosis that is a class: {hint}"
+        )
+    absent = [label.code for label in dataset.labels if not (frame["label"] == label.code).any()]
+    if absent:
+        raise DataError(f"{dataset.root} has no image of class '{absent[0]}': leave it out of --labels")
+    if not outside.any():
+        return dataset
+    counts = frame.loc[outside, "label"].replace("", "none").value_counts()
+    named = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:5])
+    note = f"{int(outside.sum())} images whose diagnosis is no class are left out: {named}" + (
+        ", ..." if len(counts) > 5 else ""
+    )
+    return replace(dataset, frame=frame.loc[~outside].reset_index(drop=True), notes=(*dataset.notes, note))
+
+
+def _malignant(dataset: Dataset, labels_file: Path | None) -> tuple[Dataset, list[dict[str, Any]]]:
+    frame = dataset.frame
+    classes = {label.code: label for label in dataset.labels}
+    known = {code: classes.get(code) or label_for(code) for code in frame["label"].unique()}
+    by_table = frame["label"].map(
+        {code: "" if label.malignant is None else str(int(label.malignant)) for code, label in known.items()}
+    )
+    own = frame["malignant"] != ""
+    target = frame["malignant"].where(own, by_table)
+    nowhere = frame.loc[(target == "") & frame["label"].isin(list(classes))]
+    if len(nowhere):
+        label = nowhere["label"].iloc[0]
+        raise DataError(
+            f"nothing says whether '{label}' ({int((nowhere['label'] == label).sum())} images) is malignant: say it in "
+            "a file of --labels"
+        )
+    table = f"--labels {labels_file.name}" if labels_file else "the table of diagnoses"
+    rows = pd.DataFrame(
+        {
+            "diagnosis": frame["label"],
+            "side": target.map({"1": "malignant", "0": "benign", "": "left out"}),
+            "source": own.map({True: "the data set's target", False: table}).where(target != "", "nobody"),
+        }
+    )
+    counts = pd.DataFrame(rows.groupby(["diagnosis", "side", "source"], as_index=False).size())
+    mapping: list[dict[str, Any]] = counts.rename(columns={"size": "images"}).to_dict("records")
+    for row in mapping:
+        row["images"] = int(row["images"])  # not NumPy's: it goes to YAML
+        if row["diagnosis"].lower() in PRECANCEROUS:
+            row["remark"] = f"holds precancerous keratoses, which count as {row['side']} here"
+    left_out = target == ""
+    notes = dataset.notes
+    if left_out.any():
+        notes = (*notes, f"{int(left_out.sum())} images that nobody calls benign or malignant are left out")
+    frame = frame.assign(label=target.map({"1": "malignant", "0": "benign"}))
+    present = set(frame["label"])
+    labels = tuple(label for label in BENIGN_MALIGNANT if label.code in present)
+    return replace(dataset, frame=frame.loc[~left_out].reset_index(drop=True), labels=labels, notes=notes), mapping
