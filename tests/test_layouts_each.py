@@ -354,3 +354,10 @@ def test_layouts_that_do_not_exist_or_do_not_fit(tmp_path):
     with pytest.raises(DataError, match=r"fits several layouts \(isic2019, pad-ufes-20\): choose one with --layout"):
         read_dataset(folder)
     assert read_dataset(folder, "pad-ufes-20").layout == "pad-ufes-20"
+
+
+def test_a_csv_that_is_something_else_does_not_disturb(tmp_path):
+    folder = miniatures.class_folders(tmp_path / "data")
+    for content in (b"", b"\xff\xfe\x00", b"who,when\nme,today\n"):
+        (folder / "notes.csv").write_bytes(content)
+        assert read_dataset(folder).layout == "class-folders"

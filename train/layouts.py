@@ -316,7 +316,7 @@ def isic_cli(given: Given) -> Dataset | None:
     diagnosis' own words, which are no class unless --labels makes them one. "Indeterminate" is no target.
     """
     candidates = [given.table] if given.table else sorted(given.root.glob("*.csv"))
-    fitting = [table for table in candidates if _is_isic_export(tables.header(table))]
+    fitting = [table for table in candidates if _is_isic_export(_columns_of(table))]
     if not fitting:
         return None
     if len(fitting) > 1:
@@ -353,6 +353,14 @@ def isic_cli(given: Given) -> Dataset | None:
     return _dataset(given, "isic-cli", finished(frame, table), ISIC2019)
 
 
+def _columns_of(table: Path) -> list[str]:
+    """Its header, none where it cannot be read: any csv may lie beside the data."""
+    try:
+        return tables.header(table)
+    except DataError:
+        return []
+
+
 def _is_isic_export(columns: list[str]) -> bool:
     return "isic_id" in columns and "target" not in columns and bool({"diagnosis_1", "diagnosis"} & set(columns))
 
@@ -365,7 +373,7 @@ def pad_ufes_20(given: Given) -> Dataset | None:
     are not read; biopsed says the label. A lesion_id is read as one of its patient. Six diagnoses, no target.
     """
     table = find_table(given.root, "metadata.csv")
-    if table is None or not {"img_id", "diagnostic"} <= set(tables.header(table)):
+    if table is None or not {"img_id", "diagnostic"} <= set(_columns_of(table)):
         return None
     frame = read_table(
         table,
@@ -410,7 +418,7 @@ def plain_csv(given: Given) -> Dataset | None:
             raise DataError(f"{given.root} holds {len(found)} csv files: name the one that is meant as DATA")
         return None
     table = found[0]
-    there = tables.header(table)
+    there = tables.header(table) if named or given.table else _columns_of(table)
     if not named and not {image, label} <= set(there):
         if given.table:
             columns = ", ".join(there)
