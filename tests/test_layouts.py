@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import csv
 import shutil
 
 import pandas as pd
 import pytest
 
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UsageError
+from skin_edge.train import tasks
 from skin_edge.train.layouts import read_dataset
 
 from . import miniatures
@@ -107,3 +109,8 @@ def test_the_real_ham10000(data_root):
     assert counts == {"nv": 5685, "mel": 950, "bkl": 943, "bcc": 438, "akiec": 271, "vasc": 116, "df": 96}
     assert dataset.frame["group"].nunique() == 6342
     assert (dataset.frame["path"] != "").all()
+    with (dataset.root / "HAM10000_metadata.csv").open(newline="") as file:
+        malignant = sum(row["dx"] in ("mel", "bcc", "akiec") for row in csv.DictReader(file))
+    task, sides = tasks.for_task(dataset, "malignant")
+    assert (task.frame["label"] == "malignant").sum() == malignant == 1659
+    assert sum(row["images"] for row in sides) == len(frame) == 8499

@@ -174,7 +174,7 @@ def finished(frame: pd.DataFrame, table: Path, *, pairs: Iterable[tuple[str, str
 
     whole = pd.DataFrame({name: column(name) for name in ("path", "image_id", "label", *TEXTS, "official")})
     for name in ("sex", "site"):
-        whole[name] = whole[name].str.lower()
+        whole[name] = whole[name].map({value: value.lower() for value in whole[name].unique()})  # one object each
     for name in NUMBERS:
         whole[name] = numbers(column(name), name, frame["image_id"], table)
     given = column("group")
