@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..edge_runtime.containers import split_path
 from ..edge_runtime.contract import FORMAT_VERSION
 from ..edge_runtime.errors import UsageError
 from ..edge_runtime.preprocess import InputSpec
@@ -71,7 +72,7 @@ def key(paths: Sequence[str], spec: InputSpec) -> str:
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, spec.to_steps()]).encode())
     known: dict[str, str] = {}
     for path in paths:
-        file = path.partition("::")[0]  # a member of an HDF5 file changes with the file
+        file, _ = split_path(path)  # a member of an HDF5 file changes with the file
         if file not in known:
             try:
                 status = os.stat(file)  # noqa: PTH116 (called for every picture of a data set)

@@ -167,7 +167,7 @@ def memory(count: int) -> dict[str, float]:
         return {
             "images": count,
             "seen": seen,
-            "peak_mb": peak_resident_bytes() / 1e6,
+            "peak_mb": (peak_resident_bytes() or 0) / 1e6,
             "read_per_second": count / reading,
             "epoch_per_second": seen / epoch,
         }
