@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ..edge_runtime.errors import ImageError, UsageError
+from ..edge_runtime.model_file import left_out
 from . import parity, sensitivity
 from .cases import Case, read_cases
 from .caveats import caveats
@@ -34,6 +35,8 @@ class BenchSettings:
     processes the latency is measured in; none where 1. cold_starts: how many whole processes are timed. sweep: whether
     the latency is measured over threads. duration_s: of the sustained run, none where 0. preprocessing: whether the
     sensitivity to the app's preprocessing is measured; it needs data. margin: of non-inferiority, in balanced accuracy.
+    mean, std, labels: of models that others made, as SkinClassifier takes them, and the reference among them: labels go
+    to every file without skin-edge's contract, mean and std to those of them that take floats.
     """
 
     model: Path | None = None
@@ -51,6 +54,18 @@ class BenchSettings:
     duration_s: float = 0
     preprocessing: bool = False
     margin: float = NON_INFERIORITY_MARGIN
+    mean: float | None = None
+    std: float | None = None
+    labels: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A loaded model. told: the keywords of SkinClassifier that it was loaded with."""
+
+    classifier: SkinClassifier
+    init_ms: float
+    told: Mapping[str, Any]
 
 
 def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) -> dict[str, Any]:
@@ -65,49 +80,122 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
     Raises UsageError, ModelFileError, ImageError or DataError with one line where an input does not serve, and
     ModuleNotFoundError where scikit-learn is missing and `data` is given: all before anything is measured.
     """
-    if settings.data is None and (settings.split or settings.images):
-        raise UsageError("--split and --images go with --data, which is not given")
-    if settings.data is None and settings.preprocessing:
-        raise UsageError("--preprocessing measures accuracy: it goes with --data, which is not given")
-    if settings.model is None and not DEFAULT_MODEL.is_file():
-        raise UsageError("no MODEL given, and this installation holds no packaged model")
-    if settings.data is not None:
-        import sklearn  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
+    return _run([settings.model], settings, progress)[0][0]
 
-    classifier, init_ms = load_timed(settings.model, settings.num_threads)
-    reference = load_timed(settings.reference, settings.num_threads) if settings.reference else None
+
+def run_benches(
+    models: Sequence[Path], settings: BenchSettings, progress: parity.Progress | None = None
+) -> dict[str, Any]:
+    """As `run_bench`, of two or more models instead of `settings.model`; all answer the same pictures.
+
+    They are compared with settings.reference, and without one with the first of them. Keys: measured_at, machine,
+    data; reference (model, size, network, latency, accuracy: its own figures; is_first_model); models: what `run_bench`
+    returns, in their order, where "reference" and "ratios" of the first are None if it is the reference; gate (None;
+    `gate.judge_all` fills it).
+
+    Raises UsageError where a model is named twice, and else as `run_bench`.
+    """
+    seen: set[Path] = set()
+    for model in models:
+        if model.resolve() in seen:
+            raise UsageError(f"{model} is named twice")
+        seen.add(model.resolve())
+    results, reference = _run(models, settings, progress)
+    first = results[0]
+    return {
+        "measured_at": first["measured_at"],
+        "machine": first["machine"],
+        "data": first["data"],
+        "reference": reference,
+        "models": results,
+        "gate": None,
+    }
+
+
+def _run(
+    models: Sequence[Path | None], settings: BenchSettings, progress: parity.Progress | None
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """(each model's result, the reference's where there are several models)."""
+    _check(settings)
+    told = _told(settings, [model for model in (*models, settings.reference) if model])
+
+    def load(path: Path | None) -> _Opened:
+        keywords = told.get(path, {})
+        return _Opened(*load_timed(path, settings.num_threads, keywords), keywords)
+
+    opened = [load(model) for model in models]
+    several = len(opened) > 1
+    reference = load(settings.reference) if settings.reference else opened[0] if several else None
     if reference:
-        parity.check_labels(reference[0], classifier)
+        for one in opened:
+            parity.check_labels(reference.classifier, one.classifier)
     cases: list[Case] = []
     if settings.data is not None:
         cases = read_cases(
             settings.data,
             split=settings.split,
             images=settings.images,
-            known_labels=[label.code for label in classifier.labels],
+            known_labels=[label.code for label in opened[0].classifier.labels],
         )
     picture = _picture(settings.image, cases)
 
-    def latency(fresh: SkinClassifier, init_ms: float) -> dict[str, Any]:
-        measured = measure_latency(fresh, picture.content, settings.num_runs, settings.warmup_runs)
-        return {
-            "init_ms": init_ms,
-            **measured,
-            "num_threads": settings.num_threads,
-            "image": picture.description,
-            "image_source": picture.source,
-        }
+    results: list[dict[str, Any]] = []
+    twin: dict[str, Any] | None = None
+    for one in opened:
+        swapped_before = swapped_pages()
+        result = _measured(one, picture, settings)
+        if reference and reference is not one:
+            # Measured once, beside the first model that is compared with it.
+            twin = twin or {
+                "model": _described(reference.classifier),
+                "size": measure_size(reference.classifier.path),
+                "network": measure_network(reference.classifier.path),
+                "latency": _latency(reference, picture, settings),
+            }
+            result["reference"] = twin
+            result["ratios"] = _ratios(result, twin)
+        elif several:
+            twin = {key: result[key] for key in ("model", "size", "network", "latency")}
+        if settings.duration_s:
+            result["sustained"] = measure_sustained(one.classifier, picture.content, settings.duration_s)
+        result["machine"]["temperature_after_c"] = temperature_c()
+        result["machine"]["throttled_after"] = throttled()
+        swapped_after = swapped_pages()
+        swapped = None if swapped_before is None or swapped_after is None else swapped_after - swapped_before
+        result["warnings"] = caveats(result, swapped)
+        results.append(result)
+    asked = [one.classifier for one in opened]
+    if several and reference and reference not in opened:
+        asked.append(reference.classifier)  # for its own figures
+    accuracies: list[dict[str, Any]] | None = None
+    if settings.data is not None:
+        accuracies = parity.compare_all(
+            reference.classifier if reference else None, asked, cases, margin=settings.margin, progress=progress
+        )
+        for one, result, accuracy in zip(opened, results, accuracies, strict=False):
+            parts = ", ".join(sorted({case.split for case in cases} - {""}))
+            result["data"] = {"path": str(settings.data), "split": parts}
+            result["accuracy"] = accuracy
+            if settings.preprocessing:
+                result["preprocessing"] = sensitivity.measure(one.classifier, cases, progress=progress)
+    if not several or twin is None or reference is None:
+        return results, None
+    own = accuracies[asked.index(reference.classifier)] if accuracies else None
+    return results, {**twin, "accuracy": own, "is_first_model": reference is opened[0]}
 
-    swapped_before = swapped_pages()
-    machine = describe_machine(classifier.interpreter.engine)
+
+def _measured(one: _Opened, picture: Picture, settings: BenchSettings) -> dict[str, Any]:
+    """What a model is measured for by itself, under the keys of `run_bench`; the others are None."""
+    path = one.classifier.path
+    machine = describe_machine(one.classifier.interpreter.engine)
     result: dict[str, Any] = {
         "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "model": _described(classifier),
+        "model": _described(one.classifier),
         "machine": machine,
-        "size": measure_size(classifier.path),
-        "network": measure_network(classifier.path),
-        "memory": measure_memory(classifier.path, picture.content),
-        "latency": latency(classifier, init_ms),
+        "size": measure_size(path),
+        "network": measure_network(path),
+        "memory": measure_memory(path, picture.content, one.told),
+        "latency": _latency(one, picture, settings),
         "cold_start": None,
         "processes": None,
         "sweep": None,
@@ -119,51 +207,70 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
         "preprocessing": None,
         "gate": None,
     }
+    runs = settings.num_runs, settings.warmup_runs
     if settings.cold_starts:
-        result["cold_start"] = measure_cold_start(classifier.path, picture.content, settings.cold_starts)
+        result["cold_start"] = measure_cold_start(path, picture.content, settings.cold_starts, one.told)
     if settings.processes > 1:
         result["processes"] = measure_spread(
-            classifier.path,
-            picture.content,
-            settings.processes,
-            settings.num_runs,
-            settings.warmup_runs,
-            settings.num_threads,
+            path, picture.content, settings.processes, *runs, settings.num_threads, one.told
         )
     if settings.sweep:
-        result["sweep"] = sweep_threads(
-            classifier.path, picture.content, machine["cores"] or 1, settings.num_runs, settings.warmup_runs
-        )
-    if reference is not None:
-        twin: dict[str, Any] = {
-            "model": _described(reference[0]),
-            "size": measure_size(reference[0].path),
-            "network": measure_network(reference[0].path),
-            "latency": latency(*reference),
-        }
-        result["reference"] = twin
-        result["ratios"] = {
-            "file_bytes": result["size"]["file_bytes"] / twin["size"]["file_bytes"],
-            "median_ms": result["latency"]["median_ms"] / twin["latency"]["median_ms"],
-            "invoke_median_ms": (
-                result["latency"]["stages"]["invoke"]["median_ms"] / twin["latency"]["stages"]["invoke"]["median_ms"]
-            ),
-        }
-    if settings.duration_s:
-        result["sustained"] = measure_sustained(classifier, picture.content, settings.duration_s)
-    machine["temperature_after_c"] = temperature_c()
-    machine["throttled_after"] = throttled()
-    swapped_after = swapped_pages()
-    swapped = None if swapped_before is None or swapped_after is None else swapped_after - swapped_before
-    result["warnings"] = caveats(result, swapped)
-    if settings.data is not None:
-        result["data"] = {"path": str(settings.data), "split": ", ".join(sorted({case.split for case in cases} - {""}))}
-        result["accuracy"] = parity.compare(
-            reference[0] if reference else None, classifier, cases, margin=settings.margin, progress=progress
-        )
-        if settings.preprocessing:
-            result["preprocessing"] = sensitivity.measure(classifier, cases, progress=progress)
+        result["sweep"] = sweep_threads(path, picture.content, machine["cores"] or 1, *runs, one.told)
     return result
+
+
+def _latency(one: _Opened, picture: Picture, settings: BenchSettings) -> dict[str, Any]:
+    measured = measure_latency(one.classifier, picture.content, settings.num_runs, settings.warmup_runs)
+    return {
+        "init_ms": one.init_ms,
+        **measured,
+        "num_threads": settings.num_threads,
+        "image": picture.description,
+        "image_source": picture.source,
+    }
+
+
+def _ratios(result: Mapping[str, Any], twin: Mapping[str, Any]) -> dict[str, float]:
+    ours, theirs = result["latency"], twin["latency"]
+    return {
+        "file_bytes": result["size"]["file_bytes"] / twin["size"]["file_bytes"],
+        "median_ms": ours["median_ms"] / theirs["median_ms"],
+        "invoke_median_ms": ours["stages"]["invoke"]["median_ms"] / theirs["stages"]["invoke"]["median_ms"],
+    }
+
+
+def _told(settings: BenchSettings, paths: Sequence[Path]) -> dict[Path | None, dict[str, Any]]:
+    """What each file is told of `settings.mean`, std and labels: the keywords of SkinClassifier, JSON-ready.
+
+    Raises UsageError for what no file needs.
+    """
+    labels = settings.labels and str(settings.labels.resolve())  # a child process works in another folder
+    given = {"mean": settings.mean, "std": settings.std, "labels": labels}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return {}
+    told: dict[Path | None, dict[str, Any]] = {
+        path: {name: value for name, value in given.items() if name in left_out(path)} for path in paths
+    }
+    readable = [path for path in paths if path.is_file()]  # loading says why one is not
+    idle = [f"--{name}" for name in given if not any(name in keywords for keywords in told.values())]
+    if idle and len(readable) == len(paths):
+        raise UsageError(
+            f"leave {', '.join(idle)} out: every model here says so itself (--labels is for those without skin-edge's "
+            "contract, --mean and --std for those of them that take floats)"
+        )
+    return told
+
+
+def _check(settings: BenchSettings) -> None:
+    if settings.data is None and (settings.split or settings.images):
+        raise UsageError("--split and --images go with --data, which is not given")
+    if settings.data is None and settings.preprocessing:
+        raise UsageError("--preprocessing measures accuracy: it goes with --data, which is not given")
+    if settings.model is None and not DEFAULT_MODEL.is_file():
+        raise UsageError("no MODEL given, and this installation holds no packaged model")
+    if settings.data is not None:
+        import sklearn  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
 
 
 def _picture(image: Path | None, cases: Sequence[Case]) -> Picture:

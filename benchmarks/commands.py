@@ -110,7 +110,7 @@ def bench(
     max_accuracy_drop, max_macro_auc_drop and min_agreement as measured; non_inferiority_margin at the lower end of the
     paired 95% interval of balanced accuracy; min_balanced_accuracy, min_macro_auc; max_median_ms, max_p95_ms,
     max_file_mb, max_peak_mb. What was not measured breaks its limit. The default: balanced accuracy drop 0.03, the same
-    as margin, macro AUC drop 0.005, agreement 0.95.
+    as margin, macro AUC drop 0.005, agreement 0.98.
 
     \b
     Example:

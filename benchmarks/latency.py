@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,14 +19,17 @@ STAGES = ("decode", "preprocess", "invoke")
 RUNS_FOR_P99 = 200
 
 
-def load_timed(model: str | Path | None, num_threads: int = 1) -> tuple[SkinClassifier, float]:
+def load_timed(
+    model: str | Path | None, num_threads: int = 1, told: Mapping[str, Any] | None = None
+) -> tuple[SkinClassifier, float]:
     """(the classifier, init_ms): reading the file and building the interpreter, without importing Python modules.
 
+    told: mean, std and labels of a file that others made, as SkinClassifier takes them.
     Raises ModelFileError as SkinClassifier does.
     """
     load_engine()
     start = perf_counter()
-    classifier = SkinClassifier(model, num_threads=num_threads)
+    classifier = SkinClassifier(model, num_threads=num_threads, **(told or {}))
     return classifier, (perf_counter() - start) * 1000
 
 
@@ -56,16 +59,24 @@ def measure_latency(
     }
 
 
-def sweep_threads(model: Path, image_bytes: bytes, cores: int, num_runs: int, warmup_runs: int) -> list[dict[str, Any]]:
+def sweep_threads(
+    model: Path,
+    image_bytes: bytes,
+    cores: int,
+    num_runs: int,
+    warmup_runs: int,
+    told: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """The latency with 1, 2, 4, ... threads and with as many as there are cores.
 
-    Each a fresh interpreter: {num_threads, median_ms, p95_ms, invoke_median_ms}. Raises ModelFileError as
-    SkinClassifier does.
+    Each a fresh interpreter: {num_threads, median_ms, p95_ms, invoke_median_ms}. told: as in `load_timed`.
+    Raises ModelFileError as SkinClassifier does.
     """
     counts = sorted({1, cores} | {2**power for power in range(9) if 2**power < cores})
     rows: list[dict[str, Any]] = []
     for count in counts:
-        measured = measure_latency(SkinClassifier(model, num_threads=count), image_bytes, num_runs, warmup_runs)
+        classifier, _ = load_timed(model, count, told)
+        measured = measure_latency(classifier, image_bytes, num_runs, warmup_runs)
         rows.append(
             {
                 "num_threads": count,

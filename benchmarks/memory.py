@@ -1,4 +1,6 @@
-"""Peak resident memory of loading a model and predicting once: `python -m skin_edge.benchmarks.memory MODEL IMAGE`.
+"""Peak resident memory of loading a model and predicting once.
+
+`python -m skin_edge.benchmarks.memory MODEL TOLD < IMAGE`, TOLD being JSON: see `measure_memory`.
 
 In a process of its own, because a peak never falls: in this one it would hold whatever ran before.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +22,19 @@ _TIMEOUT_S = 300
 ROOT = Path(sys.executable).anchor
 
 
-def measure_memory(model: str | Path, image_bytes: bytes) -> dict[str, Any]:
+def measure_memory(model: str | Path, image_bytes: bytes, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """{"peak_bytes": int or None where this system does not tell, "measured": how}.
 
+    told: mean, std and labels of a file that others made, as SkinClassifier takes them, JSON-ready.
     Where a child process cannot be started or fails, this process is measured, and `measured` says so.
     """
-    command = [sys.executable, "-m", __name__, str(Path(model).resolve()), "-"]
+    command = [sys.executable, "-m", __name__, str(Path(model).resolve()), json.dumps(told or {})]
     try:
         done = subprocess.run(command, input=image_bytes, capture_output=True, timeout=_TIMEOUT_S, check=True, cwd=ROOT)
         return {"peak_bytes": json.loads(done.stdout)["peak_bytes"], "measured": "in a process of its own"}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         reason = type(error).__name__
-    SkinClassifier(model).predict(image_bytes)
+    SkinClassifier(model, **(told or {})).predict(image_bytes)
     return {
         "peak_bytes": peak_resident_bytes(),
         "measured": f"in bench's own process, so with all that ran before (no child process: {reason})",
@@ -54,9 +58,8 @@ def peak_resident_bytes(root: Path = Path("/")) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kibibytes elsewhere
 
 
-def _main(model: str, image: str) -> None:
-    content = sys.stdin.buffer.read() if image == "-" else Path(image).read_bytes()
-    SkinClassifier(model).predict(content)
+def _main(model: str, told: str) -> None:
+    SkinClassifier(model, **json.loads(told)).predict(sys.stdin.buffer.read())
     print(json.dumps({"peak_bytes": peak_resident_bytes()}))
 
 

@@ -98,6 +98,17 @@ def agreement(probs_a: Scores, probs_b: Scores) -> float:
     return float((probs_a.argmax(axis=1) == probs_b.argmax(axis=1)).mean())
 
 
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95% interval of a share (0..1) of `n` independent images; not of zero width where the share is 0 or 1.
+
+    Wilson, J. Am. Stat. Assoc. 22 (1927). Where several images are of one lesion, it is somewhat too narrow.
+    """
+    z = 1.959964
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def calibration(y_true: Truth, probabilities: Scores) -> dict[str, Any]:
     """How far the probabilities can be taken at their word: {"ece", "brier", "bins"}. Lower is better.
 

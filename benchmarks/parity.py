@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,30 @@ def compare(
 
     Raises DataError where the two have different labels, or where no image can be assessed.
     """
-    codes = [label.code for label in model.labels]
-    classifiers = [model] if reference is None else [model, reference]
-    columns = [_columns_in_order(classifier, codes) for classifier in classifiers]
+    return compare_all(reference, [model], cases, bootstrap=bootstrap, seed=seed, margin=margin, progress=progress)[0]
+
+
+def compare_all(
+    reference: SkinClassifier | None,
+    models: Sequence[SkinClassifier],
+    cases: Sequence[Case],
+    *,
+    bootstrap: int = 1000,
+    seed: int = 42,
+    margin: float = metrics.NON_INFERIORITY_MARGIN,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """`compare` of each of `models` with `reference`, in their order; each picture is prepared and answered once.
+
+    All are measured on the same images: one that a single file cannot assess is left out of every figure. Where
+    `reference` itself is among the models, its figures stand alone, as without a reference.
+
+    Raises DataError as `compare` does.
+    """
+    classifiers = [*models, *([] if reference is None or reference in models else [reference])]
+    if reference is not None:
+        for model in models:
+            check_labels(reference, model)
     scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in classifiers]
     assessed: list[Case] = []
     failed: list[dict[str, str]] = []
@@ -61,32 +83,59 @@ def compare(
             failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
         else:
             assessed.append(case)
-            for rows, answer, order in zip(scores, answers, columns, strict=True):
-                rows.append(answer[order])
+            for rows, answer in zip(scores, answers, strict=True):
+                rows.append(answer)
         if progress:
             progress(number, len(cases))
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed; the first: {failed[0]['error']}")
+    answered = [_Answered(classifier, np.stack(rows)) for classifier, rows in zip(classifiers, scores, strict=True)]
+    theirs = next((one for one in answered if one.classifier is reference), None)
+    return [
+        _compared(None if one is theirs else theirs, one, assessed, failed, bootstrap, seed, margin)
+        for one in answered[: len(models)]
+    ]
 
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """scores: [images, classes], in the classifier's own order of classes."""
+
+    classifier: SkinClassifier
+    scores: npt.NDArray[np.float32]
+
+
+def _compared(
+    reference: _Answered | None,
+    model: _Answered,
+    assessed: Sequence[Case],
+    failed: list[dict[str, str]],
+    bootstrap: int,
+    seed: int,
+    margin: float,
+) -> dict[str, Any]:
+    codes = [label.code for label in model.classifier.labels]
     y_true = np.array([codes.index(case.label) for case in assessed])
     names = np.array([case.group for case in assessed])
     # Where every image is its own group, the intervals are over images, and say so.
     groups = names if len(np.unique(names)) < len(names) else None
-    answers_of = [np.stack(rows) for rows in scores]
-    points = [
-        _operating_points(classifier, answers, y_true, codes, groups, bootstrap, seed)
-        for classifier, answers in zip(classifiers, answers_of, strict=True)
-    ]
+    ours = model.scores
     result: dict[str, Any] = {
         "labels": codes,
         "failed": failed,
-        "model": _figures(y_true, answers_of[0], codes, groups, bootstrap, seed),
+        "model": _figures(y_true, ours, codes, groups, bootstrap, seed),
         "reference": None,
-        "operating_points": dict(zip(("model", "reference"), points, strict=False)),
+        "operating_points": {
+            "model": _operating_points(model.classifier, ours, y_true, codes, groups, bootstrap, seed)
+        },
     }
     if reference is not None:
-        ours, theirs = answers_of
-        theirs, result["recalibrated"] = _recalibrated(theirs, reference, model, columns[1])
+        columns = _columns_in_order(reference.classifier, codes)
+        theirs = reference.scores[:, columns]
+        result["operating_points"]["reference"] = _operating_points(
+            reference.classifier, theirs, y_true, codes, groups, bootstrap, seed
+        )
+        theirs, result["recalibrated"] = _recalibrated(theirs, reference.classifier, model.classifier, columns)
         result["reference"] = _figures(y_true, theirs, codes, groups, bootstrap, seed)
         result["agreement"] = metrics.agreement(theirs, ours)
         result["difference"] = metrics.paired_interval(y_true, theirs, ours, groups, bootstrap=bootstrap, seed=seed)

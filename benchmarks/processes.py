@@ -1,6 +1,6 @@
 """What one process cannot tell of itself: its own start, and how far another one of the same model is from it.
 
-`python -m skin_edge.benchmarks.processes MODEL RUNS WARMUP THREADS < IMAGE` is one of those processes.
+`python -m skin_edge.benchmarks.processes MODEL RUNS WARMUP THREADS TOLD < IMAGE` is one of those processes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,20 +23,24 @@ _TIMEOUT_S = 600
 _COLD_START = """
 import sys
 from skin_edge.edge_runtime.classifier import SkinClassifier
-SkinClassifier(sys.argv[1]).predict(sys.stdin.buffer.read())
+SkinClassifier(sys.argv[1]{told}).predict(sys.stdin.buffer.read())
 """
 
 
-def measure_cold_start(model: Path, image_bytes: bytes, starts: int) -> dict[str, Any]:
+def measure_cold_start(
+    model: Path, image_bytes: bytes, starts: int, told: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Milliseconds from the start of Python to its end, with one prediction of `image_bytes` between.
 
     Returns {"median_ms", "runs_ms", "measured"}. Python's modules and the model come from the disk cache, except
-    perhaps at the first start. median_ms is None where a process cannot be started; `measured` says why.
+    perhaps at the first start. median_ms is None where a process cannot be started; `measured` says why. told: mean,
+    std and labels of a file that others made, as SkinClassifier takes them.
     """
+    script = _COLD_START.format(told="".join(f", {name}={value!r}" for name, value in (told or {}).items()))
     runs: list[float] = []
     for _ in range(starts):
         start = perf_counter()
-        done = _run([sys.executable, "-c", _COLD_START, str(model.resolve())], image_bytes)
+        done = _run([sys.executable, "-c", script, str(model.resolve())], image_bytes)
         if isinstance(done, str):
             return {"median_ms": None, "runs_ms": [], "measured": f"not measured, {done}"}
         runs.append((perf_counter() - start) * 1000)
@@ -43,7 +48,13 @@ def measure_cold_start(model: Path, image_bytes: bytes, starts: int) -> dict[str
 
 
 def measure_spread(
-    model: Path, image_bytes: bytes, processes: int, num_runs: int, warmup_runs: int, num_threads: int
+    model: Path,
+    image_bytes: bytes,
+    processes: int,
+    num_runs: int,
+    warmup_runs: int,
+    num_threads: int,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The median latency in each of `processes` processes, one after the other.
 
@@ -52,7 +63,7 @@ def measure_spread(
     ASPLOS 2009. Returns {"medians_ms", "invoke_medians_ms", "median_ms", "spread", "measured"}; median_ms is the
     median of the medians, spread is (largest - smallest) / median_ms; both None where nothing could be measured.
     """
-    arguments = [str(model.resolve()), str(num_runs), str(warmup_runs), str(num_threads)]
+    arguments = [str(model.resolve()), str(num_runs), str(warmup_runs), str(num_threads), json.dumps(told or {})]
     medians: list[float] = []
     invokes: list[float] = []
     measured = "one after the other"
@@ -83,10 +94,10 @@ def _run(command: list[str], image_bytes: bytes) -> bytes | str:
     return done.stdout
 
 
-def _main(model: str, num_runs: str, warmup_runs: str, num_threads: str) -> None:
-    classifier, _ = load_timed(model, int(num_threads))
+def _main(model: str, num_runs: str, warmup_runs: str, num_threads: str, told: str) -> None:
+    classifier, _ = load_timed(model, int(num_threads), json.loads(told))
     print(json.dumps(measure_latency(classifier, sys.stdin.buffer.read(), int(num_runs), int(warmup_runs))))
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:5])
+    _main(*sys.argv[1:6])

@@ -111,6 +111,23 @@ def is_network(path: str | Path) -> bool:
         return False
 
 
+def left_out(path: str | Path) -> frozenset[str]:
+    """What a file may be told because it carries no contract: "labels", and "mean" and "std" where it takes floats.
+
+    Empty for a file of skin-edge, and for one that cannot be read: `read_model_file` says why.
+    """
+    try:
+        content = _read(Path(path))
+        archive = _Archive(content)
+        if content[4:8] != IDENTIFIER or archive.read(CONTRACT_FILE) is not None:
+            return frozenset()
+        inputs = Network(memoryview(content)[: archive.start]).inputs
+    except ModelFileError:
+        return frozenset()
+    floats = any(tensor.dtype.startswith("float") for tensor in inputs)
+    return frozenset({"labels", "mean", "std"} if floats else {"labels"})
+
+
 def network_length(content: bytes) -> int:
     """How many bytes of a .tflite file are the network: all, or those before the archive."""
     return Archive(content).start
