@@ -138,12 +138,14 @@ def _run(
             known_labels=[label.code for label in opened[0].classifier.labels],
         )
     picture = _picture(settings.image, cases)
+    # Before anything is measured: the load average of later models would be that of the earlier ones.
+    machine = describe_machine(opened[0].classifier.interpreter.engine)
 
     results: list[dict[str, Any]] = []
     twin: dict[str, Any] | None = None
     for one in opened:
         swapped_before = swapped_pages()
-        result = _measured(one, picture, settings)
+        result = _measured(one, picture, settings, machine)
         if reference and reference is not one:
             # Measured once, beside the first model that is compared with it.
             twin = twin or {
@@ -184,14 +186,13 @@ def _run(
     return results, {**twin, "accuracy": own, "is_first_model": reference is opened[0]}
 
 
-def _measured(one: _Opened, picture: Picture, settings: BenchSettings) -> dict[str, Any]:
+def _measured(one: _Opened, picture: Picture, settings: BenchSettings, machine: Mapping[str, Any]) -> dict[str, Any]:
     """What a model is measured for by itself, under the keys of `run_bench`; the others are None."""
     path = one.classifier.path
-    machine = describe_machine(one.classifier.interpreter.engine)
     result: dict[str, Any] = {
         "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": _described(one.classifier),
-        "machine": machine,
+        "machine": {**machine, "temperature_c": temperature_c(), "throttled": throttled()},
         "size": measure_size(path),
         "network": measure_network(path),
         "memory": measure_memory(path, picture.content, one.told),

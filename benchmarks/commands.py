@@ -9,13 +9,17 @@ from typing import Any
 
 import click
 
+from ..edge_runtime.commands import told_of_foreign_models
 from ..edge_runtime.errors import GateError, UsageError
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @click.option(
-    "--reference", type=click.Path(path_type=Path), metavar="FLOAT", help="The float .tflite to compare with."
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="FLOAT",
+    help="The float .tflite to compare with.  [default: of several models the first]",
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="CSV|FOLDER", help="Labelled images for accuracy.")
 @click.option("--split", metavar="PART", help='Part of the data, or "all".  [default: test, where there are parts]')
@@ -67,12 +71,13 @@ from ..edge_runtime.errors import GateError, UsageError
     help="Measure nothing: compare two files of --result-json, B with A.",
 )
 @click.option("--different-machines", is_flag=True, help="Let --compare mix machines, and mark it.")
+@told_of_foreign_models
 @click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write everything measured.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write one self-contained page.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of the table.")
 def bench(
-    model: Path | None,
+    models: tuple[Path, ...],
     reference: Path | None,
     data: Path | None,
     split: str | None,
@@ -90,18 +95,25 @@ def bench(
     margin: float,
     compare: tuple[Path, Path] | None,
     different_machines: bool,
+    mean: float | None,
+    std: float | None,
+    labels: str | None,
     result_json: Path | None,
     html: Path | None,
     markdown: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure MODEL, a .tflite file (without one: the packaged model), on this machine.
+    """Measure MODEL, a .tflite file (without one: the packaged model), or several, on this machine.
 
     Size, load time, latency by stage with its spread, peak memory and the machine; with --data, accuracy; with
-    --reference, both files side by side, the interval of their difference and the images that flipped.
+    --reference, the files side by side, the interval of each difference and the images that flipped. JSON of several
+    models holds one result for each under "models".
 
     --data is a csv with the columns path and label (image_id, group, split are optional; a run's split.csv is one), or
     a folder <label>/*.jpg. It needs scikit-learn: pip install "skin-edge[bench]".
+
+    --labels goes to every file that carries no contract of skin-edge, --mean and --std to those of them that take
+    floats; the reference is one of these files.
 
     An image that cannot be read is reported and left out, and the exit code is 1.
 
@@ -112,12 +124,16 @@ def bench(
     max_file_mb, max_peak_mb. What was not measured breaks its limit. The default: balanced accuracy drop 0.03, the same
     as margin, macro AUC drop 0.005, agreement 0.98.
 
+    With several models every limit holds for each of them; where the first is the reference, none that compares.
+
     \b
     Example:
       skin-edge bench
       skin-edge bench runs/first/int8/model_int8.tflite \\
         --reference runs/first/int8/model_float32.tflite \\
         --data runs/first/split.csv --result-json bench.json
+      skin-edge bench a.tflite b.tflite c.tflite \\
+        --reference float.tflite --data runs/first/split.csv --html bench.html
       skin-edge bench --compare before.json after.json
     """
     if compare is not None:
@@ -126,15 +142,15 @@ def bench(
         raise UsageError("--different-machines goes with --compare")
     from ..edge_runtime.classifier import DISCLAIMER
     from . import gate as gates
-    from . import report
-    from .bench import BenchSettings, run_bench
+    from . import report, several
+    from .bench import BenchSettings, run_bench, run_benches
 
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
     for option, path in outputs.items():
         if path is not None and path.is_dir():
             raise UsageError(f"{option} {path} is a folder: name a file")
     settings = BenchSettings(
-        model=model,
+        model=models[0] if models else None,
         reference=reference,
         data=data,
         split=split,
@@ -149,26 +165,39 @@ def bench(
         duration_s=duration,
         preprocessing=preprocessing,
         margin=margin,
+        mean=mean,
+        std=std,
+        labels=Path(labels) if labels else None,
     )
     limits = gates.read_gate(gate) if gate else None
-    result = run_bench(settings, progress=_to_stderr)
-    if limits is not None:
-        result["gate"] = gates.judge(result, limits, str(gate))
+    broken: list[str] = []
+    if len(models) > 1:
+        result = run_benches(models, settings, progress=_to_stderr)
+        results, table = result["models"], several.table
+        if limits is not None:
+            result["gate"] = gates.judge_all(result, limits, str(gate))
+            for name, one in zip(several.names(result), result["gate"]["models"], strict=True):
+                broken += [f"{name}: {row['says']}" for row in one["limits"] if not row["passed"]]
+    else:
+        result = run_bench(settings, progress=_to_stderr)
+        results, table = [result], report.table
+        if limits is not None:
+            result["gate"] = gates.judge(result, limits, str(gate))
+            broken = [row["says"] for row in result["gate"]["limits"] if not row["passed"]]
     # Printed first: an unwritable file must not cost what was measured.
     if as_json:
         click.echo(report.as_json(result), nl=False)
         click.echo(DISCLAIMER, err=True)
     else:
-        click.echo(report.table(result))
+        click.echo(table(result))
     for option, path in outputs.items():
         if path is not None:
             _write(option, path, result)
-    broken = [row["says"] for row in result["gate"]["limits"] if not row["passed"]] if limits is not None else []
     for says in broken:
         click.echo(f"error: gate: {says}", err=True)
     if broken:
         return GateError.exit_code
-    return 1 if result["accuracy"] and result["accuracy"]["failed"] else 0
+    return 1 if any(one["accuracy"] and one["accuracy"]["failed"] for one in results) else 0
 
 
 def _write(option: str, path: Path, result: Mapping[str, Any]) -> None:

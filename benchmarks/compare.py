@@ -51,6 +51,10 @@ def read_result(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is no JSON: {error}") from None
+    if isinstance(result, dict) and isinstance(result.get("models"), list):  # pyright: ignore[reportUnknownMemberType]
+        raise DataError(
+            f"{path} is of several models, which stand side by side already: measure the one you mean alone"
+        )
     sections = ("model", "machine", "size", "latency", "memory")
     if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in sections):  # pyright: ignore[reportUnknownMemberType]
         raise DataError(f"{path} is no result of 'skin-edge bench --result-json'")

@@ -6,24 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..edge_runtime.classifier import DISCLAIMER
-from .sections import Table, sections
+from .parts import parts
+from .sections import Section, Table
 
 # What Markdown or HTML would take for itself.
 _SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """result: what `bench.run_bench` returned."""
+    """result: what `bench.run_bench` or `bench.run_benches` returned."""
     blocks = ["# skin-edge bench", f"**{DISCLAIMER}**"]
-    for section in sections(result):
-        blocks.append(f"## {_text(section.title)}")
-        if section.notes:
-            blocks.append("\n".join(f"- {_text(note)}" for note in section.notes))
-        for table in section.tables:
-            if table.caption:
-                blocks.append(f"**{_text(table.caption)}**")
-            blocks.append(_table(table))
+    for part in parts(result):
+        if part.title:
+            blocks.append(f"# {_text(part.title)}")
+        for section in part.sections:
+            blocks += _section(section)
     return "\n\n".join(blocks) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    blocks = [f"## {_text(section.title)}"]
+    if section.notes:
+        blocks.append("\n".join(f"- {_text(note)}" for note in section.notes))
+    for table in section.tables:
+        if table.caption:
+            blocks.append(f"**{_text(table.caption)}**")
+        blocks.append(_table(table))
+    return blocks
 
 
 def _table(table: Table) -> str:

@@ -15,9 +15,10 @@ from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import ImageError
 from . import charts
-from .sections import Section, Table, sections
+from .parts import Part, heading, parts
+from .sections import Section, Table
 
-# Of the flipped images; a page of a few megabytes can still be mailed.
+# Of the flipped images, shared by the models; a page of a few megabytes can still be mailed.
 MOST_PICTURES = 60
 _THUMBNAIL = 128  # pixels, the longer side
 
@@ -30,6 +31,8 @@ _STYLE = """
 body { margin: 0 auto; padding: 16px; max-width: 1080px; color: var(--ink); background: var(--paper);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
+h2.part { font-size: 1.4rem; margin-top: 3.2rem; padding-top: .8rem; border-top: 2px solid var(--rule); }
+h3 { font-size: 1.1rem; margin: 1.6rem 0 .5rem; }
 .disclaimer { font-weight: 600; margin: .25rem 0 1rem; }
 .soft { color: var(--soft); }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; }
@@ -75,13 +78,22 @@ i.a { background: var(--a); } i.b { background: var(--b); }
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """result: what `bench.run_bench` returned. The flipped images are read from where they lie."""
-    parts = sections(result)
-    links = "".join(f'<a href="#{part.name}">{html.escape(part.title)}</a>' for part in parts)
-    name = str(result["model"]["path"]).replace("\\", "/").rpartition("/")[2]
+    """result: what `bench.run_bench` or `bench.run_benches` returned.
+
+    The flipped images are read from where they lie.
+    """
+    found = parts(result)
+    links = "".join(
+        f'<a href="#{name}">{html.escape(text)}</a>'
+        for part in found
+        for name, text in (
+            [(part.name, part.title)] if part.title else [(one.name, one.title) for one in part.sections]
+        )
+    )
+    name = heading(result)
     machine = result["machine"]
     where = machine["board"] or machine["cpu"] or machine["architecture"] or "an unknown machine"
-    body = "".join(_section(part, result) for part in parts)
+    body = "".join(_part(part, MOST_PICTURES // len(result.get("models", [1]))) for part in found)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -96,16 +108,29 @@ def page(result: Mapping[str, Any]) -> str:
     )
 
 
-def _section(section: Section, result: Mapping[str, Any]) -> str:
+def _part(part: Part, most_pictures: int) -> str:
+    if not part.title:
+        return "".join(_section(section, section.name, part.result, most_pictures) for section in part.sections)
+    body = "".join(
+        _section(section, section.name.removeprefix(f"{part.name}-"), part.result, most_pictures, "h3")
+        for section in part.sections
+    )
+    return f'<section id="{part.name}"><h2 class="part">{_breakable(part.title)}</h2>\n{body}</section>\n'
+
+
+def _section(
+    section: Section, kind: str, result: Mapping[str, Any] | None, most_pictures: int, level: str = "h2"
+) -> str:
+    """kind: the section's name where there is one model. result: None where several stand side by side."""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in section.notes)
-    figures = _charts(section.name, result)
+    figures = _charts(kind, result) if result else []
     first, *others = [_table(table, section.title) for table in section.tables]
     return (
-        f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>\n'
+        f'<section id="{section.name}"><{level}>{html.escape(section.title)}</{level}>\n'
         + (f"<ul>{notes}</ul>\n" if notes else "")
         + (f'<div class="charts">{"".join(figures)}</div>\n' if figures else "")
         + first
-        + (_sheet(result["accuracy"]["flipped"]) if section.name == "parity" else "")
+        + (_sheet(result["accuracy"]["flipped"], most_pictures) if result and kind == "parity" else "")
         + "".join(others)
         + "</section>\n"
     )
@@ -201,9 +226,9 @@ def _over_time(slices: Sequence[Mapping[str, Any]]) -> list[str]:
     return drawn
 
 
-def _sheet(flipped: Sequence[Mapping[str, Any]]) -> str:
+def _sheet(flipped: Sequence[Mapping[str, Any]], most: int) -> str:
     items: list[str] = []
-    for flip in flipped[:MOST_PICTURES]:
+    for flip in flipped[:most]:
         lines = [f"<b>{html.escape(flip['image_id'])}</b>", f"truth {html.escape(flip['truth'])}"]
         for who in ("reference", "model"):
             right = flip[who]["label"] == flip["truth"]

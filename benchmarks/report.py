@@ -24,32 +24,37 @@ def table(result: _Result) -> str:
     """result: what `bench.run_bench` returned."""
     sections = [
         _models(result),
-        _machine(result["machine"]),
+        machine_lines(result["machine"]),
         _size_and_memory(result),
         _latency(result),
-        *([_endurance(result["sustained"])] if result["sustained"] else []),
-        *([_warnings(result["warnings"])] if result["warnings"] else []),
+        *([endurance_lines(result["sustained"])] if result["sustained"] else []),
+        *([warning_lines(result["warnings"])] if result["warnings"] else []),
         _accuracy(result),
-        *([_preprocessing(result["preprocessing"])] if result["preprocessing"] else []),
+        *([preprocessing_lines(result["preprocessing"])] if result["preprocessing"] else []),
         *([_gate(result["gate"])] if result["gate"] else []),
         [DISCLAIMER],
     ]
-    return "\n\n".join("\n".join(_fit(line.rstrip(), WIDTH) for line in section) for section in sections)
+    return joined(sections)
+
+
+def joined(sections: Sequence[Sequence[str]]) -> str:
+    """Sections of lines as one text, an empty line between them, cut to WIDTH."""
+    return "\n\n".join("\n".join(fit(line.rstrip(), WIDTH) for line in section) for section in sections)
 
 
 def _models(result: _Result) -> list[str]:
-    lines = [_row("model", _model(result["model"]))]
+    lines = [row_of("model", described(result["model"]))]
     if result["reference"]:
-        lines.append(_row("reference", _model(result["reference"]["model"])))
+        lines.append(row_of("reference", described(result["reference"]["model"])))
     return lines
 
 
-def _model(model: _Result) -> str:
+def described(model: _Result) -> str:
     about = f" ({model['precision'] or 'precision unknown'}, input {model['input']})"
-    return _tail(model["path"], WIDTH - 16 - len(about)) + about
+    return tail(model["path"], WIDTH - 16 - len(about)) + about
 
 
-def _machine(machine: _Result) -> list[str]:
+def machine_lines(machine: _Result) -> list[str]:
     governor = f"governor {machine['governor'] or 'unknown'}"
     degrees = [machine[key] for key in ("temperature_c", "temperature_after_c")]
     heat = " to ".join(f"{value:.1f}" for value in degrees if value is not None)
@@ -63,13 +68,13 @@ def _machine(machine: _Result) -> list[str]:
     versions = [f"{name} {version or '?'}" for name, version in machine["versions"].items()]
     return [
         "machine",
-        _row("  board", machine["board"] or "unknown"),
-        _row("  cpu", f"{machine['cpu'] or 'unknown'}, {machine['cores'] or '?'} cores, {machine['architecture']}"),
-        _row("  state", ", ".join(state)),
-        _row("  memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
-        _row("  system", f"{machine['os'] or 'unknown'}, kernel {machine['kernel'] or 'unknown'}"),
-        _row("  software", f"skin-edge {machine['skin_edge']}, Python {machine['python']},"),
-        _row("", ", ".join(versions)),
+        row_of("  board", machine["board"] or "unknown"),
+        row_of("  cpu", f"{machine['cpu'] or 'unknown'}, {machine['cores'] or '?'} cores, {machine['architecture']}"),
+        row_of("  state", ", ".join(state)),
+        row_of("  memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
+        row_of("  system", f"{machine['os'] or 'unknown'}, kernel {machine['kernel'] or 'unknown'}"),
+        row_of("  software", f"skin-edge {machine['skin_edge']}, Python {machine['python']},"),
+        row_of("", ", ".join(versions)),
     ]
 
 
@@ -94,10 +99,10 @@ def _size_and_memory(result: _Result) -> list[str]:
     peak = memory["peak_bytes"]
     lines += [
         "",
-        _row("peak memory", f"{peak / 1e6:.1f} MB resident" if peak else "not told by this system"),
-        *_wrapped(f"Python, load and one prediction; {memory['measured']}"),
-        _row("tensor arena", f"at least {result['network']['arena_bytes'] / 1e6:.3f} MB of activations at once"),
-        *_hanging("operators", _operators(result["network"])),
+        row_of("peak memory", f"{peak / 1e6:.1f} MB resident" if peak else "not told by this system"),
+        *wrapped(f"Python, load and one prediction; {memory['measured']}"),
+        row_of("tensor arena", f"at least {result['network']['arena_bytes'] / 1e6:.3f} MB of activations at once"),
+        *hanging("operators", _operators(result["network"])),
     ]
     return lines
 
@@ -114,7 +119,7 @@ def _latency(result: _Result) -> list[str]:
     lines = [
         f"latency, ms: {latency['num_runs']} runs after {latency['warmup_runs']} to warm up, {threads} "
         f"thread{'s' if threads > 1 else ''}; image: {latency['image']}",
-        _row("  image from", _tail(latency["image_source"], WIDTH - 16)),
+        row_of("  image from", tail(latency["image_source"], WIDTH - 16)),
         f"{'':16}{'median':>9}{'mean':>9}{'std':>9}{'p5':>9}{'p90':>9}{'p95':>9}{'p99':>9}",
     ]
     measured = [("model", latency)]
@@ -125,24 +130,29 @@ def _latency(result: _Result) -> list[str]:
         lines += [_timings(f"    {stage}", row) for stage, row in figures["stages"].items()]
         first = figures["warmup_first_ms"]
         lines.append(
-            _row("    start", f"load {figures['init_ms']:.1f}, first run {'-' if first is None else f'{first:.1f}'}")
+            row_of("    start", f"load {figures['init_ms']:.1f}, first run {'-' if first is None else f'{first:.1f}'}")
         )
     if result["ratios"]:
         ratios = result["ratios"]
-        lines.append(_row("  ratio", f"{ratios['median_ms']:.2f} in all, invoke {ratios['invoke_median_ms']:.2f}"))
+        lines.append(row_of("  ratio", f"{ratios['median_ms']:.2f} in all, invoke {ratios['invoke_median_ms']:.2f}"))
     if latency["p99_ms"] is None:
         lines.append("  p99 from 200 runs on: --num-runs 200")
     cold, spread = result["cold_start"], result["processes"]
     if cold:
         said = "-" if cold["median_ms"] is None else f"{cold['median_ms']:.0f} ms, median of {len(cold['runs_ms'])}"
-        lines += _hanging("  cold start", f"{said} ({cold['measured']})")
+        lines += hanging("  cold start", f"{said} ({cold['measured']})")
     if spread:
-        lines += _hanging("  processes", spread_text(spread))
+        lines += hanging("  processes", spread_text(spread))
     if result["sweep"]:
-        lines.append(f"{'  threads':16}{'median':>9}{'p95':>9}{'invoke':>9}")
-        for row in result["sweep"]:
-            cells = "".join(f"{row[key]:>9.2f}" for key in ("median_ms", "p95_ms", "invoke_median_ms"))
-            lines.append(f"{row['num_threads']:>9}{'':7}{cells}")
+        lines += sweep_lines(result["sweep"])
+    return lines
+
+
+def sweep_lines(sweep: Sequence[_Result]) -> list[str]:
+    lines = [f"{'  threads':16}{'median':>9}{'p95':>9}{'invoke':>9}"]
+    for row in sweep:
+        cells = "".join(f"{row[key]:>9.2f}" for key in ("median_ms", "p95_ms", "invoke_median_ms"))
+        lines.append(f"{row['num_threads']:>9}{'':7}{cells}")
     return lines
 
 
@@ -157,7 +167,7 @@ def spread_text(spread: _Result) -> str:
     )
 
 
-def _endurance(sustained: _Result) -> list[str]:
+def endurance_lines(sustained: _Result) -> list[str]:
     lines = [
         f"sustained: {sustained['predictions']} predictions in {sustained['seconds']:.1f} s; the end takes "
         f"{sustained['slowdown']:.2f} times the beginning",
@@ -177,7 +187,7 @@ def _endurance(sustained: _Result) -> list[str]:
     return lines
 
 
-def _warnings(warnings: Sequence[_Result]) -> list[str]:
+def warning_lines(warnings: Sequence[_Result]) -> list[str]:
     lines = ["the times above are doubtful"]
     for warning in warnings:
         for mark, key in (("  ! ", "what"), ("    -> ", "remedy")):
@@ -187,7 +197,7 @@ def _warnings(warnings: Sequence[_Result]) -> list[str]:
     return lines
 
 
-def _preprocessing(rows: Sequence[_Result]) -> list[str]:
+def preprocessing_lines(rows: Sequence[_Result]) -> list[str]:
     lines = [
         f"an app that prepares the picture otherwise; {rows[0]['n']} images",
         f"{'':28}{'agreement':>9}{'accuracy':>9}{'balanced':>9}  against the right way",
@@ -219,18 +229,18 @@ def _accuracy(result: _Result) -> list[str]:
     both = [model] if reference is None else [model, reference]
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
     lines = [
-        f"accuracy on {model['n']} images of {_tail(result['data']['path'], 40)}{part}",
+        f"accuracy on {model['n']} images of {tail(result['data']['path'], 40)}{part}",
         f"{'  with 95% interval':24}" + "".join(f"{name:>24}" for name in ("model", "reference")[: len(both)]),
     ]
 
     def line(name: str, cells: Sequence[str]) -> None:
-        lines.append(f"  {_fit(name, 22):22}" + "".join(f"{cell:>24}" for cell in cells))
+        lines.append(f"  {fit(name, 22):22}" + "".join(f"{cell:>24}" for cell in cells))
 
-    line("balanced accuracy", [_with_interval(one, "balanced_accuracy") for one in both])
-    line("accuracy", [_with_interval(one, "accuracy") for one in both])
+    line("balanced accuracy", [with_interval(one, "balanced_accuracy") for one in both])
+    line("accuracy", [with_interval(one, "accuracy") for one in both])
     line(f"  always '{model['majority_class']}'", [f"{one['majority_class_baseline']:.3f}{'':14}" for one in both])
-    line("macro F1", [_with_interval(one, "macro_f1") for one in both])
-    line("macro AUC", [_with_interval(one, "macro_auc") for one in both])
+    line("macro F1", [with_interval(one, "macro_f1") for one in both])
+    line("macro AUC", [with_interval(one, "macro_auc") for one in both])
     line("ECE, 15 bins", [f"{one['calibration']['ece']:.3f}{'':14}" for one in both])
     line("Brier score", [f"{one['calibration']['brier']:.3f}{'':14}" for one in both])
     for k in (2, 3):
@@ -250,7 +260,7 @@ def _accuracy(result: _Result) -> list[str]:
         lines += [
             "",
             f"cannot assess {len(failed)} of {model['n'] + len(failed)} images, left out of all figures; the first:",
-            *_wrapped(failed[0]["error"]),
+            *wrapped(failed[0]["error"]),
         ]
     return lines
 
@@ -265,7 +275,7 @@ def _per_class(both: Sequence[_Result]) -> list[str]:
             "/".join(_number(one["per_class"][code][key]) for one in both)
             for key in ("sensitivity", "specificity", "precision", "auc")
         ]
-        lines.append(f"  {_fit(code, 14):14}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
+        lines.append(f"  {fit(code, 14):14}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
     return lines
 
 
@@ -281,7 +291,7 @@ def _operating_points(points: Mapping[str, Sequence[_Result]]) -> list[str]:
     for target, sensitivity in dict.fromkeys(key for rows in found for key in rows):
         rows = [of_one.get((target, sensitivity), nothing) for of_one in found]
         cells = (f"{_number(row['sensitivity']):>15}{_number(row['specificity']):>12}" for row in rows)
-        lines.append(f"  {_fit(target, 12)} for {sensitivity:.2f}".ljust(26) + "".join(cells))
+        lines.append(f"  {fit(target, 12)} for {sensitivity:.2f}".ljust(26) + "".join(cells))
     return lines
 
 
@@ -297,21 +307,25 @@ def _parity(accuracy: _Result) -> list[str]:
     flipped = accuracy["flipped"]
     lines.append(f"  {'same top class':22}{accuracy['agreement']:>8.2%}  ({len(flipped)} flipped)")
     lines += [*_verdict(accuracy["non_inferiority"]), _mcnemar(accuracy["mcnemar"])]
-    if not flipped:
-        return lines
+    if flipped:
+        lines += ["", *flipped_lines(flipped)]
+    return lines
+
+
+def flipped_lines(flipped: Sequence[_Result], most: int = MOST_FLIPPED) -> list[str]:
+    """How many images changed class, and the first of them."""
     broken = sum(flip["reference"]["label"] == flip["truth"] for flip in flipped)
     mended = sum(flip["model"]["label"] == flip["truth"] for flip in flipped)
-    lines += [
-        "",
+    lines = [
         f"flipped: {broken} from right to wrong, {mended} from wrong to right, "
         f"{len(flipped) - broken - mended} from wrong to wrong",
         f"  {'image':28}{'truth':14}{'reference':>17}{'model':>17}",
     ]
-    for flip in flipped[:MOST_FLIPPED]:
-        cells = [f"{_fit(flip[who]['label'], 10)} {flip[who]['probability']:.3f}" for who in ("reference", "model")]
-        lines.append(f"  {_tail(flip['image_id'], 26):28}{_fit(flip['truth'], 12):14}{cells[0]:>17}{cells[1]:>17}")
-    if len(flipped) > MOST_FLIPPED:
-        lines.append(f"  and {len(flipped) - MOST_FLIPPED} more: --result-json FILE lists them all")
+    for flip in flipped[:most]:
+        cells = [f"{fit(flip[who]['label'], 10)} {flip[who]['probability']:.3f}" for who in ("reference", "model")]
+        lines.append(f"  {tail(flip['image_id'], 26):28}{fit(flip['truth'], 12):14}{cells[0]:>17}{cells[1]:>17}")
+    if len(flipped) > most:
+        lines.append(f"  and {len(flipped) - most} more: --result-json FILE lists them all")
     return lines
 
 
@@ -323,7 +337,7 @@ def _verdict(verdict: _Result) -> list[str]:
         f"{'non-inferior' if verdict['shown'] else 'non-inferiority not shown'} in balanced accuracy: the interval's "
         f"lower end {verdict['lower_end']:+.4f} is {relation} {-verdict['margin']:g}"
     )
-    return _wrapped(text)
+    return wrapped(text)
 
 
 def _mcnemar(test: _Result) -> str:
@@ -334,14 +348,14 @@ def _mcnemar(test: _Result) -> str:
 
 
 def _gate(gate: _Result) -> list[str]:
-    lines = [f"gate {_tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
+    lines = [f"gate {tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
     for row in gate["limits"]:
         mark = "ok  " if row["passed"] else "FAIL"
         lines += textwrap.wrap(row["says"], WIDTH, initial_indent=f"  {mark}  ", subsequent_indent=" " * 8)
     return lines
 
 
-def _with_interval(figures: _Result, key: str) -> str:
+def with_interval(figures: _Result, key: str) -> str:
     value, bounds = figures[key], figures["intervals"][key]
     if value is None or bounds is None:
         return f"{_number(value)}{'':14}"
@@ -352,23 +366,23 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _row(name: str, value: str) -> str:
+def row_of(name: str, value: str) -> str:
     return f"{name:16}{value}"
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
 
 
-def _hanging(name: str, text: str) -> list[str]:
+def hanging(name: str, text: str) -> list[str]:
     """A row whose value goes on below itself where it is long."""
     return textwrap.wrap(text, WIDTH, initial_indent=f"{name:16}", subsequent_indent=" " * 16) or [name]
 
 
-def _fit(text: str, width: int) -> str:
+def fit(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def _tail(text: str, width: int) -> str:
+def tail(text: str, width: int) -> str:
     """The end of a path says more than its beginning."""
     return text if len(text) <= width else "..." + text[3 - width :]

@@ -50,7 +50,7 @@ def sections(result: _Result) -> list[Section]:
         found.append(_sustained(result["sustained"]))
     if result["preprocessing"]:
         found.append(_preprocessing(result["preprocessing"]))
-    return [*found, _size(result), _machine(result["machine"]), _models(result)]
+    return [*found, _size(result), machine_section(result["machine"]), _models(result)]
 
 
 def _both(result: _Result) -> list[tuple[str, _Result]]:
@@ -67,13 +67,13 @@ def _summary(result: _Result) -> Section:
     accuracy = result["accuracy"]
     if accuracy:
         for key, name in (("balanced_accuracy", "balanced accuracy"), ("macro_auc", "macro AUC")):
-            rows.append((name, *(_with_interval(accuracy[who], key) for who, _ in both)))
+            rows.append((name, *(with_interval(accuracy[who], key) for who, _ in both)))
     notes: list[str] = []
     if result["gate"]:
         notes.append(f"Gate: {'passed' if result['gate']['passed'] else 'FAILED'}.")
     if accuracy and accuracy["reference"]:
         notes.append(f"The same top class for {accuracy['agreement']:.2%} of {accuracy['model']['n']} images.")
-        notes.append(_verdict(accuracy["non_inferiority"]))
+        notes.append(verdict(accuracy["non_inferiority"]))
     if not accuracy:
         notes.append("No labelled images were given, so accuracy was not measured.")
     if result["warnings"]:
@@ -104,7 +104,7 @@ def _accuracy(result: _Result) -> list[Section]:
     both = [accuracy[name] for name in who]
     first = both[0]
     rows = [
-        (title, *(_with_interval(one, key) for one in both))
+        (title, *(with_interval(one, key) for one in both))
         for key, title in (
             ("balanced_accuracy", "balanced accuracy"),
             ("accuracy", "accuracy"),
@@ -113,13 +113,13 @@ def _accuracy(result: _Result) -> list[Section]:
         )
     ]
     rows += [
-        (f"top {k} accuracy", *(_number(one[f"top_{k}_accuracy"]) for one in both))
+        (f"top {k} accuracy", *(number(one[f"top_{k}_accuracy"]) for one in both))
         for k in (2, 3)
         if f"top_{k}_accuracy" in first
     ]
-    rows.append((f"always '{first['majority_class']}'", *(_number(one["majority_class_baseline"]) for one in both)))
-    rows.append(("ECE, 15 bins", *(_number(one["calibration"]["ece"]) for one in both)))
-    rows.append(("Brier score", *(_number(one["calibration"]["brier"]) for one in both)))
+    rows.append((f"always '{first['majority_class']}'", *(number(one["majority_class_baseline"]) for one in both)))
+    rows.append(("ECE, 15 bins", *(number(one["calibration"]["ece"]) for one in both)))
+    rows.append(("Brier score", *(number(one["calibration"]["brier"]) for one in both)))
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
     over = "lesions or other groups" if first["intervals_over"] == "groups" else "images, no two of a known group"
     notes = [
@@ -154,7 +154,7 @@ def _per_class(accuracy: _Result, who: Sequence[str]) -> Section:
         (
             code,
             str(row["n"]),
-            *(_number(accuracy[name]["per_class"][code][key]) for key, _ in figures for name in who),
+            *(number(accuracy[name]["per_class"][code][key]) for key, _ in figures for name in who),
         )
         for code, row in accuracy["model"]["per_class"].items()
     ]
@@ -178,8 +178,8 @@ def _operating_points(points: Mapping[str, Sequence[_Result]]) -> Section:
         (
             f"{row['target']} for {row['chosen_for_sensitivity']:.2f}, {name}",
             f"{row['threshold']:.4g}",
-            _with_interval(row, "sensitivity"),
-            _with_interval(row, "specificity"),
+            with_interval(row, "sensitivity"),
+            with_interval(row, "specificity"),
             f"{row['n_positive']} / {row['n_negative']}",
         )
         for name, of_one in points.items()
@@ -204,7 +204,7 @@ def _parity(accuracy: _Result) -> Section:
     test = accuracy["mcnemar"]
     notes = [
         f"The same top class for {accuracy['agreement']:.2%} of the images; {len(accuracy['flipped'])} flipped.",
-        _verdict(accuracy["non_inferiority"]),
+        verdict(accuracy["non_inferiority"]),
         f"McNemar's exact test: {test['only_model_right']} images right only by the model, "
         f"{test['only_reference_right']} only by the reference, p = {test['p_value']:.3g}.",
     ]
@@ -232,8 +232,8 @@ def _latency(result: _Result) -> Section:
             (name, timings),
             *((f"{name}, {stage}", row) for stage, row in timings["stages"].items()),
         ):
-            rows.append((title, *(_milliseconds(figures[f"{key}_ms"]) for key in _STATISTICS)))
-        starts.append((name, _milliseconds(timings["init_ms"]), _milliseconds(timings["warmup_first_ms"])))
+            rows.append((title, *(milliseconds(figures[f"{key}_ms"]) for key in _STATISTICS)))
+        starts.append((name, milliseconds(timings["init_ms"]), milliseconds(timings["warmup_first_ms"])))
     tables = [
         Table(("ms", "median", "mean", "std", "p5", "p90", "p95", "p99"), rows),
         Table(("ms", "load", "first run"), starts),
@@ -252,14 +252,14 @@ def _latency(result: _Result) -> Section:
         if spread["medians_ms"]:
             pairs = zip(spread["medians_ms"], spread["invoke_medians_ms"], strict=True)
             repeated = [
-                (str(i), _milliseconds(whole), _milliseconds(invoke)) for i, (whole, invoke) in enumerate(pairs, 1)
+                (str(i), milliseconds(whole), milliseconds(invoke)) for i, (whole, invoke) in enumerate(pairs, 1)
             ]
             tables.append(Table(("process", "median, ms", "invoke, ms"), repeated))
     if ratios:
         notes.append(f"Model to reference: {ratios['median_ms']:.2f} in all, invoke {ratios['invoke_median_ms']:.2f}.")
     if result["sweep"]:
         keys = ("median_ms", "p95_ms", "invoke_median_ms")
-        swept = [(str(row["num_threads"]), *(_milliseconds(row[key]) for key in keys)) for row in result["sweep"]]
+        swept = [(str(row["num_threads"]), *(milliseconds(row[key]) for key in keys)) for row in result["sweep"]]
         tables.append(Table(("threads", "median, ms", "p95, ms", "invoke, ms"), swept))
     return Section("latency", "Latency", tables, notes)
 
@@ -269,8 +269,8 @@ def _sustained(sustained: _Result) -> Section:
         (
             f"{row['start_s']:.1f}",
             str(row["predictions"]),
-            _milliseconds(row["median_ms"]),
-            _milliseconds(row["p95_ms"]),
+            milliseconds(row["median_ms"]),
+            milliseconds(row["p95_ms"]),
             "-" if row["temperature_c"] is None else f"{row['temperature_c']:.1f}",
             "-" if row["frequency_mhz"] is None else f"{row['frequency_mhz']:.0f}",
             "-" if row["throttled"] is None else ", ".join(row["flags"]) or "no",
@@ -299,7 +299,7 @@ def _preprocessing(rows: Sequence[_Result]) -> Section:
             low, high = difference["interval"]
             said = f"{difference['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
         cells.append(
-            (row["way"], f"{row['agreement']:.2%}", _number(row["accuracy"]), _number(row["balanced_accuracy"]), said)
+            (row["way"], f"{row['agreement']:.2%}", number(row["accuracy"]), number(row["balanced_accuracy"]), said)
         )
     columns = (
         "the app's way",
@@ -339,7 +339,7 @@ def _size(result: _Result) -> Section:
     return Section("size", "Size and memory", [Table(("", *who), rows), Table(("operators", *who), operators)], notes)
 
 
-def _machine(machine: _Result) -> Section:
+def machine_section(machine: _Result) -> Section:
     rows = [
         (key.replace("_", " "), "not told by this system" if value is None else str(value))
         for key, value in machine.items()
@@ -361,7 +361,7 @@ def _models(result: _Result) -> Section:
     )
 
 
-def _verdict(verdict: _Result) -> str:
+def verdict(verdict: _Result) -> str:
     if verdict["shown"] is None:
         return "Non-inferiority is not defined on these images."
     return (
@@ -371,10 +371,10 @@ def _verdict(verdict: _Result) -> str:
     )
 
 
-def _with_interval(figures: _Result, key: str) -> str:
+def with_interval(figures: _Result, key: str) -> str:
     value, bounds = figures[key], figures.get("intervals", {}).get(key)
     if value is None or bounds is None:
-        return _number(value)
+        return number(value)
     return f"{value:.3f} ({bounds[0]:.3f} to {bounds[1]:.3f})"
 
 
@@ -382,9 +382,9 @@ def _answer(answer: _Result) -> str:
     return f"{answer['label']} {answer['probability']:.3f}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _milliseconds(value: float | None) -> str:
+def milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"

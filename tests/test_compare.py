@@ -128,5 +128,5 @@ def test_what_is_no_result(content, code, message, results, tmp_path, capsys):
 def test_compare_measures_nothing(results, tiny_int8, capsys):
     capsys.readouterr()
     assert compare(*results, tiny_int8) == 2
-    assert "--compare measures nothing: leave model out" in capsys.readouterr().err
+    assert "--compare measures nothing: leave models out" in capsys.readouterr().err
     assert run(["bench", "--different-machines"]) == 2

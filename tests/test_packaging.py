@@ -18,7 +18,7 @@ CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands containers contract errors files frames heatmap info
         interpreter labels model_file network operator_names preprocess quantization quiet tflite_metadata""",
     "benchmarks": """__init__ bench cases caveats charts commands compare gate hostile latency machine markdown memory
-        metrics overhead page parity peers picture processes report sections sensitivity size sustained tail
+        metrics overhead page parity parts peers picture processes report sections sensitivity several size sustained tail
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime""",
     "train": """__init__ augment averaging backbones cache checkpoints commands engine evaluate fit heads job
