@@ -16,6 +16,7 @@ from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import ImageError
 from . import charts
 from .parts import Part, heading, parts
+from .report import shown_classes
 from .sections import Section, Table
 
 # Of the flipped images, shared by the models; a page of a few megabytes can still be mailed.
@@ -174,7 +175,7 @@ def _charts(name: str, result: Mapping[str, Any]) -> list[str]:
     accuracy = result["accuracy"]
     if name == "per-class":
         who = [one for one in ("model", "reference") if accuracy[one]]
-        codes = list(accuracy["model"]["per_class"])
+        codes = list(shown_classes(accuracy["model"]))
         return [
             charts.bars(
                 f"{title} per class",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import metrics, several
+from .report import shown_classes
 from .sections import Section, Table, machine_section, milliseconds, number, sections, verdict, with_interval
 
 _Result = Mapping[str, Any]
@@ -166,7 +167,7 @@ def _parity(result: _Result) -> list[Section]:
 def _per_class(result: _Result) -> Section:
     both = several.rows(result)
     figures = {"sensitivity": "Sensitivity", "specificity": "Specificity", "auc": "AUC"}
-    counts = result["models"][0]["accuracy"]["model"]["per_class"]
+    counts = shown_classes(result["models"][0]["accuracy"]["model"])
     tables = [
         Table(
             ("class", "images", *(name for name, _ in both)),

@@ -12,6 +12,9 @@ from ..edge_runtime.classifier import DISCLAIMER
 WIDTH = 80
 MOST_FLIPPED = 10
 
+# Of more classes than these only those with images are listed: ImageNet's thousand on ten pictures say nothing.
+MOST_CLASSES = 32
+
 _Result = Mapping[str, Any]
 
 
@@ -270,13 +273,19 @@ def _per_class(both: Sequence[_Result]) -> list[str]:
     lines = [f"{'per class':16}{'images':>8}" + "".join(f"{title:>14}" for title in titles)]
     if len(both) > 1:
         lines[0] = f"{'model/reference':16}{'images':>8}" + "".join(f"{title:>14}" for title in titles)
-    for code, row in both[0]["per_class"].items():
+    for code, row in shown_classes(both[0]).items():
         cells = [
             "/".join(_number(one["per_class"][code][key]) for one in both)
             for key in ("sensitivity", "specificity", "precision", "auc")
         ]
         lines.append(f"  {fit(code, 14):14}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
     return lines
+
+
+def shown_classes(figures: _Result) -> dict[str, _Result]:
+    """Code -> figures of the classes that a report lists. figures: of `metrics.evaluate`."""
+    rows: dict[str, _Result] = figures["per_class"]
+    return rows if len(rows) <= MOST_CLASSES else {code: row for code, row in rows.items() if row["n"]}
 
 
 def _operating_points(points: Mapping[str, Sequence[_Result]]) -> list[str]:

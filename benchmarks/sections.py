@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .report import spread_text
+from .report import MOST_CLASSES, shown_classes, spread_text
 
 _Result = Mapping[str, Any]
 
@@ -156,21 +156,22 @@ def _per_class(accuracy: _Result, who: Sequence[str]) -> Section:
             str(row["n"]),
             *(number(accuracy[name]["per_class"][code][key]) for key, _ in figures for name in who),
         )
-        for code, row in accuracy["model"]["per_class"].items()
+        for code, row in shown_classes(accuracy["model"]).items()
     ]
     labels = accuracy["labels"]
-    matrices = [
-        Table(
-            ("truth \\ answer", *labels),
-            [
-                (code, *(str(count) for count in line))
-                for code, line in zip(labels, accuracy[name]["confusion_matrix"], strict=True)
-            ],
-            f"Confusion matrix of the {name}",
-        )
-        for name in who
-    ]
-    return Section("per-class", "Per class", [Table(columns, rows), *matrices])
+    matrices = [_confusion(labels, accuracy[name]["confusion_matrix"], name) for name in who]
+    left_out = len(labels) - len(rows)
+    notes = [f"{left_out} classes without images are left out."] if left_out else []
+    return Section("per-class", "Per class", [Table(columns, rows), *matrices], notes)
+
+
+def _confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]], name: str) -> Table:
+    """Of many classes only those that are the truth or the answer of an image."""
+    at = range(len(labels))
+    if len(labels) > MOST_CLASSES:
+        at = [i for i in at if any(matrix[i]) or any(row[i] for row in matrix)]
+    rows = [(labels[i], *(str(matrix[i][j]) for j in at)) for i in at]
+    return Table(("truth \\ answer", *(labels[j] for j in at)), rows, f"Confusion matrix of the {name}")
 
 
 def _operating_points(points: Mapping[str, Sequence[_Result]]) -> Section:

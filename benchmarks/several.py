@@ -21,6 +21,7 @@ from .report import (
     machine_lines,
     preprocessing_lines,
     row_of,
+    shown_classes,
     spread_text,
     sweep_lines,
     tail,
@@ -31,9 +32,6 @@ from .report import (
 
 # Of each model; with several of them the terminal would scroll away what stands side by side.
 _MOST_FLIPPED = 5
-
-# More classes would be a wall of figures; the page and the Markdown file list them.
-_MOST_CLASSES = 32
 
 _NAME = 16  # columns
 
@@ -193,9 +191,7 @@ def _parity(result: _Result) -> list[list[str]]:
 
 
 def _per_class(result: _Result) -> list[list[str]]:
-    codes = result["models"][0]["accuracy"]["labels"]
-    if len(codes) > _MOST_CLASSES:
-        return [[f"{len(codes)} classes: --html, --markdown and --result-json list them"]]
+    codes = list(shown_classes(result["models"][0]["accuracy"]["model"]))
 
     def sensitivity(one: _Result, code: str) -> str:
         value = one["accuracy"]["model"]["per_class"][code]["sensitivity"]
