@@ -110,7 +110,8 @@ def bench(
     models holds one result for each under "models".
 
     --data is a csv with the columns path and label (image_id, group, split are optional; a run's split.csv is one), or
-    a folder <label>/*.jpg. It needs scikit-learn: pip install "skin-edge[bench]".
+    a folder <label>/*.jpg. It needs scikit-learn, pip install "skin-edge[bench]"; without it all else is measured, and
+    the exit code is 1.
 
     --labels goes to every file that carries no contract of skin-edge, --mean and --std to those of them that take
     floats; the reference is one of these files.
@@ -195,8 +196,13 @@ def bench(
             _write(option, path, result)
     for says in broken:
         click.echo(f"error: gate: {says}", err=True)
+    missing = report.why_no_accuracy(results[0])
+    if missing:
+        click.echo(f"error: accuracy not measured: {missing}", err=True)
     if broken:
         return GateError.exit_code
+    if missing:
+        return 1
     return 1 if any(one["accuracy"] and one["accuracy"]["failed"] for one in results) else 0
 
 

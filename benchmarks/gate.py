@@ -14,6 +14,7 @@ from typing import Any
 
 from ..edge_runtime.errors import UnknownNameError, UsageError
 from . import metrics
+from .report import why_no_accuracy
 
 # `--gate default`: is this model still its float reference? About accuracy alone, which is the same on every machine;
 # milliseconds and megabytes are the product's own limits. Accuracy figures are 0..1, on the data of --data.
@@ -77,7 +78,7 @@ def _agreement(result: _Result) -> float | str:
 def _own(figure: str) -> Callable[[_Result], float | str]:
     def read(result: _Result) -> float | str:
         if result["accuracy"] is None:
-            return "no --data was given"
+            return why_no_accuracy(result) or "no --data was given"
         value = result["accuracy"]["model"][figure]
         return f"{figure} is not defined on these images" if value is None else value
 
@@ -86,7 +87,7 @@ def _own(figure: str) -> Callable[[_Result], float | str]:
 
 def _compared(result: _Result) -> _Result | str:
     if result["accuracy"] is None:
-        return "no --data was given"
+        return why_no_accuracy(result) or "no --data was given"
     return "no --reference was given" if result["accuracy"]["reference"] is None else result["accuracy"]
 
 

@@ -8,7 +8,17 @@ from typing import Any
 
 from . import metrics, several
 from .report import shown_classes
-from .sections import Section, Table, machine_section, milliseconds, number, sections, verdict, with_interval
+from .sections import (
+    Section,
+    Table,
+    machine_section,
+    milliseconds,
+    no_accuracy_note,
+    number,
+    sections,
+    verdict,
+    with_interval,
+)
 
 _Result = Mapping[str, Any]
 
@@ -76,7 +86,7 @@ def _summary(result: _Result) -> Section:
     if result["gate"]:
         notes.append(f"Gate: {'passed' if result['gate']['passed'] else 'FAILED'}.")
     if not measured:
-        notes.append("No labelled images were given, so accuracy was not measured.")
+        notes.append(no_accuracy_note(result["models"][0]))
     notes += [f"{name}: {verdict(accuracy['non_inferiority'])}" for name, accuracy in several.compared(result)]
     return Section("summary", "In short", [Table(columns, rows)], notes)
 

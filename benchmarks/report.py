@@ -227,7 +227,7 @@ def _timings(name: str, figures: _Result) -> str:
 def _accuracy(result: _Result) -> list[str]:
     accuracy = result["accuracy"]
     if accuracy is None:
-        return ["no --data: accuracy not measured"]
+        return no_accuracy(result)
     model, reference = accuracy["model"], accuracy["reference"]
     both = [model] if reference is None else [model, reference]
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
@@ -266,6 +266,17 @@ def _accuracy(result: _Result) -> list[str]:
             *wrapped(failed[0]["error"]),
         ]
     return lines
+
+
+def no_accuracy(result: _Result) -> list[str]:
+    """Instead of the accuracy section, which is not there."""
+    reason = why_no_accuracy(result)
+    return wrapped(f"accuracy not measured: {reason}") if reason else ["no --data: accuracy not measured"]
+
+
+def why_no_accuracy(result: _Result) -> str | None:
+    """What kept accuracy from being measured on the data; None where none were given."""
+    return result.get("not_measured", {}).get("accuracy")
 
 
 def _per_class(both: Sequence[_Result]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .report import MOST_CLASSES, shown_classes, spread_text
+from .report import MOST_CLASSES, shown_classes, spread_text, why_no_accuracy
 
 _Result = Mapping[str, Any]
 
@@ -75,10 +75,19 @@ def _summary(result: _Result) -> Section:
         notes.append(f"The same top class for {accuracy['agreement']:.2%} of {accuracy['model']['n']} images.")
         notes.append(verdict(accuracy["non_inferiority"]))
     if not accuracy:
-        notes.append("No labelled images were given, so accuracy was not measured.")
+        notes.append(no_accuracy_note(result))
     if result["warnings"]:
         notes.append("The times are doubtful: see the warnings.")
     return Section("summary", "In short", [Table(("", *(who for who, _ in both)), rows)], notes)
+
+
+def no_accuracy_note(result: _Result) -> str:
+    reason = why_no_accuracy(result)
+    return (
+        f"Accuracy was not measured: {reason}."
+        if reason
+        else "No labelled images were given, so accuracy was not measured."
+    )
 
 
 def _gate(gate: _Result) -> Section:

@@ -19,6 +19,7 @@ from .report import (
     hanging,
     joined,
     machine_lines,
+    no_accuracy,
     preprocessing_lines,
     row_of,
     shown_classes,
@@ -133,7 +134,7 @@ def _device(result: _Result) -> list[str]:
 def _accuracy(result: _Result) -> list[list[str]]:
     first = result["models"][0]["accuracy"]
     if first is None:
-        return [["no --data: accuracy not measured"]]
+        return [no_accuracy(result["models"][0])]
     model = first["model"]
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
     lines = [

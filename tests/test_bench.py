@@ -333,14 +333,21 @@ def test_long_names_do_not_widen_the_table(tiny_float32, tmp_path, capsys):
     assert sum("picturepicture" in row for row in rows) == report.MOST_FLIPPED
 
 
-def test_without_scikit_learn(tiny_int8, folders, monkeypatch, capsys):
+def test_without_scikit_learn_all_else_is_measured(tiny_int8, folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert bench(tiny_int8, *QUICK) == 0
     capsys.readouterr()
-    assert bench(tiny_int8, "--data", folders, *QUICK) == 1
+    page = tmp_path / "page.html"
+    assert bench(tiny_int8, "--data", folders, *QUICK, "--html", page) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: this needs sklearn") and 'pip install "skin-edge[bench]"' in captured.err
-    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: accuracy not measured: this needs sklearn")
+    assert 'pip install "skin-edge[bench]"' in line
+    assert "accuracy not measured: this needs sklearn" in captured.out and "latency, ms" in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
+    assert "Accuracy was not measured: this needs sklearn" in page.read_text()
+    assert bench(tiny_int8, "--data", folders, *QUICK, "--gate", "default") == 3
+    assert "min_agreement 0.98: not measured, this needs sklearn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
