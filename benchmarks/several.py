@@ -5,6 +5,7 @@ One row is one model, so that there may be any number of them.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -244,7 +245,7 @@ def _gate(result: _Result) -> list[str]:
         )
         for row in one["limits"]:
             if not row["passed"]:
-                lines += [f"        {line.strip()}" for line in wrapped(row["says"])]
+                lines += textwrap.wrap(row["says"], WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return lines
 
 

@@ -109,6 +109,7 @@ def test_the_terminal_stays_within_80_columns(three, tiny_float32, folders, caps
     assert bench(*three, "--reference", tiny_float32, "--data", folders, *arguments) == 3
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out[out.index("gate default: FAILED") :], "a reason is not cut off"
     for said in ("model minus reference", "flipped: 10 from right to wrong", "sensitivity", "sustained: ", "processes"):
         assert said in out, said
     assert out.count("an app that prepares the picture otherwise") == 3
