@@ -185,7 +185,9 @@ def test_a_missing_extra_is_answered_with_the_pip_line(command, missing, extra, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: this needs {missing}") and f'pip install "skin-edge[{extra}]"' in line
+    assert (
+        line.startswith("error: ") and f"this needs {missing}" in line and f'pip install "skin-edge[{extra}]"' in line
+    )
 
 
 def test_a_file_name_in_another_encoding_does_not_end_the_batch(tiny_int8, picture, tmp_path):
