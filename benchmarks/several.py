@@ -240,9 +240,10 @@ def _gate(result: _Result) -> list[str]:
     lines = [f"gate {tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
     for name, one in zip(names(result), gate["models"], strict=True):
         held = sum(row["passed"] for row in one["limits"])
-        lines.append(
-            f"  {'ok  ' if one['passed'] else 'FAIL'}  {tail(name, 40)}: {held} of {len(one['limits'])} limits held"
+        said = (
+            f"{held} of {len(one['limits'])} limits held" if one["limits"] else "is the reference: no limit is for it"
         )
+        lines.append(f"  {'ok  ' if one['passed'] else 'FAIL'}  {tail(name, 34)}: {said}")
         for row in one["limits"]:
             if not row["passed"]:
                 lines += textwrap.wrap(row["says"], WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
