@@ -53,6 +53,7 @@ BAD = ("traceback", "crash", "hang", "memory", "answer", "message")
 OUTCOMES = ("answered", "refused", *BAD)
 
 TIME_LIMIT_S = 20.0
+_START_LIMIT_S = 300.0
 MEMORY_LIMIT = 2**30  # resident bytes
 _ADDRESS_LIMIT = 4 * 2**30  # of the child, so that a huge allocation fails there and does not take the machine along
 _LONGEST_MESSAGE = 1000
@@ -740,6 +741,8 @@ def _work(seed: int, folder: Path, models: Sequence[Path]) -> None:
     plain = folder / _PICTURE_NAME
     _plain("RGB", (64, 48)).save(plain)
     classifier.predict(plain)
+    answers.write("ready\n")
+    answers.flush()
     for line in sys.stdin:
         kind, number = line.split()
         made = _made(Case(kind, int(number)), seed, models)
@@ -797,7 +800,10 @@ def _forget_peak() -> bool:
 
 
 class Worker:
-    """A child process and what starts it again. command: it answers each line on its stdin by a line of JSON."""
+    """A child process and what starts it again.
+
+    command: it says "ready", then answers each line on its stdin by a line of JSON.
+    """
 
     def __init__(self, command: Sequence[str], time_limit_s: float = TIME_LIMIT_S):
         self._command = list(command)
@@ -810,11 +816,7 @@ class Worker:
         another one."""
         if self._answered >= _CASES_PER_CHILD:
             self.close()
-        # Starting is not timed: the child is asked when it has imported everything, or the first case would pay for it.
-        child = self._child or subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
-        )
-        self._child = child
+        child = self._child = self._child or self._started()
         assert child.stdin is not None and child.stdout is not None
         is_late = threading.Event()
 
@@ -845,6 +847,21 @@ class Worker:
         if is_late.is_set():
             return Result(str(case), "", "", "hang", f"no answer in {self._time_limit_s:g} s", milliseconds, None)
         return Result(str(case), "", "", "crash", _ending(code), milliseconds, None)
+
+    def _started(self) -> subprocess.Popen[str]:
+        """A child that has said "ready". One that dies before is found out by its first case.
+
+        Starting is not in that case's time: on an emulated Raspberry Pi it alone takes longer than a case may.
+        """
+        child = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+        )
+        assert child.stdout is not None
+        timer = threading.Timer(_START_LIMIT_S, child.kill)
+        timer.start()
+        child.stdout.readline()
+        timer.cancel()
+        return child
 
     def close(self) -> None:
         child, self._child, self._answered = self._child, None, 0

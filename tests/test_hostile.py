@@ -38,6 +38,8 @@ def test_two_hundred_pictures_and_sixty_models_end_well():
 # Answers like a worker of the benchmark does, but for the cases that it is told to end otherwise.
 STAND_IN = """
 import json, os, signal, sys, time
+time.sleep(float(os.environ.get("SLOW_START", 0)))
+print("ready", flush=True)
 for line in sys.stdin:
     kind, number = line.split()
     if number == "1": os.kill(os.getpid(), signal.SIGSEGV)
@@ -59,6 +61,13 @@ def test_a_crash_a_hang_and_too_much_memory_are_laid_to_the_right_case():
         "image-5": ("crash", "exit code 7"),
         "image-7": ("memory", "2048 MiB; answered: nv"),
     }
+
+
+def test_a_slow_start_is_not_laid_to_the_first_case(monkeypatch):
+    monkeypatch.setenv("SLOW_START", "1.5")
+    worker = Worker([sys.executable, "-c", STAND_IN], time_limit_s=1)
+    assert worker.run(Case("image", 0)).outcome == "answered"
+    worker.close()
 
 
 def predicted(probabilities, label="a"):
