@@ -84,6 +84,8 @@ EXTRA_OF_MODULE = {
     "pandas": "train",
     "h5py": "train",
     "matplotlib": "train",
+    "imagehash": "train",
+    "scipy": "train",
     "yaml": "bench",
     "flatbuffers": "train",
 }
