@@ -256,3 +256,21 @@ def test_a_training_that_diverges_says_so(ham, tmp_path, capsys):
     flags = [*SMALL, "--epochs", 2, "--learning-rate", 1e30]
     assert train(ham, "--out", tmp_path / "run", *flags) == 1
     assert "diverged in epoch" in one_line(capsys)
+
+
+def test_a_rule_leaves_rows_out_says_how_many_and_stays_when_resumed(ham, tmp_path, capsys):
+    copy = shutil.copytree(ham, tmp_path / "data")
+    table = pd.read_csv(copy / "HAM10000_metadata.csv", dtype=str)
+    table.loc[[1, 5], "age"] = "0.0"
+    table.to_csv(copy / "HAM10000_metadata.csv", index=False)
+    out = tmp_path / "run"
+    assert train(copy, "--out", out, *SMALL, "--epochs", 1, "--clean", "age-zero") == 0
+    assert "--clean age-zero leaves out 2 images" in capsys.readouterr().err
+    assert yaml.safe_load((out / "config.yaml").read_text())["clean"] == {"age-zero": 2}
+    assert set(table["image_id"]) - set(pd.read_csv(out / "split.csv")["image_id"]) == set(table["image_id"][[1, 5]])
+    (out / "metrics.json").unlink()  # as if it had been killed
+    assert train(copy, "--out", out, "--resume", "--clean", "age-blank") == 2
+    assert "other settings (clean)" in one_line(capsys)
+    assert train(copy, "--out", out, "--resume") == 0
+    assert train(copy, "--out", tmp_path / "other", *SMALL, "--clean", "age") == 2
+    assert "known: age-zero" in one_line(capsys)

@@ -67,6 +67,7 @@ class ImageSize(click.ParamType):
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
+@click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out (see skin-edge data --help).")
 @click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out and list them in skipped.csv.")
 @click.option(
     "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
@@ -100,6 +101,7 @@ def train(
     split: str | None,
     seed: int | None,
     limit: int | None,
+    rules: tuple[str, ...],
     skip_unreadable: bool,
     resume: bool,
     overwrite: bool,
@@ -142,6 +144,7 @@ def train(
     if seed is None:
         seed = int(started.config["seed"]) if started else 42
     if started:
+        rules = rules or tuple(started.config.get("clean") or {})
         limit = started.config["limit"] if limit is None else limit
         mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
         task = task or started.config.get("task")
@@ -166,6 +169,7 @@ def train(
         columns=columns,
         labels=labels,
         task=task or "diagnosis",
+        clean=rules,
     )
     metrics = run_job(job, to_stderr)
     if as_json:

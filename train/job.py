@@ -17,6 +17,7 @@ from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
 from . import run_folder, splits, tasks
+from .clean import check, clean
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
 from .run_folder import Run
@@ -31,7 +32,8 @@ class TrainSettings:
     split: one of `splits.KINDS`, or a csv with image_id and split. limit: about so many images, stratified.
     mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
     for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
-    labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`.
+    labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
+    leave rows out.
     """
 
     data: Path
@@ -50,6 +52,7 @@ class TrainSettings:
     columns: Columns = PATH_LABEL_GROUP
     labels: Path | None = None
     task: str = "diagnosis"
+    clean: tuple[str, ...] = ()
 
 
 def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
@@ -61,6 +64,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     out = settings.out
     _check_output(out, settings)
     files.check_writable(out)
+    check(settings.clean)
     dataset = read_dataset(settings.data, settings.layout, settings.columns)
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
@@ -68,10 +72,13 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
         files.remove_leftovers(out)
-        frame, skipped = started.split, dict[str, str]()
+        frame, skipped, dropped = started.split, dict[str, str](), dict(started.config.get("clean") or {})
         sides: list[dict[str, Any]] = []
     else:
-        dataset, sides = tasks.for_task(dataset, settings.task, settings.labels)
+        kept, dropped = clean(dataset.frame, settings.clean)
+        for rule, count in dropped.items():
+            report(f"--clean {rule} leaves out {count} images")
+        dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
         for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
             report(line)
         frame, skipped = _choose(dataset, settings, report), dict[str, str]()
@@ -104,7 +111,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             out,
             recipe=settings.recipe,
             labels=dataset.labels,
-            config=_config(settings, dataset, sides, frame, mixed),
+            config={**_config(settings, dataset, sides, frame, mixed), "clean": dropped},
             split=frame,
             skipped=skipped,
         )
@@ -224,6 +231,8 @@ def _check_resumable(run: Run, settings: TrainSettings) -> None:
         different.append("task")
     if settings.labels and run.config.get("own_labels") != _own_labels(settings):
         different.append("labels")
+    if tuple(run.config.get("clean") or {}) != tuple(dict.fromkeys(settings.clean)):
+        different.append("clean")
     if different:
         raise UsageError(
             f"{run.folder} was started with other settings ({', '.join(different)}): repeat its flags, which are in "
