@@ -78,8 +78,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         kept, dropped = clean(dataset.frame, settings.clean)
         for rule, count in dropped.items():
             report(f"--clean {rule} leaves out {count} images")
-        gone = sorted({label.code for label in dataset.labels} - set(kept["label"]))
-        if gone:
+        if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
             raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
         dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
         for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
