@@ -22,9 +22,9 @@ CONTENTS = {
         memory metrics overhead page parity parts peers picture processes report sections sensitivity several
         size sustained tail peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks
         peer_scripts/onnx_runtime peer_scripts/protocol peer_scripts/skin_edge_runtime""",
-    "train": """__init__ augment averaging backbones cache checkpoints commands engine evaluate fit heads job
-        layout_tables layouts leaks losses pipeline recipes run_folder sampling schedules splits summary
-        synthetic tasks throughput""",
+    "train": """__init__ augment averaging backbones cache checkpoints clean commands data_commands duplicates
+        engine evaluate fit heads inspection job layout_tables layouts leaks losses pipeline recipes run_folder
+        sampling schedules splits summary synthetic tasks throughput""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }
