@@ -118,7 +118,7 @@ def left_out(path: str | Path) -> frozenset[str]:
     """
     try:
         content = _read(Path(path))
-        archive = _Archive(content)
+        archive = Archive(content)
         if content[4:8] != IDENTIFIER or archive.read(CONTRACT_FILE) is not None:
             return frozenset()
         inputs = Network(memoryview(content)[: archive.start]).inputs
