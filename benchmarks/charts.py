@@ -22,8 +22,17 @@ class Line(NamedTuple):
     points: Sequence[tuple[float, float]]
 
 
-def lines(title: str, across: str, up: str, data: Sequence[Line], *, height: int = 200, from_zero: bool = True) -> str:
-    """Lines over a common pair of axes. across, up: what the axes are, with units."""
+def lines(
+    title: str,
+    across: str,
+    up: str,
+    data: Sequence[Line],
+    *,
+    height: int = 200,
+    from_zero: bool = True,
+    dots: bool = True,
+) -> str:
+    """Lines over a common pair of axes. across, up: what the axes are, with units. dots: mark points that are few."""
     xs = [x for line in data for x, _ in line.points]
     ys = [y for line in data for _, y in line.points]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(0 if from_zero else min(ys), max(ys))
@@ -51,7 +60,7 @@ def lines(title: str, across: str, up: str, data: Sequence[Line], *, height: int
         if len(places) > 1:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             parts.append(f'<polyline class="line {line.kind}" points="{path}"/>')
-        if len(places) <= 60:
+        if dots and len(places) <= 60:
             parts += [f'<circle class="{line.kind}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places]
     return _figure(title, [(line.name, line.kind) for line in data], height, parts)
 

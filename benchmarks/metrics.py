@@ -122,8 +122,7 @@ def calibration(y_true: Truth, probabilities: Scores) -> dict[str, Any]:
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == y_true
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    bin_of = np.asarray(np.searchsorted(edges[1:-1], confidence, side="left"), np.intp)
+    edges, bin_of = calibration_bins(confidence)
     bins: list[dict[str, Any]] = []
     for i in np.unique(bin_of):
         inside = bin_of == i
@@ -142,6 +141,12 @@ def calibration(y_true: Truth, probabilities: Scores) -> dict[str, Any]:
         "brier": float((distance**2).sum(axis=1).mean()),
         "bins": bins,
     }
+
+
+def calibration_bins(confidence: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """(CALIBRATION_BINS + 1 edges, the bin of each confidence, 0..1): open below, closed above; 0 is in the first."""
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    return edges, np.asarray(np.searchsorted(edges[1:-1], confidence, side="left"), np.intp)
 
 
 def mcnemar(y_true: Truth, probs_a: Scores, probs_b: Scores) -> dict[str, Any]:
@@ -212,17 +217,9 @@ def at_threshold(
         "specificity": float((~found[~positive]).mean()) if negatives else None,
     }
     if bootstrap:
-        n = len(positive)
-        members: npt.NDArray[np.intp] = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-        blocks = _group_weights(int(members.max()) + 1, bootstrap, seed, rows=max(1, _BLOCK // n))
+        columns = np.stack([positive, positive & found, ~positive, ~positive & ~found], axis=1).astype(np.float64)
         sums = np.concatenate(
-            [
-                np.matmul(
-                    weights[:, members],
-                    np.stack([positive, positive & found, ~positive, ~positive & ~found], axis=1).astype(np.float64),
-                )
-                for weights in blocks
-            ]
+            [np.matmul(weights, columns) for weights in image_weights(len(positive), groups, bootstrap, seed)]
         )
         result["intervals"] = {
             name: interval(np.where(sums[:, of] > 0, sums[:, hit] / np.maximum(sums[:, of], 1e-300), np.nan))
@@ -250,7 +247,7 @@ def paired_interval(
     for name in HEADLINES:
         difference = float(points_b[name][0] - points_a[name][0])
         result[name] = {
-            "difference": difference if np.isfinite(difference) else None,
+            "difference": defined(difference),
             "interval": interval(draws_b[name] - draws_a[name]),
         }
     return result
@@ -263,6 +260,11 @@ def interval(draws: Floats) -> list[float] | None:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
     return [float(low), float(high)]
+
+
+def defined(value: Any) -> float | None:
+    """A number as JSON has it: None instead of NaN or infinity."""
+    return float(value) if np.isfinite(value) else None
 
 
 def resampled(
@@ -278,13 +280,10 @@ def resampled(
     bootstrap 0 gives one "resample": the images as they are. A class that a resample lacks is left out of its means;
     macro_auc is NaN where no class has an AUC.
     """
-    n = len(y_true)
-    members: npt.NDArray[np.intp] = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     blocks: list[list[dict[str, Floats]]] = [[] for _ in models]
-    for weights in _group_weights(int(members.max()) + 1, bootstrap, seed, rows=max(1, _BLOCK // n)):
-        image_weights = weights[:, members]
+    for weights in image_weights(len(y_true), groups, bootstrap, seed):
         for model, scores in zip(blocks, models, strict=True):
-            model.append(_weighted_figures(y_true, scores, image_weights))
+            model.append(weighted_figures(y_true, scores, weights))
     return [{name: np.concatenate([block[name] for block in model]) for name in HEADLINES} for model in blocks]
 
 
@@ -306,6 +305,17 @@ def weighted_auc(positive: npt.NDArray[np.bool_], scores: Scores, weights: Float
     return np.where(pairs > 0, ordered / np.maximum(pairs, 1e-300), np.nan)
 
 
+def image_weights(n: int, groups: npt.NDArray[Any] | None, bootstrap: int, seed: int) -> Iterator[Floats]:
+    """How often each image is in each resample of whole groups: [resamples, n] in blocks, `bootstrap` rows in all.
+
+    The same draws whatever the size of the blocks is, and for every figure that is computed from them: that is what
+    makes differences paired. bootstrap 0 gives one row of ones: the images as they are.
+    """
+    members: npt.NDArray[np.intp] = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    for weights in _group_weights(int(members.max()) + 1, bootstrap, seed, rows=max(1, _BLOCK // n)):
+        yield weights[:, members]
+
+
 def _group_weights(size: int, bootstrap: int, seed: int, *, rows: int) -> Iterator[Floats]:
     """How often each group is drawn: [at most `rows`, size] at a time, the same draws whatever `rows` is."""
     if not bootstrap:
@@ -316,19 +326,29 @@ def _group_weights(size: int, bootstrap: int, seed: int, *, rows: int) -> Iterat
         yield generator.multinomial(size, np.full(size, 1 / size), min(rows, bootstrap - start)).astype(np.float64)
 
 
-def _weighted_figures(y_true: Truth, scores: Scores, weights: Floats) -> dict[str, Floats]:
+def weighted_figures(y_true: Truth, scores: Scores, weights: Floats) -> dict[str, Floats]:
+    """Figures per row of weights: HEADLINES as [resamples], and class_sensitivity, class_specificity and class_auc as
+    [resamples, classes].
+
+    weights: [resamples, n], at least 0. NaN where a resample has no image that a figure is about.
+    """
     classes = scores.shape[1]
     is_true, is_predicted = np.eye(classes)[y_true], np.eye(classes)[scores.argmax(axis=1)]
     actual: Floats = np.matmul(weights, is_true)
     predicted: Floats = np.matmul(weights, is_predicted)
     hits: Floats = np.matmul(weights, is_true * is_predicted)
     present = actual > 0
+    others = actual.sum(axis=1, keepdims=True) - actual
+    sensitivity = hits / np.maximum(actual, 1e-300)
     aucs = np.stack([weighted_auc(y_true == i, scores[:, i], weights) for i in range(classes)], axis=1)
     return {
         "accuracy": hits.sum(axis=1) / actual.sum(axis=1),
-        "balanced_accuracy": _mean_where(present, hits / np.maximum(actual, 1e-300)),
+        "balanced_accuracy": _mean_where(present, sensitivity),
         "macro_f1": _mean_where(present, 2 * hits / np.maximum(actual + predicted, 1e-300)),
         "macro_auc": _mean_where(np.isfinite(aucs), aucs),
+        "class_sensitivity": np.where(present, sensitivity, np.nan),
+        "class_specificity": np.where(others > 0, 1 - (predicted - hits) / np.maximum(others, 1e-300), np.nan),
+        "class_auc": aucs,
     }
 
 

@@ -95,17 +95,24 @@ def page(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     where = machine["board"] or machine["cpu"] or machine["architecture"] or "an unknown machine"
     body = "".join(_part(part, MOST_PICTURES // len(result.get("models", [1]))) for part in found)
+    header = (
+        f"<header><h1>{html.escape(name)}</h1>\n"
+        f'<p class="soft">skin-edge bench on {html.escape(str(where))}, {html.escape(str(result["measured_at"]))}</p>\n'
+        f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n<nav>{links}</nav></header>\n'
+    )
+    return document(f"{name}: skin-edge bench", f"{header}<main>\n{body}</main>\n")
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page around `body`, HTML. style: CSS beside the common one."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # The page asks for nothing from anywhere, and a browser holds it to that.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(name)}: skin-edge bench</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(name)}</h1>\n"
-        f'<p class="soft">skin-edge bench on {html.escape(str(where))}, {html.escape(str(result["measured_at"]))}</p>\n'
-        f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n<nav>{links}</nav></header>\n'
-        f"<main>\n{body}</main>\n</body>\n</html>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
+        f"{body}</body>\n</html>\n"
     )
 
 

@@ -21,7 +21,6 @@ from . import flatbuffer
 Floats = npt.NDArray[np.float64]
 
 TAUS = tuple(round(0.1 * step, 1) for step in range(16))  # candidates for the strength of the shift
-TEMPERATURES = (0.25, 8.0)  # ends of the search
 
 SENSITIVITIES = (0.90, 0.95)  # at which thresholds are frozen
 
@@ -70,28 +69,6 @@ def shift_head(folded: Any, shift: Floats) -> Any:
     kernel, bias = dense.get_weights()
     shifted.set_weights([kernel, (bias + shift).astype(np.float32)])
     return copy
-
-
-def choose_temperature(probabilities: npt.NDArray[np.floating[Any]], truth: npt.NDArray[np.int64]) -> float:
-    """The temperature (0.25 to 8) with the smallest negative log-likelihood, by golden-section search on its logarithm.
-
-    probabilities: [n, classes]; their logarithms serve as logits, for a softmax leaves only a constant per row out.
-    1.0 where every picture is answered right: the likelihood would then grow without end as the temperature falls.
-    """
-    if (probabilities.argmax(axis=1) == truth).all():
-        return 1.0
-    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
-    rows = np.arange(len(truth))
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        peak = scaled.max(axis=1)
-        return float((np.log(np.exp(scaled - peak[:, None]).sum(axis=1)) + peak - scaled[rows, truth]).mean())
-
-    from scipy.optimize import minimize_scalar  # comes with scikit-learn
-
-    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
-    return round(float(np.exp(found.x)), 4)
 
 
 def apply_temperature(network: bytes, temperature: float, shift: Sequence[float] | None = None) -> bytes:

@@ -134,6 +134,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     report("starting TensorFlow ...")
 
     from ..benchmarks import metrics
+    from ..benchmarks.temperature import choose_temperature
     from ..train import engine
     from ..train.pipeline import Pictures, load, plain_batches
     from . import calibration, census, confidence, flatbuffer, metadata, to_tflite
@@ -217,7 +218,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
 
     kept, tried = _choose(attempt, settings, float_balanced, report)
     probabilities = _softmax(kept.logits)
-    temperature = confidence.choose_temperature(probabilities, truth) if settings.temperature else 1.0
+    temperature = choose_temperature(probabilities, truth) if settings.temperature else 1.0
     logits_network = kept.logits_network
     if temperature != 1.0:
         logits_network = confidence.apply_temperature(logits_network, temperature)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from skin_edge.benchmarks import metrics
+from skin_edge.benchmarks.temperature import choose_temperature
 from skin_edge.convert import confidence, flatbuffer
 from skin_edge.edge_runtime.errors import ConversionError, DataError
 from skin_edge.edge_runtime.interpreter import Interpreter
@@ -23,11 +24,11 @@ def test_the_temperature_that_was_put_in_is_found():
     honest = generator.normal(0, 2, (4000, 5))
     truth = np.array([generator.choice(5, p=row) for row in softmax(honest)])
     for temperature in (0.5, 1.0, 2.5):
-        assert confidence.choose_temperature(softmax(honest * temperature), truth) == pytest.approx(temperature, 0.08)
+        assert choose_temperature(softmax(honest * temperature), truth) == pytest.approx(temperature, 0.08)
 
 
 def test_pictures_that_are_all_right_teach_no_temperature():
-    assert confidence.choose_temperature(np.array([[0.6, 0.4], [0.3, 0.7]]), np.array([0, 1])) == 1.0
+    assert choose_temperature(np.array([[0.6, 0.4], [0.3, 0.7]]), np.array([0, 1])) == 1.0
 
 
 def test_the_shift_lifts_the_rare_and_leaves_the_mean():

@@ -29,7 +29,7 @@ def test_a_run_holds_all_that_is_promised(tiny_run):
     names = {path.name for path in tiny_run.iterdir()}
     assert names == {
         "model.keras", "labels.txt", "config.yaml", "split.csv", "history.csv", "metrics.json", "predictions.csv",
-        "curves.png", "confusion_matrix.png", "checkpoints",
+        "report.html", "curves.png", "confusion_matrix.png", "checkpoints",
     }  # fmt: skip
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
     assert config["seed"] == 42

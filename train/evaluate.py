@@ -1,4 +1,4 @@
-"""A trained model on its validation and test parts: metrics.json, predictions.csv and two pictures."""
+"""A trained model on its validation and test parts: metrics.json, predictions.csv, report.html and two pictures."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks import metrics
 from ..edge_runtime import files
+from . import report, report_page
 from .run_folder import Run
-
-PART_NAMES = {"val": "validation", "test": "test"}
 
 
 def write_results(
     run: Run, probabilities: Mapping[str, npt.NDArray[np.float32]], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Writes metrics.json, predictions.csv, curves.png and confusion_matrix.png; returns the metrics.
+    """Writes metrics.json, predictions.csv, report.html, curves.png and confusion_matrix.png; returns the metrics.
 
     probabilities: "val" and "test" -> float32 [n, classes], rows in the order of `run.part(...)`.
     extra: what else goes into metrics.json.
     """
     codes = tuple(label.code for label in run.labels)
-    results: dict[str, Any] = dict(extra)
-    tables: list[pd.DataFrame] = []
-    for part, name in PART_NAMES.items():
-        rows, scores = run.part(part), probabilities[part]
-        results[name] = metrics.evaluate(run.targets(rows), scores, codes, rows["group"].to_numpy(str))
-        table = rows.copy()
-        table["predicted"] = [codes[i] for i in scores.argmax(axis=1)]
-        for position, code in enumerate(codes):
-            table[f"p_{code}"] = scores[:, position].round(6)
-        tables.append(table)
-    files.write(run.folder / "predictions.csv", pd.concat(tables).to_csv(index=False))
-    _draw_curves(pd.read_csv(run.folder / "history.csv"), run)
+    results = report.of_run(run, probabilities, extra)
+    tables = [predictions(run.part(part), probabilities[part], codes) for part in ("val", "test")]
+    files.write(run.folder / "predictions.csv", pd.concat(tables).to_csv(index=False, float_format="%.6g"))
+    history = pd.read_csv(run.folder / "history.csv")
+    _draw_curves(history, run)
     _draw_confusion(results["test"], codes, run)
+    curves = {str(column): history[column].to_list() for column in history.columns}
+    files.write(run.folder / "report.html", report_page.page(results, curves))
     # Last: a run with a metrics.json is complete.
-    files.write(run.folder / "metrics.json", json.dumps(results, indent=2) + "\n")
+    files.write(run.folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     return results
+
+
+def predictions(rows: pd.DataFrame, scores: npt.NDArray[np.floating[Any]], codes: tuple[str, ...]) -> pd.DataFrame:
+    """rows with `predicted`, the most probable code, and a column p_CODE for each."""
+    table = rows.copy()
+    table["predicted"] = [codes[i] for i in scores.argmax(axis=1)]
+    for position, code in enumerate(codes):
+        table[f"p_{code}"] = scores[:, position]
+    return table
 
 
 def _figure(width: float, height: float) -> Any:

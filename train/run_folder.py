@@ -1,7 +1,7 @@
 """The RUN folder: what a training leaves behind, and how the floors above read it.
 
 config.yaml  split.csv  labels.txt  skipped.csv  history.csv  model.keras  metrics.json  predictions.csv
-curves.png  confusion_matrix.png  checkpoints/
+report.html  curves.png  confusion_matrix.png  checkpoints/
 """
 
 from __future__ import annotations

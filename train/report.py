@@ -1,0 +1,142 @@
+"""What metrics.json holds: all figures of a run, or of a model on new data, in one dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..benchmarks import figures, operating_points
+from ..benchmarks.subgroups import ATTRIBUTES
+from ..benchmarks.temperature import choose_temperature
+from ..edge_runtime.labels import Label
+from . import splits
+from .run_folder import Run
+
+Probabilities = npt.NDArray[np.floating[Any]]
+
+# How a layout's name begins -> the terms of its pictures.
+_LICENSES = (
+    (
+        "ham10000",
+        "CC BY-NC 4.0, HAM10000: Tschandl, Rosendahl, Kittler, Scientific Data 5, 180161 (2018), "
+        "doi:10.7910/DVN/DBW86T",
+    ),
+)
+
+
+def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """metrics.json of a training that has ended.
+
+    probabilities: "val" and "test" -> [n, classes], rows in the order of `run.part(...)`. extra: goes in as it is
+    ("split", "training"). Temperature and thresholds are found on the validation part, and measured on both.
+    """
+    validation, test = run.part("val"), run.part("test")
+    on = f"the {len(validation)} validation images of this run"
+    frozen = freeze(run.targets(validation), probabilities["val"], run.labels, on)
+    results: dict[str, Any] = {
+        "title": run.folder.resolve().name,
+        "subtitle": f"skin-edge train, recipe {run.recipe.name}, {'x'.join(map(str, run.recipe.image_size))} pixels, "
+        f"seed {run.seed}",
+        **extra,
+        **of_labels(run.labels),
+        "data": {
+            "name": f"{run.config['data']['layout']}, {len(run.split)} images",
+            "license": license_of(str(run.config["data"]["layout"])),
+            **counts(run.split, run.labels, splits.PARTS),
+        },
+        "frozen": frozen,
+        "validation": on_part(validation, probabilities["val"], run.labels, frozen, with_subgroups=False),
+        "test": on_part(test, probabilities["test"], run.labels, frozen),
+        "mistakes": mistakes(test, probabilities["test"], run.labels),
+    }
+    results["split"] = {
+        "kind": run.config["split"],
+        "leaked_share_of_test": splits.leaked_share(run.split),
+        **results.get("split", {}),
+        "groups_known": groups_of(run.split) is not None,
+    }
+    return results
+
+
+def freeze(
+    y_true: npt.NDArray[np.int64], probabilities: Probabilities, labels: Sequence[Label], on: str
+) -> dict[str, Any]:
+    """{"on", "temperature", "operating_points"}: all that is ever chosen, from validation pictures."""
+    return {
+        "on": on,
+        "temperature": choose_temperature(probabilities, y_true),
+        "operating_points": operating_points.freeze(y_true, probabilities, labels, on),
+    }
+
+
+def on_part(
+    rows: pd.DataFrame,
+    probabilities: Probabilities,
+    labels: Sequence[Label],
+    frozen: Mapping[str, Any],
+    *,
+    with_subgroups: bool = True,
+) -> dict[str, Any]:
+    """`figures.describe` of rows with the columns label and group, and age, sex and site where they are there."""
+    columns = [name for name in ATTRIBUTES if name in rows.columns and (rows[name].astype(str).str.strip() != "").any()]
+    return figures.describe(
+        targets(rows, labels),
+        probabilities,
+        labels,
+        groups_of(rows),
+        frozen=frozen["operating_points"],
+        temperature=frozen["temperature"],
+        attributes={name: list(rows[name].astype(str)) for name in columns} if with_subgroups else None,
+    )
+
+
+def mistakes(rows: pd.DataFrame, probabilities: Probabilities, labels: Sequence[Label]) -> dict[str, Any]:
+    """`figures.mistakes`, each with the image_id and path of its row."""
+    found = figures.mistakes(targets(rows, labels), probabilities, labels)
+    for kind in found.values():
+        for case in kind["shown"]:
+            row = rows.iloc[case.pop("row")]
+            case |= {"image_id": str(row["image_id"]), "path": str(row["path"])}
+    return found
+
+
+def targets(rows: pd.DataFrame, labels: Sequence[Label]) -> npt.NDArray[np.int64]:
+    """int64 [n]: the position of each row's label in `labels`."""
+    positions = {label.code: position for position, label in enumerate(labels)}
+    return np.array([positions[code] for code in rows["label"]], np.int64)
+
+
+def groups_of(rows: pd.DataFrame) -> npt.NDArray[Any] | None:
+    """The lesion of each row; None where every image is its own, for then nothing is known of lesions."""
+    names = rows["group"].to_numpy(str)
+    return names if len(np.unique(names)) < len(names) else None
+
+
+def of_labels(labels: Sequence[Label]) -> dict[str, Any]:
+    """{"labels", "melanoma"}: what the classes are, and which of them is melanoma."""
+    return {"labels": [label._asdict() for label in labels], "melanoma": operating_points.melanoma(labels)}
+
+
+def counts(frame: pd.DataFrame, labels: Sequence[Label], parts: Sequence[str]) -> dict[str, Any]:
+    """{"images": {part: n}, "groups": {part: n}, "counts": {code: {part: n}}}. frame: columns label, group, split."""
+    inside = {part: frame.loc[frame["split"] == part] for part in parts}
+    return {
+        "images": {part: len(rows) for part, rows in inside.items()},
+        "groups": {part: int(rows["group"].nunique()) for part, rows in inside.items()},
+        "counts": {
+            label.code: {part: int((rows["label"] == label.code).sum()) for part, rows in inside.items()}
+            for label in labels
+        },
+    }
+
+
+def license_of(layout: str) -> str:
+    """The terms of a layout's pictures, or that they are not known here."""
+    for prefix, terms in _LICENSES:
+        if layout.startswith(prefix):
+            return terms
+    return "not known to skin-edge; ask whoever gave you the pictures"
