@@ -171,13 +171,15 @@ def _summary(results: Mapping[str, Any], show: _Figures) -> str:
 
 def _unseen(results: Mapping[str, Any], show: _Figures) -> str:
     split = results["split"]
-    if not split["groups_known"]:
-        return "; whether it had seen some of these lesions in training cannot be checked, for the data names none"
+    if split["leaked_share_of_test"] is None:
+        return "; whether it had seen some of these lesions in training cannot be checked from the file"
     if split["leaked_share_of_test"]:
         return (
             f"; {show('split', 'leaked_share_of_test', form='.1%')} of these pictures show a lesion that it was "
             "trained on, so <b>all figures here are too good</b>"
         )
+    if not split["groups_known"]:
+        return "; whether it had seen some of these lesions in training cannot be checked, for the data names none"
     return ", none of which it had seen in training"
 
 
@@ -188,7 +190,7 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
         notes.append(
             "Every picture is its own group, so whether pictures of one lesion lie in two parts cannot be checked."
         )
-    else:
+    if split["leaked_share_of_test"] is not None:
         notes.append(
             f"{show('split', 'leaked_share_of_test', form='.1%')} of the test pictures show a lesion that is in "
             "training too."

@@ -41,3 +41,40 @@ def _with_interval(part: Mapping[str, Any], key: str) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def evaluation(results: Mapping[str, Any], out: Path | None) -> str:
+    """What a person reads when `skin-edge evaluate` has ended. results: its metrics.json. At most 80 columns."""
+    test, failed = results["test"], results["cannot_assess"]
+    lines = [results["title"][:80], f"{'images':30}{test['n']:>8}", f"{'cannot assess':30}{failed['n']:>8}"]
+    for label, n in results["data"]["unknown_labels"].items():
+        lines.append(f"{'of unknown label, in no figure':30}{n:>8}  '{label}'"[:80])
+    leaked = results["split"]["leaked_share_of_test"]
+    if leaked:
+        lines.append(f"{'seen in training':30}{leaked:>8.1%}  the figures are too good")
+    lines.append("")
+    for name, key in (("balanced accuracy", "balanced_accuracy"), ("macro AUC", "macro_auc"), ("accuracy", "accuracy")):
+        lines.append(f"{name:30}{_with_interval(test, key):>22}")
+    lines.append(f"{_always(test):30}{test['majority_class_baseline']:>22.3f}")
+    if failed["n"]:
+        lines.append(f"{'accuracy, unassessed as wrong':30}{failed['accuracy_counting_as_wrong']:>22.3f}")
+    for name, target in test["targets"].items():
+        lines.append(f"{f'AUC, {name} or not'[:30]:30}{_interval_of(target['auc'], target['interval']):>22}")
+    lines.append(f"{'ECE':30}{_interval_of(test['calibration']['ece'], test['calibration']['intervals']['ece']):>22}")
+    if test["absent_classes"]:
+        lines += ["", f"no image here, so not known: {', '.join(test['absent_classes'])}"[:80]]
+    if test["operating_points"]:
+        lines += ["", f"{'at thresholds frozen before':30}{'sensitivity':>22}{'specificity':>22}"]
+        for row in test["operating_points"]:
+            name = f"{row['target']}, {row['wanted']:.0%} {row['chosen_for']}"[:30]
+            lines.append(f"{name:30}{_with_interval(row, 'sensitivity'):>22}{_with_interval(row, 'specificity'):>22}")
+    written = [f"written to {out}: report.html, metrics.json, predictions.csv"] if out else []
+    return "\n".join([*lines, "", *written, DISCLAIMER])
+
+
+def _always(part: Mapping[str, Any]) -> str:
+    return f"  always '{part['majority_class']}'"[:30]
+
+
+def _interval_of(value: float | None, bounds: Any) -> str:
+    return _number(value) + ("" if value is None or bounds is None else f" ({bounds[0]:.3f}-{bounds[1]:.3f})")

@@ -1,0 +1,295 @@
+"""A run or a .tflite on pictures it has not been measured on: `skin-edge evaluate`. Nothing is chosen on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..benchmarks import operating_points
+from ..benchmarks.subgroups import ATTRIBUTES
+from ..edge_runtime import files
+from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
+from ..edge_runtime.labels import Label
+from . import report, report_page, run_folder
+from .evaluate import predictions
+from .layouts import read_dataset
+from .run_folder import Run
+
+CANNOT_ASSESS = "cannot assess"
+
+_MOST_NAMED = 20  # of the pictures that cannot be assessed, on the page; predictions.csv names them all
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class NewData:
+    """rows: path, image_id, group, label, split ("" where there are no parts), and what there is of ATTRIBUTES."""
+
+    name: str
+    license: str
+    part: str
+    rows: pd.DataFrame
+
+
+def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> tuple[dict[str, Any], pd.DataFrame]:
+    """(what metrics.json holds, what predictions.csv holds) of `model` on `data`.
+
+    model: a run folder, whose Keras model answers, or a .tflite. data: a csv with path and label (split.csv of a run is
+    one), or a folder in a known layout. part: a part of the data, or "all"; None means test where there are parts.
+
+    A picture that cannot be assessed is counted as that. A label that the model does not know is counted, and its
+    pictures are answered, but in no figure. Thresholds and temperature are those of the run's validation part or of the
+    file's contract.
+
+    Raises UsageError where model or data does not exist, DataError where nothing can be measured.
+    """
+    chosen = read(data, part)
+    rows = chosen.rows
+    if model.is_dir():
+        run = run_folder.read(model)
+        labels, frozen, about = run.labels, _frozen(run), _about_run(run)
+        answers, errors = _by_keras(run, list(rows["path"]), report_line)
+        leaked = _leaked(run, rows)
+    else:
+        labels, frozen, about, answers, errors = _by_tflite(model, list(rows["path"]), report_line)
+        leaked = None
+    codes = tuple(label.code for label in labels)
+    known = rows["label"].isin(codes).to_numpy()
+    assessed = np.array([position not in errors for position in range(len(rows))])
+    unknown = {str(label): int(n) for label, n in rows.loc[~known, "label"].value_counts().sort_index().items()}
+    used = known & assessed
+    if not known.any():
+        raise DataError(f"{data}: none of its labels ({', '.join(unknown)}) is among the model's: {', '.join(codes)}")
+    if not used.any():
+        first = next(errors[int(position)] for position in np.flatnonzero(known))
+        raise DataError(f"{data}: none of its {int(known.sum())} pictures can be assessed; the first: {first}")
+
+    measured = rows.loc[used].reset_index(drop=True)
+    report_line("computing figures and intervals")
+    figures = report.on_part(measured, answers[used], labels, frozen)
+    evaluated = rows.assign(split="evaluated")
+    results: dict[str, Any] = {
+        "title": f"{about['name']} on {data.resolve().name}",
+        "subtitle": f"skin-edge evaluate, {about['kind']}, {chosen.part}",
+        "model": about,
+        **report.of_labels(labels),
+        "data": {
+            "name": f"{chosen.name}, {chosen.part}, {len(rows)} images",
+            "license": chosen.license,
+            **report.counts(evaluated, labels, ["evaluated"]),
+            "unknown_labels": unknown,
+        },
+        "split": {
+            "kind": chosen.part,
+            "leaked_share_of_test": leaked,
+            "groups_known": report.groups_of(rows) is not None,
+        },
+        "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
+        | {
+            "first": [
+                {"image_id": str(rows["image_id"].iloc[position]), "error": errors[position]}
+                for position in [i for i in sorted(errors) if known[i]][:_MOST_NAMED]
+            ]
+        },
+        "frozen": frozen,
+        "test": figures,
+        "mistakes": report.mistakes(measured, answers[used], labels),
+    }
+    table = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes)
+    columns = [f"p_{code}" for code in codes]
+    table[columns] = table[columns].astype("float64").where(pd.Series(assessed), np.nan)
+    table.loc[~assessed, "predicted"] = CANNOT_ASSESS
+    table["error"] = [errors.get(position, "") for position in range(len(rows))]
+    return results, table
+
+
+def write(out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwrite: bool) -> None:
+    """Writes predictions.csv, report.html and metrics.json into `out`. Raises OutputExistsError where one is there."""
+    if not overwrite:
+        check_free(out)
+    files.write(out / "predictions.csv", table.to_csv(index=False, float_format="%.6g"))
+    files.write(out / "report.html", report_page.page(results))
+    files.write(out / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def check_free(out: Path) -> None:
+    """Raises OutputExistsError where `out` holds something: nothing of a run is written over."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExistsError(out)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises UsageError where `out` is anything but a folder that `evaluate` wrote, or an empty one."""
+    ours = {"predictions.csv", "report.html", "metrics.json"}
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
+        raise UsageError(
+            f"{out} holds other things than an evaluation, so --overwrite does not touch it: another --out"
+        )
+
+
+def read(data: Path, part: str | None) -> NewData:
+    """The pictures of `data` that are to be measured; see `evaluate`."""
+    if data.is_file():
+        rows, name, terms = _from_csv(data), data.name, report.license_of("")
+        config = data.parent / "config.yaml"
+        if config.is_file() and run_folder.is_run(data.parent):
+            terms = report.license_of(str(run_folder.read(data.parent).config["data"]["layout"]))
+    elif data.exists():
+        dataset = read_dataset(data)
+        rows, name, terms = dataset.frame, dataset.layout, report.license_of(dataset.layout)
+        if "split" not in rows.columns:
+            rows = rows.assign(split="")
+    else:
+        raise UsageError(f"no such file or folder: {data}")
+    there = [str(value) for value in rows["split"].unique() if value]
+    wanted = part or ("test" if there else "all")
+    if wanted != "all":
+        rows = rows.loc[rows["split"] == wanted]
+        if not len(rows):
+            raise DataError(
+                f"{data} has no picture in part '{wanted}'; parts there: {', '.join(there) or 'none'} "
+                "(--split-part all takes every picture)"
+            )
+    columns = ["path", "image_id", "group", "label", "split", *(c for c in ATTRIBUTES if c in rows.columns)]
+    described = "every picture" if wanted == "all" else f"part {wanted}"
+    return NewData(name, terms, described, rows.loc[:, columns].astype(str).reset_index(drop=True))
+
+
+def cannot_assess(
+    measured: pd.DataFrame, answers: npt.NDArray[np.floating[Any]], failed: pd.DataFrame, codes: Sequence[str]
+) -> dict[str, Any]:
+    """{"n", "share", "per_class", "accuracy_counting_as_wrong", "balanced_accuracy_counting_as_wrong"}.
+
+    measured, failed: rows with a label of `codes`; answers: of `measured`. A picture without an answer found nothing:
+    it counts as wrong in its class.
+    """
+    labels = np.r_[measured["label"].to_numpy(str), failed["label"].to_numpy(str)]
+    right = np.zeros(len(labels), bool)
+    right[: len(measured)] = np.array(codes)[answers.argmax(axis=1)] == measured["label"].to_numpy(str)
+    return {
+        "n": len(failed),
+        "share": len(failed) / len(labels),
+        "per_class": {code: int((failed["label"] == code).sum()) for code in codes},
+        "accuracy_counting_as_wrong": float(right.mean()),
+        "balanced_accuracy_counting_as_wrong": float(np.mean([right[labels == code].mean() for code in set(labels)])),
+    }
+
+
+def _from_csv(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} cannot be read as csv: {str(error).splitlines()[0]}") from None
+    missing = [name for name in ("path", "label") if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(frame.columns)}")
+    blank = frame[(frame[["label"]] == "").any(axis=1)]
+    if len(blank):
+        raise DataError(f"{path} line {int(blank.index[0]) + 2}: label is blank")
+    if not len(frame):
+        raise DataError(f"{path} has no rows")
+    names = frame["path"]
+    frame["path"] = [str(path.parent / name) if name else "" for name in names]  # an absolute one stays as it is
+    for column, values in (("image_id", names), ("group", names), ("split", pd.Series("", index=frame.index))):
+        if column not in frame.columns:
+            frame[column] = values
+        elif column != "split":
+            frame[column] = frame[column].where(frame[column] != "", names)
+    return frame
+
+
+def _frozen(run: Run) -> dict[str, Any]:
+    """What the run's validation part froze: from its metrics.json, or from predictions.csv of an older run."""
+    try:
+        found = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8")).get("frozen")
+    except (OSError, ValueError):
+        found = None
+    if found:
+        return found
+    try:
+        table = pd.read_csv(run.folder / "predictions.csv", dtype={"label": str})
+        rows = table.loc[table["split"] == "val"]
+        scores = rows[[f"p_{label.code}" for label in run.labels]].to_numpy(np.float64)
+        return report.freeze(report.targets(rows, run.labels), scores, run.labels, f"{len(rows)} validation images")
+    except (OSError, KeyError, ValueError):
+        raise DataError(
+            f"{run.folder} has no metrics.json and no predictions.csv: its training has not ended"
+        ) from None
+
+
+def _about_run(run: Run) -> dict[str, Any]:
+    return {"kind": "the Keras model of a run", "name": run.folder.resolve().name, "sha256": None}
+
+
+def _leaked(run: Run, rows: pd.DataFrame) -> float:
+    """The share of rows that show a lesion or picture of the run's training part.
+
+    Lesions are told by their id where both sides have such; pictures by id and, where both files are there, by size,
+    for class folders of different origin use the same file names.
+    """
+    train = run.part("train")
+    leaked = np.zeros(len(rows), bool)
+    if report.groups_of(run.split) is not None and report.groups_of(rows) is not None:
+        leaked |= rows["group"].isin(set(train["group"])).to_numpy()
+    paths = dict(zip(train["image_id"], train["path"], strict=True))
+    for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
+        leaked[position] |= image_id in paths and _sizes_agree(Path(paths[image_id]), Path(path))
+    return float(leaked.mean())
+
+
+def _sizes_agree(one: Path, other: Path) -> bool:
+    return not (one.is_file() and other.is_file()) or one.stat().st_size == other.stat().st_size
+
+
+def _by_keras(run: Run, paths: Sequence[str], say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+    """(answers [n, classes], position -> why it cannot be assessed); the answers of those are NaN."""
+    model = run.model()
+    from .pipeline import load, plain_batches
+
+    pictures, errors = load(paths, run.input_spec, on_progress=lambda n: say(f"\rreading images: {n}/{len(paths)}"))
+    say("\r")
+    answers = np.asarray(model.predict(plain_batches(pictures, run.input_spec), verbose=0), np.float32)
+    for position in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
+        errors.setdefault(int(position), "cannot assess: the network answered with a value that is not finite")
+    answers[list(errors)] = np.nan
+    return answers, errors
+
+
+def _by_tflite(
+    path: Path, paths: Sequence[str], say: Report
+) -> tuple[Sequence[Label], dict[str, Any], dict[str, Any], npt.NDArray[np.float32], dict[int, str]]:
+    """(labels, frozen, about, answers, errors) as for a run."""
+    from ..edge_runtime.classifier import SkinClassifier
+
+    with SkinClassifier(path) as classifier:
+        labels, contract = classifier.labels, classifier.contract
+        answers = np.full((len(paths), len(labels)), np.nan, np.float32)
+        errors: dict[int, str] = {}
+        # "" is no file: it ends in an error as any missing one does, but with the reason.
+        for position, answer in enumerate(classifier.predict_many(paths)):
+            if isinstance(answer, SkinEdgeError):
+                errors[position] = str(answer) if paths[position] else "no image file of that id"
+            else:
+                answers[position] = [answer.probabilities[label.code] for label in labels]
+            if (position + 1) % 100 == 0:
+                say(f"\rclassifying: {position + 1}/{len(paths)}")
+        say("\r")
+    thresholds = contract.get("thresholds") or []
+    calibration: Any = contract.get("calibration") or {}
+    frozen = {
+        "on": str(thresholds[0].get("on", "")) if thresholds else "",
+        "temperature": None,  # what the file needs lies in its last layer already
+        "temperature_in_the_file": calibration.get("temperature") if isinstance(calibration, dict) else None,
+        "operating_points": operating_points.from_contract(thresholds, labels),
+    }
+    about = {"kind": "a .tflite", "name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return labels, frozen, about, answers, errors

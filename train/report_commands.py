@@ -1,0 +1,92 @@
+"""`skin-edge evaluate` and `skin-edge compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..edge_runtime.errors import UsageError
+
+
+@click.command()
+@click.argument("model", metavar="RUN|MODEL.tflite", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write metrics.json, predictions.csv and report.html there.  [default: write nothing]",
+)
+@click.option(
+    "--split-part",
+    "part",
+    metavar="PART",
+    help='Part of the data, or "all".  [default: test, where there are parts]',
+)
+@click.option("--overwrite", is_flag=True, help="Replace an evaluation in FOLDER.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
+def evaluate(
+    model: Path,
+    data: Path,
+    out: Path | None,
+    part: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Measure a trained RUN or a .tflite on DATA: a folder in a known layout, or a csv with path and label.
+
+    Nothing is chosen on DATA: thresholds are those of RUN's validation part or of the file. A picture that cannot be
+    assessed is counted as that, and never as right.
+
+    \b
+    Example:
+      skin-edge evaluate runs/first PAD-UFES-20 --out runs/first/on-pad
+      skin-edge evaluate runs/first/int8/model_int8.tflite runs/first/split.csv
+    """
+    from . import new_data
+    from .job import to_stderr
+    from .summary import evaluation
+
+    if out is not None:
+        new_data.check_replaceable(out) if overwrite else new_data.check_free(out)
+    results, table = new_data.evaluate(model, data, part, to_stderr)
+    if out is not None:
+        new_data.write(out, results, table, overwrite=overwrite)
+    click.echo(json.dumps(results, indent=2) if as_json else evaluation(results, out))
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a table and a plot (.html, .png) or the table alone (.csv).",
+)
+@click.option("--different-data", is_flag=True, help="Allow test images that differ: no differences are computed then.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def compare(runs: tuple[Path, ...], out: Path | None, different_data: bool, overwrite: bool, as_json: bool) -> None:
+    """Runs side by side on their test images, with paired differences to the first, bootstrapped over lesions.
+
+    RUN is a folder of 'skin-edge train' or of 'skin-edge evaluate --out'.
+
+    \b
+    Example:
+      skin-edge compare runs/first runs/second
+      skin-edge compare runs/first runs/second runs/third --out compared.html
+    """
+    from . import compare_runs, compare_views
+
+    if len(runs) < 2:
+        raise UsageError("compare needs two runs or more")
+    if out is not None:
+        compare_views.check_output(out, overwrite)
+    comparison = compare_runs.compare([compare_runs.read(run) for run in runs], different_data=different_data)
+    if out is not None:
+        compare_views.write(comparison, out)
+    for warning in comparison["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(json.dumps(comparison, indent=2) if as_json else compare_views.text(comparison))
