@@ -148,9 +148,11 @@ def roc_curve(positive: npt.NDArray[np.bool_], scores: metrics.Scores) -> dict[s
     if not 0 < positive.sum() < len(positive):
         return None
     fpr, tpr = operating_points.roc(positive, scores)
+    if len(fpr) <= _CURVE_POINTS:
+        return {"fpr": [round(float(v), 5) for v in fpr], "tpr": [round(float(v), 5) for v in tpr]}
     # Equal steps along the curve's length, so that steep and flat ends are drawn alike well.
     length = np.concatenate([[0.0], np.cumsum(np.diff(fpr) + np.diff(tpr))])
-    steps: metrics.Floats = np.linspace(0, float(length[-1]), min(_CURVE_POINTS, len(length)), dtype=np.float64)
+    steps: metrics.Floats = np.linspace(0, float(length[-1]), _CURVE_POINTS, dtype=np.float64)
     nearest = np.asarray(np.searchsorted(length, steps - 1e-12), np.intp)
     kept = np.unique(np.minimum(nearest, len(length) - 1))
     return {"fpr": [round(float(v), 5) for v in fpr[kept]], "tpr": [round(float(v), 5) for v in tpr[kept]]}

@@ -1,0 +1,141 @@
+"""What must hold for any classifier on any images: hypothesis looks for one where it does not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skin_edge.benchmarks import figures, metrics, operating_points, resamples
+from skin_edge.edge_runtime.labels import Label
+
+LABELS = (Label("mel", "", True), Label("bcc", "", True), Label("nv", "", False))
+CODES = [label.code for label in LABELS]
+
+quick = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def answers(draw, least=2, most=25):
+    """(y_true, probabilities, lesions): coarse probabilities, so that ties are common."""
+    n = draw(st.integers(least, most))
+    y_true = np.array(draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
+    weights = np.array(
+        draw(st.lists(st.tuples(*[st.integers(0, 6)] * 3).filter(any), min_size=n, max_size=n)), np.float64
+    )
+    lesions = np.array(draw(st.lists(st.integers(0, 8), min_size=n, max_size=n)))
+    return y_true, weights / weights.sum(axis=1, keepdims=True), lesions
+
+
+def described(y_true, p, lesions, labels=LABELS, bootstrap=20):
+    frozen = [
+        {"target": "mel", "classes": ["mel"], "chosen_for": "sensitivity", "wanted": 0.9, "threshold": 0.3, "on": ""}
+    ]
+    return figures.describe(y_true, p, labels, lesions, frozen=frozen, temperature=1.5, bootstrap=bootstrap)
+
+
+def numbers(value, path=()):
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from numbers(inside, (*path, key))
+    elif isinstance(value, list):
+        for i, inside in enumerate(value):
+            yield from numbers(inside, (*path, i))
+    elif isinstance(value, float):
+        yield path, value
+
+
+@quick
+@given(answers(least=1))
+def test_all_figures_are_finite_and_within_their_bounds(given_answers):
+    for path, value in numbers(described(*given_answers)):
+        assert math.isfinite(value), path
+        highest = 2 if "brier" in path and "per_class" not in path else 1.5 if path[-1] == "temperature" else 1
+        assert -1e-9 <= value <= highest + 1e-9, path
+
+
+@quick
+@given(answers(), st.randoms(use_true_random=False))
+def test_the_order_of_the_images_does_not_matter(given_answers, random):
+    y_true, p, lesions = given_answers
+    order = list(range(len(y_true)))
+    random.shuffle(order)
+    before, after = described(y_true, p, lesions), described(y_true[order], p[order], lesions[order])
+    assert dict(numbers(after)) == pytest.approx(dict(numbers(before)), abs=1e-5)
+
+
+@quick
+@given(answers(), st.permutations(range(3)))
+def test_the_order_of_the_classes_does_not_matter(given_answers, order):
+    y_true, p, lesions = given_answers
+    p = p + np.array([1e-4, 2e-4, 3e-4])  # argmax takes the first of a tie, and which is first must not decide
+    before = described(y_true, p, lesions)
+    moved = described(np.argsort(order)[y_true], p[:, order], lesions, tuple(LABELS[i] for i in order))
+    for one in (before, moved):
+        for key in ("confusion_matrix", "majority_class"):  # in the order of the classes; of a tie
+            del one[key]
+    assert dict(numbers(moved)) == pytest.approx(dict(numbers(before)), abs=1e-5)
+
+
+@quick
+@given(answers(), st.sampled_from([np.sqrt, np.square, lambda s: 3 * s + 1, lambda s: np.expm1(s)]))
+def test_a_rising_map_of_the_scores_leaves_the_roc_alone(given_answers, rising):
+    y_true, p, _ = given_answers
+    positive, scores = y_true == 0, np.round(p[:, 0], 6)  # equal stays equal, whatever the map rounds
+    weights = np.random.default_rng(0).poisson(1, (5, len(scores))).astype(float)
+    mapped = rising(scores)
+    plain = metrics.weighted_auc(positive, scores, weights)
+    assert metrics.weighted_auc(positive, mapped, weights) == pytest.approx(plain, nan_ok=True)
+    assert figures.roc_curve(positive, mapped) == figures.roc_curve(positive, scores)
+    for kind, wanted in operating_points.ASKED:
+        on = operating_points.on_roc(positive, scores, kind, wanted)
+        assert operating_points.on_roc(positive, mapped, kind, wanted) == on
+
+
+@quick
+@given(answers(), st.integers(2, 4))
+def test_copies_of_an_image_within_its_lesion_change_neither_figure_nor_interval(given_answers, times):
+    y_true, p, lesions = given_answers
+    once = resamples.draws(y_true, p, CODES, {"mel": ["mel"]}, lesions, bootstrap=30, seed=1)
+    copies = [np.repeat(values, times, axis=0) for values in (y_true, p, lesions)]
+    more = resamples.draws(copies[0], copies[1], CODES, {"mel": ["mel"]}, copies[2], bootstrap=30, seed=1)
+    for path, values in once.items():
+        assert more[path] == pytest.approx(values, nan_ok=True), path
+
+
+@quick
+@given(answers())
+def test_a_model_does_not_differ_from_itself_and_a_difference_turns_its_sign(given_answers):
+    y_true, p, lesions = given_answers
+    other = p[:, [1, 2, 0]]
+    assert metrics.mcnemar(y_true, p, p)["p_value"] == 1
+    forth = metrics.paired_interval(y_true, p, other, lesions, bootstrap=20)
+    back = metrics.paired_interval(y_true, other, p, lesions, bootstrap=20)
+    for name in metrics.HEADLINES:
+        if forth[name]["difference"] is not None:
+            assert back[name]["difference"] == pytest.approx(-forth[name]["difference"])
+        if forth[name]["interval"] is not None:
+            assert back[name]["interval"] == pytest.approx([-end for end in forth[name]["interval"][::-1]])
+
+
+@quick
+@given(answers(), st.sampled_from([0.5, 0.8, 0.9, 0.95, 1.0]))
+def test_a_frozen_threshold_keeps_its_promise_where_it_was_frozen(given_answers, wanted):
+    y_true, p, _ = given_answers
+    positive, scores = y_true == 0, p[:, 0]
+    if 0 < positive.sum() < len(positive):
+        low = metrics.threshold_for_sensitivity(positive, scores, wanted)
+        assert metrics.at_threshold(positive, scores, low)["sensitivity"] >= wanted
+        high = operating_points.threshold_for_specificity(positive, scores, wanted)
+        assert metrics.at_threshold(positive, scores, high)["specificity"] >= wanted
+
+
+@quick
+@given(answers())
+def test_refusing_nothing_leaves_the_error_rate(given_answers):
+    y_true, p, _ = given_answers
+    risk = figures.risk_coverage(y_true, p)["curve"][-1]["risk"]
+    assert risk == pytest.approx(1 - metrics.evaluate(y_true, p, CODES, bootstrap=0)["accuracy"])
