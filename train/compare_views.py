@@ -121,7 +121,7 @@ def page(comparison: _Comparison) -> str:
         for run in runs
     )
     warned = "".join(f'<li class="bad">{html.escape(warning)}</li>' for warning in comparison["warnings"])
-    plots = "".join(_dots(comparison, figure) for figure in comparison["figures"])
+    plots = "".join(_dots(comparison, figure) for figure in _plotted(comparison))
     body = (
         f'<header><h1>Runs side by side</h1>\n<p class="disclaimer">{html.escape(DISCLAIMER)}</p></header>\n<main>\n'
         f"<ol>{names}</ol>\n" + (f"<ul>{warned}</ul>\n" if warned else "") + f"{_scrolled('Figures', heads, rows)}"
@@ -155,6 +155,11 @@ def _scrolled(caption: str, heads: str, rows: str) -> str:
     )
 
 
+def _plotted(comparison: _Comparison) -> list[Mapping[str, str]]:
+    """The figures on a scale from 0 to 1: all but the Brier score."""
+    return [figure for figure in comparison["figures"] if figure["key"] != "brier"]
+
+
 def _dots(comparison: _Comparison, figure: Mapping[str, str]) -> str:
     """One figure of all runs: a dot and its interval on an axis from 0 to 1."""
     runs, left, wide = comparison["runs"], 30, 310
@@ -167,9 +172,9 @@ def _dots(comparison: _Comparison, figure: Mapping[str, str]) -> str:
             parts.append(f'<text x="{left}" y="{y - 3}">not defined</text>')
             continue
         if row["interval"]:
-            low, high = (left + wide * min(bound, 1) for bound in row["interval"])
+            low, high = (left + wide * bound for bound in row["interval"])
             parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="a" cx="{left + wide * min(row["value"], 1):.1f}" cy="{y}" r="4"/>')
+        parts.append(f'<circle class="a" cx="{left + wide * row["value"]:.1f}" cy="{y}" r="4"/>')
     height = 22 * len(runs) + 26
     for tick in (0, 0.25, 0.5, 0.75, 1):
         parts.append(f'<text x="{left + wide * tick}" y="{height - 6}" text-anchor="middle">{tick:g}</text>')
@@ -183,7 +188,7 @@ def _dots(comparison: _Comparison, figure: Mapping[str, str]) -> str:
 def _figure(comparison: _Comparison) -> Any:
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-    runs, shown = comparison["runs"], comparison["figures"]
+    runs, shown = comparison["runs"], _plotted(comparison)
     picture = Figure(figsize=(9, 1.6 + 0.32 * len(shown) * max(1, len(runs) / 2)), layout="constrained", dpi=120)
     axis = picture.subplots()
     for number, run in enumerate(runs):
@@ -198,6 +203,8 @@ def _figure(comparison: _Comparison) -> Any:
                 axis.plot(row["interval"], [i + offset] * 2, color=colour, linewidth=1.5)
             axis.plot(row["value"], i + offset, "o", color=colour, markersize=4, label=label)
             label = None
+            if figure["key"] == "accuracy":
+                axis.plot(run["majority_class_baseline"], i + offset, "|", color=colour, markersize=9)
             axis.annotate(f"{row['value']:.3f}", (1.02, i + offset), fontsize=6, color=colour, va="center",
                           xycoords=("axes fraction", "data"))  # fmt: skip
     axis.set_yticks(range(len(shown)), [figure["title"] for figure in shown], fontsize=8)
@@ -205,7 +212,9 @@ def _figure(comparison: _Comparison) -> Any:
     axis.set_xlim(0, 1)
     axis.grid(alpha=0.3, axis="x")
     notice = "" if comparison["paired"] else "NOT THE SAME TEST IMAGES. "
-    axis.set_title(f"{notice}95% intervals bootstrapped over lesions. {DISCLAIMER}", fontsize=7)
+    axis.set_title(
+        f"{notice}95% intervals bootstrapped over lesions; | always the commonest class. {DISCLAIMER}", fontsize=7
+    )
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     return picture
 

@@ -505,7 +505,12 @@ def _subgroups(results: Mapping[str, Any], show: _Figures) -> str:
 
 
 def _mistakes(results: Mapping[str, Any], show: _Figures) -> str:
-    drawn = _notes(["The wrong answers with the highest probability. Pictures are upright, small and encoded anew."])
+    drawn = _notes(
+        [
+            "The wrong answers of the highest probability; in brackets what the truth was given. Pictures are "
+            "upright, small and encoded anew."
+        ]
+    )
     for name, title in (("melanomas_missed", "Melanomas missed"), ("others", "Other mistakes")):
         cases = results["mistakes"][name]
         if name == "melanomas_missed" and results["melanoma"] is None:
@@ -523,8 +528,8 @@ def _mistake(show: _Figures, case: Mapping[str, Any], at: Sequence[str | int]) -
     image = f'<img src="{source}" alt="{alt}">' if source else '<p class="soft">the image is gone</p>'
     return (
         f"<li>{image}<b>{html.escape(case['image_id'])}</b><br>truth {html.escape(case['truth'])} "
-        f'({show(*at, "p_truth", form=".2f")})<br><span class="bad">said {html.escape(case["predicted"])} '
-        f"{show(*at, 'confidence', form='.2f')}</span></li>"
+        f'({show(*at, "p_truth", form=".3f")})<br><span class="bad">said {html.escape(case["predicted"])} '
+        f"{show(*at, 'confidence', form='.3f')}</span></li>"
     )
 
 
