@@ -50,6 +50,8 @@ def test_a_run_on_its_own_split_repeats_its_figures(tiny_run, tmp_path, capsys):
     assert again["split"]["leaked_share_of_test"] == pytest.approx(
         (pd.read_csv(tiny_run / "split.csv")["split"] == "train").mean()
     )
+    assert evaluate(tiny_run, tiny_run / "split.csv", "--split-part", "val") == 0
+    assert "chose epoch and thresholds      100.0%" in capsys.readouterr().out
 
 
 def awkward(folder, tiny_run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import html.parser
 import io
 import json
@@ -84,6 +85,39 @@ def written(measured_run):
 
 def test_every_figure_on_the_page_is_that_of_metrics_json(written):
     check(*written)
+
+
+def test_cells_stand_under_their_columns(measured_run, written):
+    """Read as a reader does: the column's title says which figure of metrics.json the cell is."""
+    page, results = (measured_run / "report.html").read_text(), written[1]
+    section = page[page.index('<section id="classes">') : page.index('<section id="confusion">')]
+    for row in _table(section):
+        figures = results["test"]["per_class"][row["class"]]
+        assert row["images"] == str(figures["n"])
+        for column in ("sensitivity", "specificity", "AUC"):
+            low, high = figures["intervals"][column.lower()]
+            assert row[column] == f"{figures[column.lower()]:.3f} ({low:.3f} to {high:.3f})"
+        for column in ("precision", "ECE", "Brier"):
+            assert row[column] == f"{figures[column.lower()]:.3f}"
+    section = page[page.index('<section id="thresholds">') : page.index('<section id="calibration">')]
+    for row, point in zip(_table(section), results["test"]["operating_points"], strict=True):
+        assert row["target"] == f"{point['target']}, {point['wanted']:.0%} {point['chosen_for']}"
+        assert row["threshold"] == f"{point['threshold']:.4f}"
+        for column in ("sensitivity", "specificity"):
+            assert row[column].startswith(f"{point[column]:.3f} ({point['intervals'][column][0]:.3f} to")
+
+
+def _table(section):
+    """Rows of the first table: title of the column -> text."""
+    rows = re.findall(r"<tr>(.*?)</tr>", section.partition("</table>")[0], re.DOTALL)
+    texts = [
+        [
+            html.unescape(re.sub(r"<[^>]+>", "", cell))
+            for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        ]
+        for row in rows
+    ]
+    return [dict(zip(texts[0], row, strict=True)) for row in texts[1:]]
 
 
 def test_what_has_to_be_there_is_there(written):

@@ -58,10 +58,10 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
         run = run_folder.read(model)
         labels, frozen, about = run.labels, _frozen(run), _about_run(run)
         answers, errors = _by_keras(run, list(rows["path"]), report_line)
-        leaked = _leaked(run, rows)
+        leaked, chose = _known_share(run, rows, "train"), _known_share(run, rows, "val")
     else:
         labels, frozen, about, answers, errors = _by_tflite(model, list(rows["path"]), report_line)
-        leaked = None
+        leaked, chose = None, None
     codes = tuple(label.code for label in labels)
     known = rows["label"].isin(codes).to_numpy()
     assessed = np.array([position not in errors for position in range(len(rows))])
@@ -91,6 +91,7 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
         "split": {
             "kind": chosen.part,
             "leaked_share_of_test": leaked,
+            "share_that_chose_thresholds": chose,
             "groups_known": report.groups_of(rows) is not None,
         },
         "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
@@ -230,17 +231,17 @@ def _about_run(run: Run) -> dict[str, Any]:
     return {"kind": "the Keras model of a run", "name": run.folder.resolve().name, "sha256": None}
 
 
-def _leaked(run: Run, rows: pd.DataFrame) -> float:
-    """The share of rows that show a lesion or picture of the run's training part.
+def _known_share(run: Run, rows: pd.DataFrame, part: str) -> float:
+    """The share of rows that show a lesion or picture of a part of the run.
 
     Lesions are told by their id where both sides have such; pictures by id and, where both files are there, by size,
     for class folders of different origin use the same file names.
     """
-    train = run.part("train")
+    before = run.part(part)
     leaked = np.zeros(len(rows), bool)
     if report.groups_of(run.split) is not None and report.groups_of(rows) is not None:
-        leaked |= rows["group"].isin(set(train["group"])).to_numpy()
-    paths = dict(zip(train["image_id"], train["path"], strict=True))
+        leaked |= rows["group"].isin(set(before["group"])).to_numpy()
+    paths = dict(zip(before["image_id"], before["path"], strict=True))
     for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
         leaked[position] |= image_id in paths and _sizes_agree(Path(paths[image_id]), Path(path))
     return float(leaked.mean())

@@ -195,6 +195,11 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
             f"{show('split', 'leaked_share_of_test', form='.1%')} of the test pictures show a lesion that is in "
             "training too."
         )
+    if split.get("share_that_chose_thresholds"):
+        notes.append(
+            f"{show('split', 'share_that_chose_thresholds', form='.1%')} of these pictures, or their lesions, chose "
+            "the epoch and the thresholds, so the figures are too good."
+        )
     absent = results["test"]["absent_classes"]
     if absent:
         notes.append(

@@ -52,6 +52,9 @@ def evaluation(results: Mapping[str, Any], out: Path | None) -> str:
     leaked = results["split"]["leaked_share_of_test"]
     if leaked:
         lines.append(f"{'seen in training':30}{leaked:>8.1%}  the figures are too good")
+    chose = results["split"]["share_that_chose_thresholds"]
+    if chose:
+        lines.append(f"{'chose epoch and thresholds':30}{chose:>8.1%}  the figures are too good")
     lines.append("")
     for name, key in (("balanced accuracy", "balanced_accuracy"), ("macro AUC", "macro_auc"), ("accuracy", "accuracy")):
         lines.append(f"{name:30}{_with_interval(test, key):>22}")
