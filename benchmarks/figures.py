@@ -147,7 +147,7 @@ def roc_curve(positive: npt.NDArray[np.bool_], scores: metrics.Scores) -> dict[s
     """
     if not 0 < positive.sum() < len(positive):
         return None
-    fpr, tpr = operating_points.roc(positive, scores)
+    fpr, tpr = operating_points.roc(positive, scores, corners_only=True)
     if len(fpr) <= _CURVE_POINTS:
         return {"fpr": [round(float(v), 5) for v in fpr], "tpr": [round(float(v), 5) for v in tpr]}
     # Equal steps along the curve's length, so that steep and flat ends are drawn alike well.

@@ -139,11 +139,17 @@ def on_roc(
     return {"sensitivity": float(tpr[best]), "specificity": float(1 - fpr[best])}
 
 
-def roc(positive: npt.NDArray[np.bool_], scores: metrics.Scores) -> tuple[metrics.Floats, metrics.Floats]:
-    """(false positive rate, true positive rate) from (0, 0) to (1, 1), by scikit-learn; both classes must be there."""
+def roc(
+    positive: npt.NDArray[np.bool_], scores: metrics.Scores, *, corners_only: bool = False
+) -> tuple[metrics.Floats, metrics.Floats]:
+    """(false positive rate, true positive rate) from (0, 0) to (1, 1), by scikit-learn; both classes must be there.
+
+    corners_only: without the points on a straight line between others. For drawing: such a point can be the best one
+    that still has the sensitivity that is wanted.
+    """
     from sklearn import metrics as sk  # pyright: ignore[reportMissingTypeStubs]
 
-    curve: Any = sk.roc_curve(positive, scores)  # pyright: ignore
+    curve: Any = sk.roc_curve(positive, scores, drop_intermediate=corners_only)  # pyright: ignore
     return curve[0], curve[1]
 
 

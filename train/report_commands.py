@@ -42,7 +42,7 @@ def evaluate(
 
     \b
     Example:
-      skin-edge evaluate runs/first PAD-UFES-20 --out runs/first/on-pad
+      skin-edge evaluate runs/first other-clinic --out other-clinic-report
       skin-edge evaluate runs/first/int8/model_int8.tflite runs/first/split.csv
     """
     from . import new_data
