@@ -18,13 +18,15 @@ CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands containers contract errors files frames heatmap
         info interpreter labels model_file network operator_names preprocess quantization quiet
         tflite_metadata""",
-    "benchmarks": """__init__ bench cases caveats charts commands compare gate hostile latency machine markdown
-        memory metrics overhead page parity parts peers picture processes report sections sensitivity several
-        size sustained tail peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks
-        peer_scripts/onnx_runtime peer_scripts/protocol peer_scripts/skin_edge_runtime""",
-    "train": """__init__ augment averaging backbones cache checkpoints clean commands data_commands duplicates
-        engine evaluate fit heads inspection job layout_tables layouts leaks losses pipeline recipes run_folder
-        sampling schedules splits summary synthetic tasks throughput""",
+    "benchmarks": """__init__ bench cases caveats charts commands compare figures gate hostile latency machine
+        markdown memory metrics operating_points overhead page parity parts peers picture processes report
+        resamples sections sensitivity several size subgroups sustained tail temperature peer_scripts/bare_loop
+        peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime peer_scripts/protocol
+        peer_scripts/skin_edge_runtime""",
+    "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
+        data_commands duplicates engine evaluate fit heads inspection job layout_tables layouts leaks losses
+        new_data pipeline recipes report report_commands report_page run_folder sampling schedules splits
+        summary synthetic tasks throughput""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }
