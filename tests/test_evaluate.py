@@ -13,7 +13,7 @@ from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
-from .miniatures import one_line
+from .miniatures import SMALL, one_line
 from .test_report import Page, check
 
 
@@ -162,3 +162,14 @@ def test_a_network_that_answers_nonsense_is_cannot_assess(tiny_run, ham, tmp_pat
     monkeypatch.setattr(run_folder.Run, "model", lambda self: Broken())
     with pytest.raises(new_data.DataError, match="not finite"):
         new_data.evaluate(tiny_run, tiny_run / "split.csv", None, lambda line: None)
+
+
+def test_a_malignant_run_takes_the_sides_of_the_diagnoses(ham, tmp_path, capsys):
+    run_folder = tmp_path / "run"
+    assert run(["train", str(ham), "--out", str(run_folder), *SMALL, "--epochs", "1", "--task", "malignant"]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(run_folder), str(ham), "--split-part", "all", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["test"]
+    dx = pd.read_csv(ham / "HAM10000_metadata.csv")["dx"]
+    assert figures["n"] == len(dx)
+    assert figures["per_class"]["malignant"]["n"] == dx.isin(["akiec", "bcc", "mel"]).sum()

@@ -18,9 +18,9 @@ from ..benchmarks.subgroups import ATTRIBUTES
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import report, report_page, run_folder
+from . import report, report_page, run_folder, tasks
 from .evaluate import predictions
-from .layouts import read_dataset
+from .layouts import Dataset, read_dataset
 from .run_folder import Run
 
 CANNOT_ASSESS = "cannot assess"
@@ -32,12 +32,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class NewData:
-    """rows: path, image_id, group, label, split ("" where there are no parts), and what there is of ATTRIBUTES."""
+    """rows: path, image_id, group, label, split ("" where there are no parts), and what there is of ATTRIBUTES.
+
+    dataset: None where `rows` came from a csv.
+    """
 
     name: str
     license: str
     part: str
     rows: pd.DataFrame
+    dataset: Dataset | None
 
 
 def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -63,6 +67,12 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
         labels, frozen, about, answers, errors = _by_tflite(model, list(rows["path"]), report_line)
         leaked, chose = None, None
     codes = tuple(label.code for label in labels)
+    if chosen.dataset and set(codes) == {label.code for label in tasks.BENIGN_MALIGNANT}:
+        sided, mapping = tasks.for_task(chosen.dataset, "malignant")
+        for line in tasks.described(mapping):
+            report_line(line)
+        sides = dict(zip(sided.frame["image_id"], sided.frame["label"], strict=True))
+        rows = rows.assign(label=rows["image_id"].map(sides).fillna(""))
     known = rows["label"].isin(codes).to_numpy()
     assessed = np.array([position not in errors for position in range(len(rows))])
     unknown = {str(label): int(n) for label, n in rows.loc[~known, "label"].value_counts().sort_index().items()}
@@ -139,6 +149,7 @@ def check_replaceable(out: Path) -> None:
 
 def read(data: Path, part: str | None) -> NewData:
     """The pictures of `data` that are to be measured; see `evaluate`."""
+    dataset = None
     if data.is_file():
         rows, name, terms = _from_csv(data), data.name, report.license_of("")
         config = data.parent / "config.yaml"
@@ -147,8 +158,7 @@ def read(data: Path, part: str | None) -> NewData:
     elif data.exists():
         dataset = read_dataset(data)
         rows, name, terms = dataset.frame, dataset.layout, report.license_of(dataset.layout)
-        if "split" not in rows.columns:
-            rows = rows.assign(split="")
+        rows = rows.assign(split=rows["official"])
     else:
         raise UsageError(f"no such file or folder: {data}")
     there = [str(value) for value in rows["split"].unique() if value]
@@ -162,7 +172,7 @@ def read(data: Path, part: str | None) -> NewData:
             )
     columns = ["path", "image_id", "group", "label", "split", *(c for c in ATTRIBUTES if c in rows.columns)]
     described = "every picture" if wanted == "all" else f"part {wanted}"
-    return NewData(name, terms, described, rows.loc[:, columns].astype(str).reset_index(drop=True))
+    return NewData(name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), dataset)
 
 
 def cannot_assess(
