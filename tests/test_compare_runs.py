@@ -65,6 +65,22 @@ def test_figures_and_paired_differences_are_those_of_the_predictions(two, capsys
     assert found["warnings"] == []
 
 
+def test_who_still_chooses_compares_the_validation_parts(two, capsys):
+    assert compare(*two, "--part", "validation", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = pd.read_csv(two[0] / "predictions.csv").query("split == 'val'")
+    assert found["part"] == "validation"
+    assert found["runs"][0]["n"] == len(rows)
+    assert found["runs"][0]["figures"]["accuracy"]["value"] == pytest.approx(
+        (rows["predicted"] == rows["label"]).mean()
+    )
+    assert found["paired"][0]["differences"]["accuracy"]["difference"] == 0  # only test answers were mended
+    assert compare(*two, "--part", "validation") == 0
+    out = capsys.readouterr().out
+    assert "validation images" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_the_table_fits_a_terminal(two, measured_run, tmp_path, capsys):
     assert compare(*two) == 0
     out = capsys.readouterr().out

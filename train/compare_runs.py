@@ -1,4 +1,4 @@
-"""Runs side by side: each one's figures on its test images, and paired differences where these are the same images."""
+"""Runs side by side: each one's figures on the same part, and paired differences where its images are the same."""
 
 from __future__ import annotations
 
@@ -24,22 +24,27 @@ SEED = 42
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run said of its test images. probabilities: [n, classes] in the order of `labels`; rows: one per image."""
+    """What a run said of the images of a part, "validation" or "test".
+
+    probabilities: [n, classes] in the order of `labels`; rows: one per image.
+    """
 
     name: str
     labels: tuple[Label, ...]
     rows: pd.DataFrame
     probabilities: npt.NDArray[np.float64]
     cannot_assess: int
+    part: str
 
     @property
     def codes(self) -> list[str]:
         return [label.code for label in self.labels]
 
 
-def read(folder: Path) -> Answers:
-    """The test answers in a folder that `skin-edge train` or `skin-edge evaluate` wrote.
+def read(folder: Path, part: str = "test") -> Answers:
+    """The answers in a folder that `skin-edge train` or `skin-edge evaluate` wrote.
 
+    part: "test" or "validation", where one still chooses; an evaluation holds nothing but what was evaluated.
     Raises UsageError where there is no such folder, DataError where it holds none.
     """
     if not folder.is_dir():
@@ -63,19 +68,23 @@ def read(folder: Path) -> Answers:
     codes = [label.code for label in labels]
     if sorted(columns) != sorted(f"p_{code}" for code in codes):
         raise DataError(f"{folder}: predictions.csv has other classes than its labels ({', '.join(codes)})")
-    # Of a training the test part; an evaluation holds nothing but what was evaluated.
-    rows = table if "cannot_assess" in found else table.loc[table["split"] == "test"]
+    if "cannot_assess" not in found:
+        rows = table.loc[table["split"] == {"validation": "val", "test": "test"}[part]]
+    elif part == "test":
+        rows = table
+    else:
+        raise DataError(f"{folder} is an evaluation and has no validation part")
     rows = rows.loc[rows["label"].isin(codes)]
     failed = rows["predicted"] == CANNOT_ASSESS
     kept = rows.loc[~failed].sort_values("image_id").reset_index(drop=True)
     if not len(kept):
-        raise DataError(f"{folder} has no answer for a test image")
+        raise DataError(f"{folder} has no answer for a {part} image")
     scores = kept[[f"p_{code}" for code in codes]].to_numpy(np.float64)
-    return Answers(str(folder), labels, kept, scores, int(failed.sum()))
+    return Answers(str(folder), labels, kept, scores, int(failed.sum()), part)
 
 
 def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[str, Any]:
-    """JSON-ready: {"names", "figures", "runs", "paired", "warnings", "baseline", "bootstrap"}.
+    """JSON-ready: {"part", "names", "figures", "runs", "paired", "warnings", "baseline", "bootstrap"}.
 
     figures: [{key, title}]. runs: per run {name, n, n_groups, cannot_assess, majority_class, majority_class_baseline,
     figures {key: {value, interval}}}. paired: per run but the first {name, differences {key: {difference, interval}},
@@ -104,6 +113,7 @@ def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[st
     points = [_draws(run, 0) for run in runs]
     wanted = {key: path for key, path in _wanted(runs).items() if any(path in one for one in points)}
     return {
+        "part": first.part,
         "names": [run.name for run in runs],
         "baseline": first.name,
         "bootstrap": BOOTSTRAP,
@@ -151,20 +161,20 @@ def _difference(one: Answers, other: Answers) -> str:
         return f"other classes ({', '.join(other.codes)} and {', '.join(one.codes)})"
     ours, theirs = set(one.rows["image_id"]), set(other.rows["image_id"])
     if ours != theirs:
-        return f"other test images ({len(theirs)} and {len(ours)}, {len(ours & theirs)} in common)"
+        return f"other {one.part} images ({len(theirs)} and {len(ours)}, {len(ours & theirs)} in common)"
     if len(one.rows) != len(ours) or len(other.rows) != len(theirs):
-        return "an image_id occurs twice in a test part"
+        return f"an image_id occurs twice in a {one.part} part"
     # Both are sorted by image_id.
     if (one.rows["label"].to_numpy() != other.rows["label"].to_numpy()).any():
-        return "the same test images have other labels"
+        return f"the same {one.part} images have other labels"
     if (one.rows["group"].to_numpy() != other.rows["group"].to_numpy()).any():
-        return "the same test images belong to other lesions"
+        return f"the same {one.part} images belong to other lesions"
     return ""
 
 
 def _in_order(run: Answers, first: Answers) -> Answers:
     order = [run.codes.index(code) for code in first.codes]
-    return Answers(run.name, first.labels, run.rows, run.probabilities[:, order], run.cannot_assess)
+    return Answers(run.name, first.labels, run.rows, run.probabilities[:, order], run.cannot_assess, run.part)
 
 
 def _draws(run: Answers, bootstrap: int) -> dict[resamples.Path, metrics.Floats]:

@@ -50,7 +50,8 @@ def text(comparison: _Comparison) -> str:
     runs = comparison["runs"]
     lines: list[str] = []
     for number, run in enumerate(runs, 1):
-        lines.append(f"{number}  {_end(run['name'], 40):40} {run['n']:>6} images, {run['n_groups']:>6} groups")
+        images = f"{run['n']} {comparison['part']} images, {run['n_groups']} groups"
+        lines.append(f"{number}  {_end(run['name'], 75 - len(images)):{75 - len(images)}}  {images}")
     # Up to two runs fit beside each other with their intervals.
     with_intervals = len(runs) == 2
     width, per_block = (27, 2) if with_intervals else (9, 6)
@@ -133,7 +134,7 @@ def page(comparison: _Comparison) -> str:
 
 def _paired_html(comparison: _Comparison) -> str:
     if not comparison["paired"]:
-        return '<p class="bad">Not the same test images: no difference is computed.</p>\n'
+        return '<p class="bad">Not the same images: no difference is computed.</p>\n'
     heads = "".join(f'<th scope="col">{i} minus 1</th>' for i in range(2, len(comparison["runs"]) + 1))
     rows = ""
     for figure in comparison["figures"]:

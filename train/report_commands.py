@@ -65,17 +65,27 @@ def evaluate(
     metavar="FILE",
     help="Also write a table and a plot (.html, .png) or the table alone (.csv).",
 )
-@click.option("--different-data", is_flag=True, help="Allow test images that differ: no differences are computed then.")
+@click.option(
+    "--part",
+    type=click.Choice(["validation", "test"]),
+    default="test",
+    show_default=True,
+    help="validation, while one still chooses between runs.",
+)
+@click.option("--different-data", is_flag=True, help="Allow images that differ: no differences are computed then.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-def compare(runs: tuple[Path, ...], out: Path | None, different_data: bool, overwrite: bool, as_json: bool) -> None:
-    """Runs side by side on their test images, with paired differences to the first, bootstrapped over lesions.
+def compare(
+    runs: tuple[Path, ...], out: Path | None, part: str, different_data: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Runs side by side on their images, with paired differences to the first, bootstrapped over lesions.
 
     RUN is a folder of 'skin-edge train' or of 'skin-edge evaluate --out'.
 
     \b
     Example:
       skin-edge compare runs/first runs/second
+      skin-edge compare runs/first runs/second --part validation
       skin-edge compare runs/first runs/second runs/third --out compared.html
     """
     from . import compare_runs, compare_views
@@ -84,7 +94,7 @@ def compare(runs: tuple[Path, ...], out: Path | None, different_data: bool, over
         raise UsageError("compare needs two runs or more")
     if out is not None:
         compare_views.check_output(out, overwrite)
-    comparison = compare_runs.compare([compare_runs.read(run) for run in runs], different_data=different_data)
+    comparison = compare_runs.compare([compare_runs.read(run, part) for run in runs], different_data=different_data)
     if out is not None:
         compare_views.write(comparison, out)
     for warning in comparison["warnings"]:
