@@ -160,7 +160,7 @@ def test_the_int8_file_equals_its_simulation(model, images):
     interpreter = Interpreter(to_tflite.trained_int8_tflite(quantized, "float32"))
     answers = softmax(np.concatenate([interpreter.invoke(image[None])[0] for image in images]))
     assert np.abs(answers - expected).mean() < 0.01
-    assert np.abs(answers - expected).max() < 0.1
+    assert np.abs(answers - expected).max() < 0.15  # a probability near 0.5 moves by this for 0.6 of a logit
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 15 / 16
     # and the simulation is close to the float network before it has learned anything
     assert np.abs(expected - model.predict(images, verbose=0)).mean() < 0.05
