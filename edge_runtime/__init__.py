@@ -12,10 +12,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .classifier import Prediction, SkinClassifier
-    from .errors import ImageError, ModelFileError, PredictionError, SkinEdgeError
+    from .errors import ImageError, MetadataError, ModelFileError, PredictionError, SkinEdgeError
 
 __all__ = [
     "ImageError",
+    "MetadataError",
     "ModelFileError",
     "Prediction",
     "PredictionError",

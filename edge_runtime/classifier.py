@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import preprocess
-from .errors import ModelFileError, PredictionError, SkinEdgeError, UsageError
+from .errors import MetadataError, ModelFileError, PredictionError, SkinEdgeError, UsageError
 from .interpreter import Interpreter, Tensor
 from .model_file import ModelFile, read_model_file
 from .preprocess import ImageLike
-from .quantization import byte_table, dequantize
+from .quantization import byte_table, dequantize, quantize
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    # The input tensor, that of the metadata where some is given, and the milliseconds that they took.
+    _Prepared = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, float]
+
+METADATA_INPUT = "metadata"
+"""Name of the second input, where the network has one: as a tensor and in its signature."""
 
 DISCLAIMER = "For research and product development. Not a medical device."
 
@@ -72,9 +78,11 @@ class SkinClassifier:
         self.labels = file.labels
         self.input_spec = file.input_spec
         self.contract = file.contract
+        self.encoding = file.encoding
         try:
             self.interpreter = Interpreter(file.content, num_threads, os.fspath(delegate))
             self._input, self._output = _checked(self.interpreter, file)
+            self._vector = _checked_vector(self.interpreter, file)
         except ModelFileError as error:
             raise ModelFileError(f"{file.path}: {error}") from None
         self._to_probabilities = _TO_PROBABILITIES.get(file.scores)
@@ -83,6 +91,7 @@ class SkinClassifier:
         self._table = table[:, 0] if (table == table[:, :1]).all() else table
         self._bytes_unchanged = self._table.dtype == np.uint8 and np.array_equal(self._table, np.arange(256))
         self._lock = threading.Lock()
+        self._nothing_known = None if self._vector is None else self.to_vector(None)
 
     def __enter__(self) -> SkinClassifier:
         return self
@@ -95,35 +104,50 @@ class SkinClassifier:
         with self._lock:
             self.interpreter.close()
 
-    def predict(self, image: ImageLike) -> Prediction:
+    def predict(self, image: ImageLike, metadata: Mapping[str, object] | None = None) -> Prediction:
         """One picture -> its Prediction.
 
         image: a path, the bytes of a file, a Pillow image, or a uint8 array [height, width, 3] in RGB.
-        Raises ImageError where it cannot be decoded and PredictionError where the network's answer is not
-        finite: both mean "cannot assess", never "benign".
-        """
-        return self._answer(*self._prepare(image))[0]
+        metadata: for a model that was trained with it (`encoding` names its fields): {"age": 45, "sex": "female"}. What
+        is left out, None, "" or "unknown" is not known, and so is everything without metadata: the model was trained
+        with such gaps. See `patient.Encoding.encode`.
 
-    def predict_many(self, images: Iterable[ImageLike], *, workers: int = 2) -> Iterator[Prediction | SkinEdgeError]:
+        Raises ImageError where it cannot be decoded, MetadataError for a field, a word or a value that the model does
+        not know, and PredictionError where the network's answer is not finite: all mean "cannot assess", never
+        "benign".
+        """
+        return self._answer(*self._prepare(image, metadata))[0]
+
+    def predict_many(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        workers: int = 2,
+        metadata: Iterable[Mapping[str, object] | None] | None = None,
+    ) -> Iterator[Prediction | SkinEdgeError]:
         """One answer per image, in their order: the Prediction, or the error that `predict` raises for that image.
 
+        metadata: one per image, as `predict` takes it; ValueError where there are more or fewer.
         The next images are decoded in `workers` threads while the network answers. At most workers + 1 images are taken
         ahead of the answers, so an endless iterable is fine; an array or Pillow image must not change before its answer
         is there.
         """
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        return self._predict_many(images, workers)
+        pairs = ((image, None) for image in images) if metadata is None else zip(images, metadata, strict=True)
+        return self._predict_many(pairs, workers)
 
-    def _predict_many(self, images: Iterable[ImageLike], workers: int) -> Iterator[Prediction | SkinEdgeError]:
+    def _predict_many(
+        self, pairs: Iterable[tuple[ImageLike, Mapping[str, object] | None]], workers: int
+    ) -> Iterator[Prediction | SkinEdgeError]:
         from collections import deque
         from concurrent.futures import Future, ThreadPoolExecutor  # a single picture starts faster without
 
-        waiting: deque[Future[tuple[npt.NDArray[Any], float]]] = deque()
+        waiting: deque[Future[_Prepared]] = deque()
         pool = ThreadPoolExecutor(workers)
         try:
-            for image in images:
-                waiting.append(pool.submit(self._prepare, image))
+            for image, known in pairs:
+                waiting.append(pool.submit(self._prepare, image, known))
                 if len(waiting) > workers:
                     yield self._answer_or_error(waiting.popleft().result)
             while waiting:
@@ -139,22 +163,25 @@ class SkinClassifier:
         *,
         width: int | None = None,
         full_range: bool = True,
+        metadata: Mapping[str, object] | None = None,
     ) -> Prediction:
-        """A camera's frame -> its Prediction. For the arguments and what they raise see `frames.to_rgb`."""
+        """A camera's frame -> its Prediction. For the arguments and what they raise see `frames.to_rgb`, `predict`."""
         from . import frames
 
         start = perf_counter()
         rgb = frames.to_rgb(frame, layout, rotation, width=width, full_range=full_range)
         converted_ms = (perf_counter() - start) * 1000
-        tensor, preprocess_ms = self._prepare(rgb)
-        return self._answer(tensor, converted_ms + preprocess_ms)[0]
+        tensor, vector, preprocess_ms = self._prepare(rgb, metadata)
+        return self._answer(tensor, vector, converted_ms + preprocess_ms)[0]
 
     @property
     def has_map(self) -> bool:
         """Whether `predict_with_map` has a class activation map to give."""
         return len(self.interpreter.outputs) > 1
 
-    def predict_with_map(self, image: ImageLike) -> tuple[Prediction, npt.NDArray[np.float32]]:
+    def predict_with_map(
+        self, image: ImageLike, metadata: Mapping[str, object] | None = None
+    ) -> tuple[Prediction, npt.NDArray[np.float32]]:
         """As `predict`, and the class activation map: float32 [rows, columns, classes], in the order of `labels`.
 
         Each position covers an equal part of the whole upright picture; its value is what the part adds to the logit
@@ -163,31 +190,34 @@ class SkinClassifier:
         """
         if not self.has_map:
             raise UsageError(f"{self.path} has no class activation map: convert the run with --cam")
-        prediction, outputs = self._answer(*self._prepare(image))
+        prediction, outputs = self._answer(*self._prepare(image, metadata))
         quantization = self.interpreter.outputs[1].quantization
         activation = dequantize(outputs[1], quantization) if quantization.is_quantized else outputs[1]
         return prediction, activation[0]
 
-    def _prepare(self, image: ImageLike) -> tuple[npt.NDArray[Any], float]:
-        """(the input tensor, milliseconds that it took). Several threads may do so at once."""
+    def _prepare(self, image: ImageLike, metadata: Mapping[str, object] | None) -> _Prepared:
+        """Several threads may do so at once."""
         start = perf_counter()
+        vector = self.to_vector(metadata) if metadata else None
         tensor = self.to_tensor(preprocess.to_pixels(image, self.input_spec))
-        return tensor, (perf_counter() - start) * 1000
+        return tensor, vector, (perf_counter() - start) * 1000
 
     def _answer(
-        self, tensor: npt.NDArray[Any], preprocess_ms: float
+        self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None, preprocess_ms: float
     ) -> tuple[Prediction, tuple[npt.NDArray[Any], ...]]:
         start = perf_counter()
-        outputs = self._invoke(tensor)
+        outputs = self._invoke(tensor, vector)
         probabilities = self._to_scores(outputs)
         inference_ms = (perf_counter() - start) * 1000
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         ranked = {self._codes[i]: float(probabilities[i]) for i in order}
         return Prediction(self._codes[order[0]], ranked, preprocess_ms, inference_ms), outputs
 
-    def _answer_or_error(self, prepared: Callable[[], tuple[npt.NDArray[Any], float]]) -> Prediction | SkinEdgeError:
+    def _answer_or_error(self, prepared: Callable[[], _Prepared]) -> Prediction | SkinEdgeError:
         try:
             return self._answer(*prepared())[0]
+        except MetadataError as error:
+            return error
         except UsageError:  # closed: not the image's fault
             raise
         except SkinEdgeError as error:
@@ -201,16 +231,40 @@ class SkinClassifier:
             return self._table[pixels][None]
         return np.stack([self._table[pixels[..., channel], channel] for channel in range(3)], axis=-1)[None]
 
-    def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def to_vector(self, metadata: Mapping[str, object] | None) -> npt.NDArray[Any]:
+        """What is known of the patient -> the second input tensor [1, length] in the network's dtype.
+
+        Raises MetadataError as `predict`, and where the model takes pictures alone.
+        """
+        if self.encoding is None:
+            raise MetadataError(f"{self.path} takes no metadata: it was trained on pictures alone")
+        return self._as_tensor(self.encoding.encode(metadata))
+
+    def row_to_vector(self, row: Mapping[str, object]) -> npt.NDArray[Any] | None:
+        """As `to_vector`, from a row of a data set (`patient.Encoding.of_row`); None for a model of pictures alone."""
+        return None if self.encoding is None else self._as_tensor(self.encoding.of_row(row))
+
+    def _as_tensor(self, vector: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        assert self._vector is not None
+        quantization = self._vector.quantization
+        return (quantize(vector, quantization, self._vector.dtype) if quantization.is_quantized else vector)[None]
+
+    def invoke(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None = None) -> npt.NDArray[np.float32]:
         """The input tensor -> float32 [classes], probabilities in the order of `labels`.
 
+        vector: `to_vector`'s, for a model that takes metadata; None knows nothing of the patient.
         Raises PredictionError where one of them is not finite.
         """
-        return self._to_scores(self._invoke(tensor))
+        return self._to_scores(self._invoke(tensor, vector))
 
-    def _invoke(self, tensor: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    def _invoke(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None) -> tuple[npt.NDArray[Any], ...]:
+        if self._nothing_known is None:
+            values = (tensor,)
+        else:
+            known = self._nothing_known if vector is None else vector
+            values = (tensor, known) if self.interpreter.inputs[0] is self._input else (known, tensor)
         with self._lock:
-            return self.interpreter.invoke(tensor)
+            return self.interpreter.invoke(*values)
 
     def _to_scores(self, outputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
         raw = outputs[0].ravel()
@@ -243,12 +297,15 @@ def _checked(interpreter: Interpreter, file: ModelFile) -> tuple[Tensor, Tensor]
     """The input and the output with the answer, where the interpreter sees them as the file describes them."""
     spec, classes = file.input_spec, 1 if file.scores in ("probability", "logit") else len(file.labels)
     outputs = len(file.contract.get("outputs", ["probabilities"]))
-    if len(interpreter.inputs) != 1 or len(interpreter.outputs) != outputs:
+    inputs = 1 if file.encoding is None else 2
+    if len(interpreter.inputs) != inputs or len(interpreter.outputs) != outputs:
         raise ModelFileError(
-            f"the network has {len(interpreter.inputs)} inputs and {len(interpreter.outputs)} outputs, not 1 and "
-            f"{outputs}"
+            f"the network has {len(interpreter.inputs)} inputs and {len(interpreter.outputs)} outputs, not {inputs} "
+            f"and {outputs}"
         )
     source, target = interpreter.inputs[0], interpreter.outputs[0]
+    if inputs == 2 and source.name == METADATA_INPUT:  # a converter may permute them
+        source = interpreter.inputs[1]
     if source.shape != (1, spec.height, spec.width, 3):
         raise ModelFileError(
             f"the input is {list(source.shape)}, but the file says [1, {spec.height}, {spec.width}, 3]"
@@ -265,3 +322,21 @@ def _checked(interpreter: Interpreter, file: ModelFile) -> tuple[Tensor, Tensor]
         if (tensor.dtype != np.float32) != tensor.quantization.is_quantized and not raw_bytes:
             raise ModelFileError(f"tensor {tensor.name} is {np.dtype(tensor.dtype)} but its scale does not fit that")
     return source, target
+
+
+def _checked_vector(interpreter: Interpreter, file: ModelFile) -> Tensor | None:
+    """The input of the metadata, where the file describes one."""
+    if file.encoding is None:
+        return None
+    tensor = next((tensor for tensor in interpreter.inputs if tensor.name == METADATA_INPUT), None)
+    if tensor is None:
+        raise ModelFileError(f"the network has no input named {METADATA_INPUT}")
+    if tensor.shape != (1, file.encoding.length):
+        raise ModelFileError(
+            f"the input {tensor.name} is {list(tensor.shape)}, but the file says [1, {file.encoding.length}]"
+        )
+    if tensor.dtype not in (np.uint8, np.int8, np.float32):
+        raise ModelFileError(f"tensor {tensor.name} is {np.dtype(tensor.dtype)}, not uint8, int8 or float32")
+    if (tensor.dtype != np.float32) != tensor.quantization.is_quantized:
+        raise ModelFileError(f"tensor {tensor.name} is {np.dtype(tensor.dtype)} but its scale does not fit that")
+    return tensor

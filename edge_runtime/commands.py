@@ -34,6 +34,13 @@ def told_of_foreign_models(command: Any) -> Any:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="[MODEL] IMAGE...", type=click.Path())
+@click.option(
+    "--metadata",
+    "told_metadata",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Of the patient in all the images, for models of train --metadata; what is left out is not known.",
+)
 @click.option("--top-k", type=click.IntRange(min=1), help="Classes per image.  [default: 3; with --json all]")
 @click.option("--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Interpreter threads.")
 @click.option(
@@ -53,6 +60,7 @@ def told_of_foreign_models(command: Any) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines: one object per image.")
 def predict(
     files: tuple[str, ...],
+    told_metadata: tuple[str, ...],
     top_k: int | None,
     num_threads: int,
     heatmap: Path | None,
@@ -70,6 +78,7 @@ def predict(
     Example:
       skin-edge predict photo.jpg
       skin-edge predict model_int8.tflite *.jpg --json > answers.jsonl
+      skin-edge predict model_int8.tflite photo.jpg --metadata age=45,sex=female,site=back
     """
     with _loading():
         from .classifier import DISCLAIMER, SkinClassifier
@@ -78,11 +87,12 @@ def predict(
         classifier = SkinClassifier(
             model, num_threads=num_threads, mean=mean, std=std, labels=labels, delegate=delegate
         )
+    metadata = _metadata(classifier, told_metadata) if told_metadata else None
     names = {label.code: label.name for label in classifier.labels}
     drawings = _drawings(classifier, images, heatmap) if heatmap else {}
     width = max(len(image) for image in images)
     failed = False
-    for image, prediction in zip(images, _answers(classifier, images, drawings), strict=True):
+    for image, prediction in zip(images, _answers(classifier, images, drawings, metadata), strict=True):
         if isinstance(prediction, SkinEdgeError):
             failed = True
             if as_json:
@@ -158,22 +168,38 @@ def _loading() -> Generator[None, None, None]:
 
 
 def _answers(
-    classifier: SkinClassifier, images: Sequence[str], drawings: Mapping[str, Path]
+    classifier: SkinClassifier,
+    images: Sequence[str],
+    drawings: Mapping[str, Path],
+    metadata: Mapping[str, str] | None,
 ) -> Iterator[Prediction | SkinEdgeError]:
     if len(images) > 1 and not drawings:
-        yield from classifier.predict_many(images)
+        yield from classifier.predict_many(images, metadata=[metadata] * len(images))
         return
     for image in images:
         try:
-            yield _with_heatmap(classifier, image, drawings[image]) if drawings else classifier.predict(image)
+            if drawings:
+                yield _with_heatmap(classifier, image, drawings[image], metadata)
+            else:
+                yield classifier.predict(image, metadata)
         except SkinEdgeError as error:
             yield error
 
 
-def _with_heatmap(classifier: SkinClassifier, image: str, drawing: Path) -> Prediction:
+def _metadata(classifier: SkinClassifier, told: Sequence[str]) -> dict[str, str]:
+    from .patient import parse_pairs
+
+    metadata = parse_pairs(told)
+    classifier.to_vector(metadata)  # what is wrong with it is wrong for every image
+    return metadata
+
+
+def _with_heatmap(
+    classifier: SkinClassifier, image: str, drawing: Path, metadata: Mapping[str, str] | None
+) -> Prediction:
     from . import files, heatmap, preprocess
 
-    prediction, activation = classifier.predict_with_map(image)
+    prediction, activation = classifier.predict_with_map(image, metadata)
     position = [label.code for label in classifier.labels].index(prediction.label)
     drawn = heatmap.overlay(preprocess.decode(image), activation[..., position])
     with files.replacing(drawing) as temporary:

@@ -1,11 +1,12 @@
 """The contract: `metadata.json` inside a .tflite, everything an app must know to feed it and to read its answer.
 
-Published schema: docs/contract.schema.json (JSON Schema 2020-12), format_version 2. Rules for readers:
+Published schema: docs/contract.schema.json (JSON Schema 2020-12), format_version 2 and 3. Version 3 is 2 and a second
+input, `metadata` (`patient.py`); a file without one is written as version 2. Rules for readers:
 
 - a reader reads its own format_version and every older one, which `upgraded` brings to the present form;
 - a newer format_version is refused: it may ask for what this reader does not do;
 - within a version fields may be added, and a field that a reader does not know is information and is ignored;
-- except in `preprocessing`: a step that the reader does not do exactly so is refused.
+- except in `preprocessing` and `metadata`: what the reader does not do exactly so is refused.
 
 The seal holds network, labels and contract together. It is the SHA-256 of the network's bytes (all before the zip
 archive), then those of labels.txt, then those of metadata.json with the seal's own 64 digits written as zeros.
@@ -18,14 +19,19 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ModelFileError
 from .labels import Label
 from .preprocess import InputSpec
 
+if TYPE_CHECKING:
+    from .patient import Encoding
+
 FORMAT = "skin-edge-model"
 FORMAT_VERSION = 2
+METADATA_VERSION = 3
+"""Of a file whose network has a second input. A reader of version 2 would feed it nothing, so it has to refuse it."""
 
 CONTRACT_FILE = "metadata.json"
 LABELS_FILE = "labels.txt"
@@ -47,10 +53,10 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise ModelFileError(f"its {CONTRACT_FILE} is not a JSON object")
     contract: dict[str, Any] = parsed  # pyright: ignore[reportUnknownVariableType]
     version = contract.get("format_version")
-    if contract.get("format") != FORMAT or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+    if contract.get("format") != FORMAT or not isinstance(version, int) or not 1 <= version <= METADATA_VERSION:
         raise ModelFileError(
             f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this skin-edge reads "
-            f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model anew"
+            f"{FORMAT!r} up to version {METADATA_VERSION}: update skin-edge, or convert the model anew"
         )
     return upgraded(contract)
 
@@ -60,12 +66,12 @@ def _no_constant(name: str) -> None:
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """An older version in the present form; one of the present version as it is.
+    """An older version in the present form; 2 and 3 as they are.
 
     1 -> 2: `input` said the preprocessing in words and could mean one thing only, `output` was a single one, and a
     CRC-32 of the network stood for the seal.
     """
-    if contract["format_version"] == FORMAT_VERSION:
+    if contract["format_version"] >= FORMAT_VERSION:
         return dict(contract)
     fields: Any = contract.get("input")
     if not isinstance(fields, dict):
@@ -78,6 +84,20 @@ def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
         raise ModelFileError(f"its description of the input is not usable: {error!r}") from None
     newer = {name: value for name, value in contract.items() if name not in ("output", "calibration", "thresholds")}
     return newer | {"preprocessing": spec.to_steps(), "outputs": [contract.get("output", {})]}
+
+
+def encoding_of(contract: Mapping[str, Any]) -> Encoding | None:
+    """How the network wants its metadata; None where it takes a picture alone.
+
+    Raises ModelFileError where a file of METADATA_VERSION does not describe it.
+    """
+    if contract["format_version"] < METADATA_VERSION:
+        return None
+    from . import patient  # most models do without
+
+    described = _object(contract, "metadata")
+    _require(isinstance(described.get("dtype"), str) and isinstance(described.get("shape"), list), "metadata")
+    return patient.from_list(described.get("fields"))
 
 
 def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:

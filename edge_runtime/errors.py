@@ -43,6 +43,10 @@ class ModelFileError(SkinEdgeError):
     """A model file that is no .tflite, is damaged, or does not say how it wants to be fed."""
 
 
+class MetadataError(UsageError):
+    """What is said of a patient and a model cannot take: an unknown field or word, or an impossible value."""
+
+
 class PredictionError(SkinEdgeError):
     """The network ran but its answer cannot be used (not finite): the case cannot be assessed."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .classifier import DISCLAIMER, SkinClassifier
+from .classifier import DISCLAIMER, METADATA_INPUT, SkinClassifier
 from .interpreter import Tensor
 from .model_file import ModelFile, read_model_file, tflite_metadata
 
@@ -19,7 +19,8 @@ _WIDTH = 80
 def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
     """JSON-ready. kind: "skin-edge" or "foreign". seal: "verified", or "none" for a file that others made.
 
-    input: how to feed it, tensor and steps. outputs: tensors. scores: what the first output holds (`ModelFile`).
+    input: how to feed it, tensor and steps. metadata: the second input, tensor and fields (`patient.py`), None where
+    the network takes a picture alone. outputs: tensors. scores: what the first output holds (`ModelFile`).
     operators: [{operator, types, count}], in the order of first use. contract, tflite_metadata: None where absent.
     """
     network = file.network
@@ -32,7 +33,8 @@ def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
         "sha256": hashlib.sha256(file.content).hexdigest(),
         "kind": "skin-edge" if file.contract else "foreign",
         "seal": _seal(file),
-        "input": {**_tensor(tensors.inputs[0]), "preprocessing": file.input_spec.to_steps()},
+        "input": {**_tensor(_image(tensors.inputs)), "preprocessing": file.input_spec.to_steps()},
+        "metadata": _metadata(tensors.inputs, file),
         "outputs": [_tensor(tensor) for tensor in tensors.outputs],
         "scores": file.scores,
         "labels": [label._asdict() for label in file.labels],
@@ -72,6 +74,9 @@ def text(info: Mapping[str, Any]) -> str:
         ("input", _tensor_text(info["input"])),
     ]
     rows += [("", f"{i}. {_step_text(step)}") for i, step in enumerate(info["input"]["preprocessing"], 1)]
+    if info["metadata"]:
+        rows.append(("metadata", f"{_tensor_text(info['metadata'])}; what is not given counts as not known"))
+        rows += [("", _field_text(field)) for field in info["metadata"]["fields"]]
     rows += [("output" if i == 0 else "", _tensor_text(output)) for i, output in enumerate(info["outputs"])]
     rows.append(("values", _SCORES[info["scores"]]))
     rows += _label_rows(info["labels"])
@@ -103,6 +108,26 @@ def _seal(file: ModelFile) -> str:
     if file.contract["format_version"] == 1:
         return "CRC-32 of the network only (format 1)"
     return "verified"  # a file that does not hold it is not read
+
+
+def _image(inputs: Sequence[Tensor]) -> Tensor:
+    return next(tensor for tensor in inputs if len(inputs) == 1 or tensor.name != METADATA_INPUT)
+
+
+def _metadata(inputs: Sequence[Tensor], file: ModelFile) -> dict[str, Any] | None:
+    if file.encoding is None:
+        return None
+    vector = next(tensor for tensor in inputs if tensor.name == METADATA_INPUT)
+    return {**_tensor(vector), "fields": file.encoding.to_list()}
+
+
+def _field_text(field: Mapping[str, Any]) -> str:
+    if field["kind"] == "category":
+        return f"{field['name']}: {', '.join(field['categories'])}"
+    return (
+        f"{field['name']}: a number, to {field['maximum']:g} {field['unit']} (in training {field['mean']:.1f}, "
+        f"standard deviation {field['std']:.1f})"
+    )
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .network import IDENTIFIER, GraphTensor, Network
 from .preprocess import InputSpec
 
 if TYPE_CHECKING:
+    from .patient import Encoding
     from .tflite_metadata import TfliteMetadata
 
 # The beginning of an archive whose end may be cut off.
@@ -44,6 +45,7 @@ class ModelFile:
     content: the whole file, archive included. network_length: how many of its bytes are the network. scores: what the
     (first) output holds: "probabilities"; "logits", a softmax away from them; or, for a single value, "probability" or
     "logit" of the second of two classes. contract: what `skin-edge convert` wrote, empty for a file that others made.
+    encoding: of the patient's metadata, None where the network takes a picture alone.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class ModelFile:
     labels: tuple[Label, ...]
     scores: str
     contract: Mapping[str, Any]
+    encoding: Encoding | None = None
 
     @property
     def network(self) -> Network:
@@ -94,12 +97,13 @@ def read_model_file(
         contracts.check(contract)
         network.check()  # sealed by whom? A minute's work makes a hostile network look whole
         spec, labels = InputSpec.from_steps(contract.get("preprocessing")), contracts.labels_of(contract)
+        encoding = contracts.encoding_of(contract)
         if contract["format_version"] > 1 and contracts.labels_text(labels).encode() != listed:
             raise ModelFileError(f"its {LABELS_FILE} names other labels than its contract")
     except ModelFileError as error:
         message = str(error)  # it may quote the file, which may hold anything of any length
         raise ModelFileError(f"{path}: {message if len(message) <= 400 else message[:400] + ' ...'}") from None
-    return ModelFile(path, content, archive.start, spec, labels, "probabilities", contract)
+    return ModelFile(path, content, archive.start, spec, labels, "probabilities", contract, encoding)
 
 
 def is_network(path: str | Path) -> bool:
