@@ -34,12 +34,12 @@ def operator_name(model: Any, operator: Any) -> str:
     return OPERATOR_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]  # older files have the latter
 
 
-def name_ends(model: Any, source: str, targets: Sequence[str]) -> None:
-    """Names the only input and the outputs, as tensors and in the one signature, "serving_default"."""
+def name_ends(model: Any, sources: Sequence[str], targets: Sequence[str]) -> None:
+    """Names the inputs and the outputs, as tensors and in the one signature, "serving_default"."""
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-    signature.inputs = [_named(graph, graph.inputs[0], source)]
+    signature.inputs = [_named(graph, index, name) for index, name in zip(graph.inputs, sources, strict=True)]
     signature.outputs = [_named(graph, index, name) for index, name in zip(graph.outputs, targets, strict=True)]
     model.signatureDefs = [signature]
 

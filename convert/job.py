@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,8 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
 
     from ..benchmarks import metrics
     from ..benchmarks.temperature import choose_temperature
-    from ..train import engine
-    from ..train.pipeline import Pictures, load, plain_batches
+    from ..train import engine, patients
+    from ..train.pipeline import Pictures, inputs_of, load, plain_batches
     from . import calibration, census, confidence, flatbuffer, metadata, to_tflite
     from .fold import fold_head
     from .heatmap import with_map
@@ -144,7 +144,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
 
     engine.start(run.seed, mixed_precision=False)
     model = run.model()
-    spec = run.input_spec
+    spec, encoding = run.input_spec, run.encoding
     codes = tuple(label.code for label in run.labels)
 
     def pictures_of(rows: Any, name: str) -> Pictures:
@@ -155,22 +155,26 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
             first = next(iter(failures.values()))
             raise DataError(f"{len(failures)} {name} images of {run.folder} cannot be read, the first: {first}")
         report("\r")
-        return pictures
+        known = patients.encoded(encoding, rows, run.recipe.metadata_dropout) if encoding else None
+        return replace(pictures, patients=known)
 
     representative = calibration.choose_representative(run, settings.representative)
     if len(representative) < calibration.ENOUGH:
         report(f"warning: {len(representative)} representative images; fewer than {calibration.ENOUGH} are shaky")
     calibration_pictures = pictures_of(representative, "representative")
-    calibration_batch = np.concatenate(list(plain_batches(calibration_pictures, spec).as_numpy_iterator()))
+    if calibration_pictures.patients:
+        calibration_pictures = replace(calibration_pictures, patients=calibration_pictures.patients.with_gaps(run.seed))
+    calibration_batch = inputs_of(calibration_pictures, spec)
+    first = [array[:32] for array in calibration_batch]
     validation = pictures_of(run.part("val"), "validation")
     truth = run.targets(run.part("val"))
     float_scores = model.predict(plain_batches(validation, spec), verbose=0)
 
     report("converting the float model")
     float_file = to_tflite.float32_tflite(model)
-    _check_float(float_file, calibration_batch[:32], model)
+    _check_float(float_file, first, model)
     folded = fold_head(model)
-    _check_fold(folded, calibration_batch[:32], model)
+    _check_fold(folded, first, model)
 
     counts = np.bincount(run.targets(run.part("train")), minlength=len(codes))
     float_logits = np.log(np.maximum(float_scores.astype(np.float64), 1e-30))
@@ -190,11 +194,12 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
             report(f"quantizing after training ({settings.name})")
             quantized = quantize(
                 network,
-                [calibration_batch],
+                calibration_batch,
                 precision=settings.precision,
                 calibration=ranges,
                 io=settings.io,
                 keep_float=settings.keep_float,
+                vectors=(-1, 1),  # by the encoding
             )
             described: dict[str, Any] = {"method": "post-training"}
             if calibrates:
@@ -210,7 +215,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
                 "distilled_from_the_float_model": settings.distill,
                 "kept_epoch": max(history, key=lambda row: row["score"])["epoch"],
             }
-        logits = _answers(quantized, validation.pixels, spec, report)
+        logits = _answers(quantized, validation, spec, report)
         if simulated is not None:
             _check_simulation(simulated, logits)
         balanced = _balanced_accuracy(metrics, truth, logits, codes)
@@ -225,9 +230,9 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     edited = flatbuffer.read(logits_network)
     flatbuffer.append_softmax(edited)
     outputs = ["probabilities", "class_activation_map"][: 1 + settings.cam]
-    flatbuffer.name_ends(edited, "image", outputs)
+    flatbuffer.name_ends(edited, to_tflite.input_names(model), outputs)
     quantized_file = flatbuffer.write(edited)
-    quantized_scores = _answers(quantized_file, validation.pixels, spec, report)
+    quantized_scores = _answers(quantized_file, validation, spec, report)
     operators = census.take_census(quantized_file)
     if settings.name == "int8":
         census.assert_int8(quantized_file)
@@ -277,7 +282,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     with replacing_folder(settings.out) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        _check_device(folder / settings.model_file, validation.pixels[:32], quantized_scores[:32])
+        _check_device(folder / settings.model_file, validation.pixels[:32], run.part("val"), quantized_scores[:32])
     reference = _softmax((float_logits + shift) / temperature)
     groups = run.part("val")["group"].to_numpy(str)
     sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
@@ -372,7 +377,7 @@ def _quantization_aware(
     teacher: Any,
     run: Run,
     settings: ConvertSettings,
-    calibration_batch: npt.NDArray[np.float32],
+    calibration_batch: Sequence[npt.NDArray[np.float32]],
     pictures_of: Callable[[Any, str], Any],
     validation: Any,
     truth: npt.NDArray[np.int64],
@@ -382,10 +387,11 @@ def _quantization_aware(
     from ..benchmarks import metrics
     from ..train.engine import tf
     from ..train.pipeline import plain_batches, training_batches
-    from . import qat, to_tflite
+    from . import flatbuffer, post_training, qat, to_tflite
 
     rows, spec = run.part("train"), run.input_spec
-    quantized = qat.quantization_aware(network, calibration_batch)
+    alone = len(calibration_batch) == 1
+    quantized = qat.quantization_aware(network, calibration_batch[0] if alone else calibration_batch)
     pictures = pictures_of(rows, "training")
     one_hot = np.eye(len(run.labels), dtype=np.float32)[run.targets(rows)]
     codes = tuple(label.code for label in run.labels)
@@ -421,6 +427,10 @@ def _quantization_aware(
     )
     qat.widen_dead_channels(quantized)
     network = to_tflite.trained_int8_tflite(quantized, settings.io)
+    if settings.io == "uint8" and not alone:
+        edited = flatbuffer.read(network)
+        post_training.float_vectors(edited)
+        network = flatbuffer.write(edited)
     return network, history, logits_of(quantized)
 
 
@@ -428,22 +438,22 @@ def _balanced_accuracy(metrics: Any, truth: npt.NDArray[np.int64], scores: Any, 
     return float(metrics.evaluate(truth, scores, codes, bootstrap=0)["balanced_accuracy"])
 
 
-def _check_float(network: bytes, images: npt.NDArray[np.float32], model: Any) -> None:
+def _check_float(network: bytes, inputs: Sequence[npt.NDArray[np.float32]], model: Any) -> None:
     from ..edge_runtime.interpreter import Interpreter
 
     interpreter = Interpreter(network)
-    answers = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
-    difference = float(np.abs(answers - model.predict(images, verbose=0)).max())
+    answers = np.concatenate([interpreter.invoke(*(one[None] for one in row))[0] for row in zip(*inputs, strict=True)])
+    difference = float(np.abs(answers - model.predict(list(inputs), verbose=0)).max())
     if not difference <= FLOAT_TOLERANCE:
         raise ConversionError(
-            f"the float32 .tflite differs from the Keras model by {difference:.1e} on {len(images)} training images; "
+            f"the float32 .tflite differs from the Keras model by {difference:.1e} on {len(answers)} training images; "
             f"at most {FLOAT_TOLERANCE:.0e} is rounding"
         )
 
 
-def _check_fold(folded: Any, images: npt.NDArray[np.float32], model: Any) -> None:
-    probabilities = _softmax(folded.predict(images, verbose=0).astype(np.float64))
-    difference = float(np.abs(probabilities - model.predict(images, verbose=0)).max())
+def _check_fold(folded: Any, inputs: Sequence[npt.NDArray[np.float32]], model: Any) -> None:
+    probabilities = _softmax(folded.predict(list(inputs), verbose=0).astype(np.float64))
+    difference = float(np.abs(probabilities - model.predict(list(inputs), verbose=0)).max())
     if not difference <= FOLD_TOLERANCE:
         raise ConversionError(
             f"folding the head's BatchNormalization changed a probability by {difference:.1e}; "
@@ -465,30 +475,45 @@ def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def _answers(network: bytes, pixels: npt.NDArray[np.uint8], spec: Any, report: Report) -> npt.NDArray[np.float32]:
-    """The first output for already resized pictures, as real numbers: float32 [n, classes]."""
+def _answers(network: bytes, pictures: Any, spec: Any, report: Report) -> npt.NDArray[np.float32]:
+    """The first output for already resized pictures, as real numbers: float32 [n, classes].
+
+    The network's inputs stand in the model's order: the picture, then the metadata where it takes some.
+    """
     from ..edge_runtime.interpreter import Interpreter
-    from ..edge_runtime.quantization import byte_table, dequantize
+    from ..edge_runtime.quantization import byte_table, dequantize, quantize
 
     interpreter = Interpreter(network)
     source, target = interpreter.inputs[0], interpreter.outputs[0]
     table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
+    vectors: list[tuple[npt.NDArray[Any], ...]] = [()] * len(pictures)
+    if pictures.patients:
+        vector, known = interpreter.inputs[1], pictures.patients.vectors
+        if vector.quantization.is_quantized:
+            known = quantize(known, vector.quantization, vector.dtype)
+        vectors = [(row[None],) for row in known]
     answers: list[npt.NDArray[Any]] = []
-    for number, picture in enumerate(pixels, 1):
-        answers.append(interpreter.invoke(table[picture][None])[0])
+    for number, (picture, others) in enumerate(zip(pictures.pixels, vectors, strict=True), 1):
+        answers.append(interpreter.invoke(table[picture][None], *others)[0])
         if number % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
-            report(f"\rasking the quantized network: {number}/{len(pixels)}")
+            report(f"\rasking the quantized network: {number}/{len(pictures)}")
     report("\r")
     raw = np.concatenate(answers)
     return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
 
 
-def _check_device(path: Path, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float32]) -> None:
-    """The finished file, read and fed as a device does, answers as the network did."""
+def _check_device(path: Path, pixels: npt.NDArray[np.uint8], rows: Any, expected: npt.NDArray[np.float32]) -> None:
+    """The finished file, read and fed as a device does, answers as the network did. rows: of the pictures, at least."""
     from ..edge_runtime.classifier import SkinClassifier
 
     classifier = SkinClassifier(path)
-    answers = np.stack([classifier.invoke(classifier.to_tensor(picture)) for picture in pixels])
+    known = rows.to_dict("records")[: len(pixels)]
+    answers = np.stack(
+        [
+            classifier.invoke(classifier.to_tensor(picture), classifier.row_to_vector(row))
+            for picture, row in zip(pixels, known, strict=True)
+        ]
+    )
     difference = float(np.abs(answers - expected).max())
     if not difference <= 1e-6:
         raise ConversionError(f"the finished {path.name} answers otherwise than its network, by {difference:.1e}")

@@ -7,8 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..edge_runtime import __version__
-from ..edge_runtime.classifier import DISCLAIMER
-from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, FORMAT_VERSION, LABELS_FILE, labels_text, sealed
+from ..edge_runtime.classifier import DISCLAIMER, METADATA_INPUT
+from ..edge_runtime.contract import (
+    CONTRACT_FILE,
+    FORMAT,
+    FORMAT_VERSION,
+    LABELS_FILE,
+    METADATA_VERSION,
+    labels_text,
+    sealed,
+)
 from ..edge_runtime.interpreter import Interpreter
 from ..edge_runtime.model_file import with_archive
 from ..edge_runtime.network import Network
@@ -23,6 +31,10 @@ _HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, do
 _INTENDED_USE = (
     "Sorts dermatoscopic photographs of single skin lesions into the labels, in research and in the development of "
     "products. Not for diagnosis, not for photographs without a lesion: it answers those too, and confidently."
+)
+
+_METADATA_TEXT = (
+    f"What is known of the patient and the lesion, encoded as {CONTRACT_FILE} says; a field that is not known is zeros."
 )
 
 _OUTPUTS = {
@@ -53,6 +65,7 @@ def packed(network: bytes, run: Run, contract: Mapping[str, Any], author: str | 
         std=run.input_spec.std,
         outputs=[TensorText(output["name"], output["values"]) for output in contract["outputs"]],
         labels_file=LABELS_FILE,
+        others=[TensorText(METADATA_INPUT, _METADATA_TEXT)] if "metadata" in contract else [],
         other_files={CONTRACT_FILE: "The contract: preprocessing, labels, thresholds, provenance, seal (JSON)."},
     )
     labels = labels_text(run.labels)
@@ -75,7 +88,7 @@ def describe(
     precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
     calibration, thresholds: `confidence`'s. license: None takes what the data's terms ask.
     """
-    interpreter = Interpreter(network)
+    interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
     image_ids = [str(image_id) for image_id in run.split["image_id"]]
     synthetic = all(image_id.startswith(SYNTHETIC) for image_id in image_ids)
@@ -83,16 +96,18 @@ def describe(
         image_id.startswith("ISIC_") and image_id[5:].isdigit() and int(image_id[5:]) in _HAM10000_IDS
         for image_id in image_ids
     )
+    inputs = {tensor.name: tensor.to_dict() for tensor in interpreter.inputs}
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": METADATA_VERSION if encoding else FORMAT_VERSION,
         "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
         "intended_use": _INTENDED_USE,
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
         "preprocessing": run.input_spec.to_steps(),
-        "input": interpreter.inputs[0].to_dict(),
+        "input": inputs["image"],
+        **({"metadata": {**inputs[METADATA_INPUT], "fields": encoding.to_list()}} if encoding else {}),
         "outputs": [
             {"name": tensor.name, "values": _OUTPUTS[tensor.name], **output.to_dict()}
             for tensor, output in zip(parsed.outputs, interpreter.outputs, strict=True)

@@ -57,11 +57,13 @@ def quantize(
     calibration: Calibration,
     io: str,
     keep_float: Sequence[str] = (),
+    vectors: tuple[float, float] | None = None,
 ) -> bytes:
     """The bytes of a .tflite with batch 1. Inputs stand in the order of model.inputs, outputs in that of model.outputs.
 
     model: a functional tf_keras network, float32 inputs -> logits [b, classes] and whatever else, float32. Inputs of
-    rank 4 are images [b, height, width, channels] in [-1, 1]; others are vectors with the range that is seen.
+    rank 4 are images [b, height, width, channels] in [-1, 1]; others are vectors in the range `vectors`, or, without
+    one, in the range that is seen.
     representative: one float32 [n, ...] per input, the same n. Without a calibration they are not looked at.
     precision: "int8": weights int8 per channel, activations int8. "w8a16": activations int16. "float16": weights
     float16, computed in float32. "w8a32": weights of more than 1024 values int8, activations float32; the latter two
@@ -85,6 +87,9 @@ def quantize(
             _clip_ranges(network, representative, calibration.percentile)
         for index in _images(graph):
             _set_range(graph.tensors[index], -1, 1)
+        if vectors:
+            for index in set(graph.inputs) - set(_images(graph)):
+                _set_range(graph.tensors[index], *vectors)
         kept = _outputs_of_layers(network, model, keep_float)
         calibrated = flatbuffer.write(network)
         with converting("the calibrated model"):
@@ -93,7 +98,7 @@ def quantize(
     order_ends(network)
     if precision == "int8":
         if io == "uint8":
-            _float_vectors(network)
+            float_vectors(network)
         _check_scale(network, io)
     return flatbuffer.write(network)
 
@@ -337,7 +342,7 @@ def _layers_of_output(output: Any) -> set[str]:
 # The ends of the int8 network.
 
 
-def _float_vectors(network: Any) -> None:
+def float_vectors(network: Any) -> None:
     """Inputs that are no images become float32; the quantizer gives all of them the image's uint8."""
     graph = network.subgraphs[0]
     for vector in set(graph.inputs) - set(_images(graph)):

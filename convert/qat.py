@@ -10,7 +10,7 @@ Simulated quantization as in Jacob et al., CVPR 2018 (tfmot's); distillation fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -73,12 +73,16 @@ class DepthwiseConfig(_quantization.QuantizeConfig):
         return {}
 
 
-def quantization_aware(folded: Any, calibration: npt.NDArray[np.float32]) -> Any:
+Arrays = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
+"""Of a network's only input, or one per input."""
+
+
+def quantization_aware(folded: Any, calibration: Arrays) -> Any:
     """A copy of a float network with simulated int8, its ranges set, its BatchNormalization in inference mode.
 
     folded: float32 [b, height, width, 3] -> logits [b, classes], without a BatchNormalization in its head; perhaps with
-    a class activation map (`heatmap.with_map`).
-    calibration: float32 [n, height, width, 3] in [-1, 1], training pictures.
+    a class activation map (`heatmap.with_map`), or with metadata in [-1, 1] as a second input.
+    calibration: float32 [n, height, width, 3] in [-1, 1], training pictures; with metadata that of their patients too.
 
     Raises UsageError where tfmot cannot quantize the network.
     """
@@ -112,7 +116,7 @@ def quantization_aware(folded: Any, calibration: npt.NDArray[np.float32]) -> Any
         if isinstance(inner, keras.layers.BatchNormalization):
             inner.trainable = False
     # Once as in training: the weights' quantizers take their ranges from the weights. Then the activations'.
-    quantized(calibration[:1], training=True)
+    quantized(_rows(calibration, 0, 1), training=True)
     _set_ranges(quantized, folded, calibration)
     return quantized
 
@@ -132,7 +136,7 @@ def train_quantized(
 
     quantized: -> logits, or [logits, class activation map], which then gets the weights that the logits have learned.
     teacher: the float network, logits as `quantized` has them. With distill its answers are the targets (cross-entropy
-    at TEMPERATURE), without it the labels are. batches: epoch (from 1) -> a Dataset of (images, one-hot). validate:
+    at TEMPERATURE), without it the labels are. batches: epoch (from 1) -> a Dataset of (inputs, one-hot). validate:
     network -> score, higher is better. learning_rate: of Adam at the start; it falls to zero along a cosine.
     Returns one row per epoch with "epoch", "score" and, from 1 on, "loss".
     """
@@ -150,8 +154,8 @@ def train_quantized(
             step = _training_step(quantized, teacher, keras.optimizers.Adam(schedule), distill)
         losses: list[Any] = []
         start = last = perf_counter()
-        for number, (images, one_hot) in enumerate(data, 1):
-            losses.append(step(images, one_hot))
+        for number, (inputs, one_hot) in enumerate(data, 1):
+            losses.append(step(inputs, one_hot))
             now = perf_counter()
             if now - last >= 1:
                 last = now
@@ -178,12 +182,12 @@ def _training_step(quantized: Any, teacher: Any, optimizer: Any, distill: bool) 
     optimizer.build(variables)
 
     @tf.function
-    def step(images: Any, one_hot: Any) -> Any:
+    def step(inputs: Any, one_hot: Any) -> Any:
         temperature = TEMPERATURE if distill else 1.0
-        target = tf.nn.softmax(teacher(images, training=False) / temperature) if distill else one_hot
+        target = tf.nn.softmax(teacher(inputs, training=False) / temperature) if distill else one_hot
         entropy = -tf.reduce_sum(tf.math.xlogy(target, target), axis=-1)
         with tf.GradientTape() as tape:
-            logits = tf.nest.flatten(quantized(images, training=True))[0] / temperature
+            logits = tf.nest.flatten(quantized(inputs, training=True))[0] / temperature
             divergence = tf.nn.softmax_cross_entropy_with_logits(target, logits) - entropy
             loss = temperature**2 * tf.reduce_mean(divergence)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
@@ -192,7 +196,11 @@ def _training_step(quantized: Any, teacher: Any, optimizer: Any, distill: bool) 
     return step
 
 
-def _set_ranges(quantized: Any, folded: Any, calibration: npt.NDArray[np.float32]) -> None:
+def _rows(arrays: Arrays, start: int, stop: int) -> Any:
+    return arrays[start:stop] if isinstance(arrays, np.ndarray) else [array[start:stop] for array in arrays]
+
+
+def _set_ranges(quantized: Any, folded: Any, calibration: Arrays) -> None:
     """Minima and maxima of the float network's activations -> the simulated quantizers' variables."""
     wanted: list[tuple[Any, Any, Any]] = []  # (float layer's output, minimum, maximum)
     for layer in quantized.layers:
@@ -202,7 +210,7 @@ def _set_ranges(quantized: Any, folded: Any, calibration: npt.NDArray[np.float32
             for kind in ("output", "post_activation"):
                 if f"{kind}_min" in variables:
                     wanted.append((output, variables[f"{kind}_min"], variables[f"{kind}_max"]))
-        elif f"{layer.name}_min" in variables:  # tfmot's QuantizeLayer: the picture itself, [-1, 1] by contract
+        elif f"{layer.name}_min" in variables:  # tfmot's QuantizeLayer: an input itself, [-1, 1] by contract
             variables[f"{layer.name}_min"].assign(-1.0)
             variables[f"{layer.name}_max"].assign(1.0)
     probe = keras.Model(folded.input, [output for output, _, _ in wanted])
@@ -212,7 +220,8 @@ def _set_ranges(quantized: Any, folded: Any, calibration: npt.NDArray[np.float32
         outputs = probe(images, training=False)
         return tf.stack([[tf.reduce_min(output), tf.reduce_max(output)] for output in tf.nest.flatten(outputs)])
 
-    found = np.stack([extremes(calibration[i : i + 32]).numpy() for i in range(0, len(calibration), 32)])
+    count = len(calibration if isinstance(calibration, np.ndarray) else calibration[0])
+    found = np.stack([extremes(_rows(calibration, i, i + 32)).numpy() for i in range(0, count, 32)])
     lows, highs = found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)
     for (_, minimum, maximum), low, high in zip(wanted, lows, highs, strict=True):
         minimum.assign(min(low, 0.0))

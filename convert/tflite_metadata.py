@@ -45,7 +45,7 @@ _RGB = 1  # ColorSpaceType
 
 @dataclass(frozen=True)
 class TensorText:
-    """What is said of one output."""
+    """What is said of one output, or of an input that is no picture."""
 
     name: str
     description: str
@@ -65,20 +65,23 @@ def attach(
     outputs: Sequence[TensorText],
     labels_file: str,
     other_files: Mapping[str, str],
+    others: Sequence[TensorText] = (),
 ) -> bytes:
     """The network with TFLite metadata; the same bytes for the same arguments. What was there before is replaced.
 
-    network: a .tflite without its archive, one input [1, height, width, 3]. mean, std: per channel R, G, B in units of
-    8-bit pixels; the network's real input is (pixel - mean) / std. outputs: one per output of the network, in its
-    order, the first being the probabilities [1, classes]. labels_file: name of the file in the archive with one label
-    a line. other_files: name in the archive -> description of every other file.
+    network: a .tflite without its archive, its first input [1, height, width, 3]; others: one per further input.
+    mean, std: per channel R, G, B in units of 8-bit pixels; the network's real input is (pixel - mean) / std. outputs:
+    one per output of the network, in its order, the first being the probabilities [1, classes]. labels_file: name of
+    the file in the archive with one label a line. other_files: name in the archive -> description of every other file.
 
-    Raises ValueError where `outputs` does not fit the network.
+    Raises ValueError where `outputs` or `others` does not fit the network.
     """
     model = flatbuffer.read(network)
     graph = model.subgraphs[0]
     if len(outputs) != len(graph.outputs):
         raise ValueError(f"{len(outputs)} descriptions for a network of {len(graph.outputs)} outputs")
+    if len(others) != len(graph.inputs) - 1:
+        raise ValueError(f"{len(others) + 1} descriptions for a network of {len(graph.inputs)} inputs")
 
     tables = _Tables()
     image = tables.image(graph.tensors[graph.inputs[0]], input_description, mean, std)
@@ -86,8 +89,9 @@ def attach(
     probabilities = tables.feature(
         outputs[0], stats=tables.stats(*_probability_range(graph.tensors[graph.outputs[0]])), files=[labels]
     )
-    others = [tables.feature(text) for text in outputs[1:]]
-    subgraph = tables.subgraph(image, [probabilities, *others])
+    vectors = [tables.feature(text) for text in others]
+    maps = [tables.feature(text) for text in outputs[1:]]
+    subgraph = tables.subgraph([image, *vectors], [probabilities, *maps])
     files = [tables.file(file, text, _DESCRIPTIONS) for file, text in other_files.items()]
     texts = {"name": name, "description": description, "version": version, "author": author, "license": license}
     _put(model, tables.finished(texts, subgraph, files))
@@ -152,8 +156,8 @@ class _Tables:
     def file(self, name: str, description: str, kind: int) -> int:
         return self._table(5, offsets={0: self._text(name), 1: self._text(description)}, enums={2: kind})
 
-    def subgraph(self, image: int, outputs: Sequence[int]) -> int:
-        return self._table(10, offsets={2: self._vector([image]), 3: self._vector(outputs)})
+    def subgraph(self, inputs: Sequence[int], outputs: Sequence[int]) -> int:
+        return self._table(10, offsets={2: self._vector(inputs), 3: self._vector(outputs)})
 
     def finished(self, texts: Mapping[str, str], subgraph: int, files: Sequence[int]) -> bytes:
         """The whole buffer. texts: the model's name, description, version, author and license."""

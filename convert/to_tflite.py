@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..edge_runtime.classifier import METADATA_INPUT
 from ..edge_runtime.errors import ConversionError
 from ..edge_runtime.quiet import quiet
 from ..train.engine import tf
@@ -17,18 +18,20 @@ IO_TYPES = {"uint8": tf.uint8, "int8": tf.int8, "float32": tf.float32}
 
 
 def float32_tflite(model: Any) -> bytes:
-    """The float network as it is. model: float32 [b, height, width, 3] -> probabilities float32 [b, classes]."""
+    """The float network as it is. model: float32 [b, height, width, 3], and metadata where it takes some ->
+    probabilities float32 [b, classes]."""
     with converting("the float model"):
         network = flatbuffer.read(converter_of(model).convert())
-    flatbuffer.name_ends(network, "image", ["probabilities"])
+    order_ends(network)
+    flatbuffer.name_ends(network, input_names(model), ["probabilities"])
     return flatbuffer.write(network)
 
 
 def trained_int8_tflite(model: Any, io: str) -> bytes:
     """A network of quantization-aware training in int8, weights and activations, by the ranges it has learned.
 
-    model: float32 [b, height, width, 3] in [-1, 1] -> logits [b, classes] and whatever else. io: dtype of the input;
-    "uint8" and "float32" give float32 outputs, "int8" int8 ones.
+    model: float32 [b, height, width, 3] in [-1, 1] and whatever else -> logits [b, classes] and whatever else. io:
+    dtype of the inputs; "uint8" and "float32" give float32 outputs, "int8" int8 ones.
 
     Raises ConversionError where TensorFlow's converter fails.
     """
@@ -40,6 +43,11 @@ def trained_int8_tflite(model: Any, io: str) -> bytes:
         network = flatbuffer.read(converter.convert())
     order_ends(network)
     return flatbuffer.write(network)
+
+
+def input_names(model: Any) -> tuple[str, ...]:
+    """Of a file's inputs, in the model's order: the picture first, metadata second."""
+    return ("image", METADATA_INPUT)[: len(model.inputs)]
 
 
 def converter_of(model: Any) -> Any:

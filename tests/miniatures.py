@@ -56,6 +56,27 @@ def ham10000(folder: Path, lesions: int = 6, codes: tuple[str, ...] = tuple(COLO
     return folder
 
 
+def told_apart_by_age(folder: Path, lesions: int = 24) -> Path:
+    """HAM10000's layout, two classes with pictures of one colour: age and site tell them apart, sex does not.
+
+    Every ninth row is blank, one age is 0 and one sex is unknown, as in the real table.
+    """
+    images = folder / "HAM10000_images_part_1"
+    images.mkdir(parents=True)
+    generator = np.random.default_rng(5)
+    lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
+    for number in range(2 * lesions):
+        code = ("mel", "nv")[number % 2]
+        picture("nv", number).save(images / f"ISIC_{number:07d}.jpg")
+        age = 5.0 * generator.integers(12, 17) if code == "mel" else 5.0 * generator.integers(4, 9)
+        site = ("back", "scalp")[int(generator.integers(2))] if code == "mel" else "lower extremity"
+        sex = "unknown" if number == 3 else ("female", "male")[int(generator.integers(2))]
+        known = f"{0.0 if number == 2 else age},{sex},{site}" if number % 9 else ",,unknown"
+        lines.append(f"HAM_{number},ISIC_{number:07d},{code},histo,{known}")
+    (folder / "HAM10000_metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def class_folders(folder: Path, images: int = 6, codes: tuple[str, ...] = ("mel", "nv")) -> Path:
     for position, code in enumerate(codes):
         (folder / code).mkdir(parents=True)

@@ -61,6 +61,13 @@ class ImageSize(click.ParamType):
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Own classes: csv code,name,malignant.")
 @click.option("--task", type=click.Choice(["diagnosis", "malignant"]), help="[default: diagnosis]")
 @click.option(
+    "--metadata",
+    is_flag=False,
+    flag_value="all",
+    metavar="[NAME,...]",
+    help="Tell the network age, sex, site, diameter_mm, image_type beside the picture; without names what DATA has.",
+)
+@click.option(
     "--split",
     metavar="lesion|random|official|FILE",
     help="official: the parts that DATA came with. FILE: a csv with image_id and split.",
@@ -98,6 +105,7 @@ def train(
     group_column: str | None,
     labels: Path | None,
     task: str | None,
+    metadata: str | None,
     split: str | None,
     seed: int | None,
     limit: int | None,
@@ -124,9 +132,10 @@ def train(
       skin-edge train HAM10000 --out runs/small --image-size 160 --epochs 30
       skin-edge train ISIC_2020 --out runs/malignant --task malignant
       skin-edge train own.csv --out runs/own --image-column file --label-column finding
+      skin-edge train HAM10000 --out runs/told --metadata age,sex,site
       skin-edge train HAM10000 --out runs/first --resume
     """
-    from . import recipes, run_folder
+    from . import patients, recipes, run_folder
     from .job import TrainSettings, to_stderr
     from .job import train as run_job
     from .layouts import PATH_LABEL_GROUP, Columns
@@ -140,6 +149,8 @@ def train(
         recipe = started.recipe
     recipe = recipe.with_settings(_pairs(settings))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
+    if metadata is not None:
+        recipe = replace(recipe, metadata=patients.names_of(metadata))
     split = split or (str(started.config["split"]) if started else recipe.split)
     if seed is None:
         seed = int(started.config["seed"]) if started else 42

@@ -6,21 +6,34 @@ from typing import Any
 
 import numpy as np
 
+from ..edge_runtime.classifier import METADATA_INPUT
 from .backbones import ADAPT_LAYER, build
 from .engine import keras
 from .recipes import Recipe
 
+METADATA_LAYER = "metadata_features"
+METADATA_UNITS = 32
+"""Of the dense layer over the metadata: it mixes some twenty numbers, beside about a thousand of the picture's."""
 
-def classifier(recipe: Recipe, classes: int) -> Any:
+
+def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
     """The recipe's network: float32 [b, height, width, 3] in real input units -> probabilities float32 [b, classes].
 
-    Global average pooling, BatchNormalization (where the recipe has it), Dropout, Dense softmax with L2.
+    Global average pooling, BatchNormalization (where the recipe has it), Dropout, Dense softmax with L2. With metadata,
+    float32 [b, metadata_length] as the second input, a small dense layer's answer to it joins the pooled features.
     """
     backbone = build(recipe.backbone, (*recipe.image_size, 3), recipe.width, recipe.weights)
     for layer in backbone.layers:
         if recipe.batch_norm_momentum is not None and isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.batch_norm_momentum
     features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+    inputs = backbone.input
+    if metadata_length:
+        metadata = keras.Input((metadata_length,), name=METADATA_INPUT)
+        penalty = keras.regularizers.L2(recipe.l2)
+        dense = keras.layers.Dense(METADATA_UNITS, activation="relu", kernel_regularizer=penalty, name=METADATA_LAYER)
+        features = keras.layers.Concatenate(name="picture_and_metadata")([features, dense(metadata)])
+        inputs = [backbone.input, metadata]
     if recipe.head_batch_norm:
         momentum = recipe.batch_norm_momentum or 0.99
         features = keras.layers.BatchNormalization(name="head_batch_norm", momentum=momentum)(features)
@@ -33,7 +46,7 @@ def classifier(recipe: Recipe, classes: int) -> Any:
         dtype="float32",  # under mixed precision too
         name="probabilities",
     )(features)
-    model = keras.Model(backbone.input, probabilities, name=recipe.name.replace("-", "_"))
+    model = keras.Model(inputs, probabilities, name=recipe.name.replace("-", "_"))
     choose_trained(model, recipe, head_only=False)
     return model
 
@@ -44,7 +57,9 @@ def choose_trained(model: Any, recipe: Recipe, *, head_only: bool) -> None:
     In Keras a BatchNormalization that is not trainable runs in inference mode and keeps the statistics it came with.
     """
     names = [layer.name for layer in model.layers]
-    backbone = model.layers[: names.index("pool")]
+    # Keras sorts by depth, and may put the metadata's layers among the backbone.
+    own = (METADATA_INPUT, METADATA_LAYER)
+    backbone = [layer for layer in model.layers[: names.index("pool")] if layer.name not in own]
     frozen = 0 if recipe.unfreeze is None else max(0, len(backbone) - recipe.unfreeze)
     for position, layer in enumerate(backbone):
         trained = position >= frozen and not head_only

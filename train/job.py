@@ -16,7 +16,7 @@ import pandas as pd
 from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
-from . import run_folder, splits, tasks
+from . import patients, run_folder, splits, tasks
 from .clean import check, clean
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
@@ -66,6 +66,9 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     files.check_writable(out)
     check(settings.clean)
     dataset = read_dataset(settings.data, settings.layout, settings.columns)
+    named = f"{dataset.root} ({dataset.layout})"
+    told = patients.found_in(settings.recipe.metadata, dataset.frame, named)
+    settings = replace(settings, recipe=replace(settings.recipe, metadata=told))
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         _check_resumable(started, settings)
@@ -107,13 +110,20 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         frame, pictures, skipped = _without(frame, pictures, failures, settings, report)
     deterministic = settings.deterministic
     mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision, deterministic=deterministic)
+    if started:
+        encoding = started.encoding
+    else:
+        encoding = patients.fitted(told, frame.loc[frame["split"] == "train"]) if told else None
+    length = encoding.length if encoding else 0
     if not started:
-        model = classifier(settings.recipe, len(dataset.labels))  # before RUN: it may refuse weights or sizes
+        model = classifier(settings.recipe, len(dataset.labels), length)  # before RUN: it may refuse weights or sizes
         run = run_folder.begin(
             out,
             recipe=settings.recipe,
             labels=dataset.labels,
-            config={**_config(settings, dataset, sides, frame, mixed), "clean": dropped},
+            config=_config(settings, dataset, sides, frame, mixed)
+            | {"clean": dropped}
+            | ({"metadata": encoding.to_list()} if encoding else {}),
             split=frame,
             skipped=skipped,
         )
@@ -122,8 +132,13 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         if mixed != run.config["mixed_precision"]:
             flag = "--no-mixed-precision" if mixed else "--mixed-precision"
             raise UsageError(f"{out} was started with {flag}: resume it with that")
-        model = classifier(run.recipe, len(run.labels))
+        model = classifier(run.recipe, len(run.labels), length)
     _report_split(run, dataset, report)
+    if encoding:
+        known = patients.encoded(encoding, run.split, run.recipe.metadata_dropout)
+        pictures = replace(pictures, patients=known)
+        blank = patients.blanks(encoding.names, run.split)
+        report(f"metadata: {', '.join(f'{name} ({count} blank)' for name, count in blank.items())}")
 
     parts = {name: np.flatnonzero(frame["split"] == name) for name in splits.PARTS}
     data = {name: (pictures.take(rows), run.targets(run.part(name))) for name, rows in parts.items()}
@@ -133,16 +148,18 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
     if mixed:
         # What is kept computes in float32: layers remember their precision, and the converter knows float32 only.
         engine.start(settings.seed, mixed_precision=False, deterministic=deterministic)
-        twin = classifier(replace(run.recipe, weights="none"), len(run.labels))
+        twin = classifier(replace(run.recipe, weights="none"), len(run.labels), length)
         twin.set_weights(model.get_weights())
         model = twin
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     probabilities = {name: model.predict(plain_batches(data[name][0], spec), verbose=0) for name in ("val", "test")}
+    extra: dict[str, Any] = {"metadata": _metadata_figures(run, model, data, spec)} if encoding else {}
     return write_results(
         run,
         probabilities,
-        {
+        extra
+        | {
             "split": {"kind": settings.split, "leaked_share_of_test": splits.leaked_share(run.split)},
             "training": {
                 "epochs": state.epoch,
@@ -152,6 +169,20 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             },
         },
     )
+
+
+def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
+    """What metrics.json says of the metadata: the fields, and the balanced accuracy with all of them blank."""
+    from ..benchmarks import metrics
+    from .pipeline import plain_batches
+
+    codes, figures = tuple(label.code for label in run.labels), dict[str, float]()
+    for part, name in (("val", "validation"), ("test", "test")):
+        pictures, truth = data[part]
+        forgotten = replace(pictures, patients=pictures.patients.forgotten())
+        scores = model.predict(plain_batches(forgotten, spec), verbose=0)
+        figures[name] = float(metrics.evaluate(truth, scores, codes, bootstrap=0)["balanced_accuracy"])
+    return {"fields": list(run.recipe.metadata), "balanced_accuracy_with_all_blank": figures}
 
 
 def _check_output(out: Path, settings: TrainSettings) -> None:

@@ -22,6 +22,7 @@ from ..edge_runtime.preprocess import InputSpec
 from . import cache, sampling
 from .augment import Augmentation, Draw, apply, draw
 from .engine import tf
+from .patients import Patients
 
 _CHUNK = 1024
 
@@ -31,12 +32,13 @@ class Pictures:
     """Decoded pictures, in memory or on disk.
 
     source: uint8 [m, height, width, 3], an array or a cache.PixelFile. rows: int64 [n], which of them these are.
-    aspects: float32 [n], width / height of the originals.
+    aspects: float32 [n], width / height of the originals. patients: what the network is told beside them, where it is.
     """
 
     source: npt.NDArray[np.uint8] | cache.PixelFile
     rows: npt.NDArray[np.int64]
     aspects: npt.NDArray[np.float32]
+    patients: Patients | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -51,7 +53,8 @@ class Pictures:
 
     def take(self, positions: npt.NDArray[np.int64]) -> Pictures:
         """Some of them; the pixels are not copied."""
-        return Pictures(self.source, self.rows[positions], self.aspects[positions])
+        patients = self.patients.take(positions) if self.patients else None
+        return Pictures(self.source, self.rows[positions], self.aspects[positions], patients)
 
 
 def load(
@@ -133,6 +136,8 @@ def training_batches(
 ) -> Any:
     """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
 
+    Where patients are known, ((images, float32 [b, length]), targets), with feature dropout drawn from (seed, epoch).
+
     targets: one-hot, float32 [n, classes]. balance: see sampling.py. mixup: alpha of the Beta distribution, from which
     the share of another picture of the batch is drawn (Zhang et al., "mixup", arXiv 1710.09412); 0 mixes none. Order
     and augmentation follow from (seed, epoch) alone. A last batch that is not full is left out (other pictures each
@@ -144,6 +149,9 @@ def training_batches(
     batches = len(order) // batch_size or 1
     kinds = (tf.uint8, tf.float32, tf.float32, *[tf.float32] * len(Draw.SHAPES))
     shapes = ([spec.height, spec.width, 3], targets.shape[1:], [], *Draw.SHAPES)
+    patients = pictures.patients
+    if patients:
+        kinds, shapes = (*kinds, tf.float32), (*shapes, patients.vectors.shape[1:])
 
     def drawn(batch: Any) -> tuple[npt.NDArray[Any], ...]:
         # Batch by batch: what is drawn for 400,000 pictures would be 40 MB, copied twice on its way to TensorFlow.
@@ -151,6 +159,8 @@ def training_batches(
         rows = order[batch * batch_size : (batch + 1) * batch_size]
         columns = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator).columns()
         shares = generator.beta(mixup, mixup, len(rows)) if mixup else np.ones(len(rows))
+        if patients:  # a generator of its own: with metadata or without, the pictures are the same
+            columns = (*columns, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, int(batch)])))
         return pictures.gather(rows), targets[rows].astype(np.float32), shares.astype(np.float32), *columns
 
     def augmented(batch: Any) -> tuple[Any, Any]:
@@ -158,12 +168,15 @@ def training_batches(
         images, target, share, *columns = (
             tf.ensure_shape(column, [None, *shape]) for column, shape in zip(columns, shapes, strict=True)
         )
+        vector = columns.pop() if patients else None
         images = apply(augmentation, images, columns, spec)
         if not mixup:
-            return images, target
+            return images if vector is None else (images, vector), target
         kept = share[:, None]
         other = tf.roll(target, 1, axis=0)
         mixed = kept[..., None, None] * images + (1 - kept[..., None, None]) * tf.roll(images, 1, axis=0)
+        if vector is not None:
+            mixed = (mixed, kept * vector + (1 - kept) * tf.roll(vector, 1, axis=0))
         return mixed, kept * target + (1 - kept) * other
 
     numbers = tf.data.Dataset.range(batches)
@@ -171,14 +184,26 @@ def training_batches(
 
 
 def plain_batches(pictures: Pictures, spec: InputSpec, *, batch_size: int = 64) -> Any:
-    """The pictures in their order, not augmented, exactly as the device feeds them: float32 [b, height, width, 3]."""
+    """The pictures in their order, not augmented, exactly as the device feeds them: float32 [b, height, width, 3].
+
+    Where patients are known, ((images, float32 [b, length]),): a tuple of one, for Keras takes a pair as inputs and
+    targets.
+    """
+    vectors = tf.constant(pictures.patients.vectors) if pictures.patients else None
 
     def normalized(rows: Any) -> Any:
         return preprocess.normalize(pictures.gather(rows), spec)
 
     def batch(rows: Any) -> Any:
         images = tf.numpy_function(normalized, [rows], tf.float32)
-        return tf.ensure_shape(images, [None, spec.height, spec.width, 3])
+        images = tf.ensure_shape(images, [None, spec.height, spec.width, 3])
+        return images if vectors is None else ((images, tf.gather(vectors, rows)),)
 
     rows = tf.data.Dataset.range(len(pictures)).batch(batch_size)
     return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def inputs_of(pictures: Pictures, spec: InputSpec) -> list[npt.NDArray[np.float32]]:
+    """What `plain_batches` holds, whole: the images and, where patients are known, their vectors."""
+    batches = [tf.nest.flatten(batch) for batch in plain_batches(pictures, spec).as_numpy_iterator()]
+    return [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]

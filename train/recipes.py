@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..edge_runtime.errors import UnknownNameError, UsageError
+from . import patients
 from .augment import Augmentation
 from .sampling import check_balance
 from .schedules import SCHEDULES
@@ -46,6 +47,8 @@ class Recipe:
 
     Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
     split: "lesion" or "random". fractions: of images in training, validation and test.
+    metadata: fields of `edge_runtime/patient.py` that the network is told beside the picture; none without.
+    metadata_dropout: see `patients.Patients.dropped`.
     """
 
     name: str
@@ -87,8 +90,12 @@ class Recipe:
     split: str = "lesion"
     fractions: tuple[float, float, float] = (0.65, 0.15, 0.20)
 
+    metadata: tuple[str, ...] = ()
+    metadata_dropout: float = 0.1
+
     def __post_init__(self) -> None:
         check_balance(self.balance)
+        patients.checked(self.metadata)
         for name, known in (("loss", LOSSES), ("schedule", SCHEDULES), ("batch_norm", BATCH_NORMS)):
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
@@ -99,6 +106,7 @@ class Recipe:
             ("mixup", 0, 100),
             ("l2", 0, 100),
             ("weight_decay", 0, 1),
+            ("metadata_dropout", 0, 0.9),
             ("head_epochs", 0, 10_000),
             ("warmup_epochs", 0, 10_000),
         ):
@@ -110,6 +118,7 @@ class Recipe:
         written = asdict(self)
         written["image_size"] = list(self.image_size)
         written["fractions"] = list(self.fractions)
+        written["metadata"] = list(self.metadata)
         return written
 
     @classmethod
@@ -118,6 +127,7 @@ class Recipe:
         known["augmentation"] = Augmentation(**known["augmentation"])
         known["image_size"] = tuple(known["image_size"])
         known["fractions"] = tuple(known["fractions"])
+        known["metadata"] = tuple(known.get("metadata", ()))
         return cls(**known)
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
@@ -140,6 +150,8 @@ class Recipe:
 
 def _value(name: str, text: str, present: Any) -> Any:
     """`text` as a value of the kind of `present`."""
+    if name == "metadata":
+        return patients.names_of(text)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..edge_runtime import files
+from ..edge_runtime import files, patient
 from ..edge_runtime.containers import split_path
-from ..edge_runtime.errors import DataError, UsageError
+from ..edge_runtime.errors import DataError, ModelFileError, UsageError
 from ..edge_runtime.labels import Label
+from ..edge_runtime.patient import Encoding
 from ..edge_runtime.preprocess import InputSpec
 from .recipes import Recipe
 
@@ -45,6 +46,16 @@ class Run:
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """Of the patients' metadata, None where the network sees pictures alone. Raises DataError where damaged."""
+        if not self.config.get("metadata"):
+            return None
+        try:
+            return patient.from_list(self.config["metadata"])
+        except ModelFileError as error:
+            raise DataError(f"{self.folder / 'config.yaml'}: {error}") from None
 
     def part(self, name: str) -> pd.DataFrame:
         """The rows of "train", "val" or "test", in the order of split.csv."""
