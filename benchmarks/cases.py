@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..edge_runtime import files
@@ -16,17 +16,22 @@ from ..edge_runtime.errors import DataError, UsageError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 PARTS = ("train", "val", "test")
 COLUMNS = ("path", "image_id", "group", "label", "split")
+METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS, without NumPy
 
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled image. group: images that belong together (the lesion). split: "" where there is none."""
+    """One labelled image. group: images that belong together (the lesion). split: "" where there is none.
+
+    metadata: what the csv says of the fields of `patient.FIELDS`, as it stands there.
+    """
 
     path: Path
     image_id: str
     group: str
     label: str
     split: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
 
 
 def read_cases(
@@ -34,10 +39,11 @@ def read_cases(
 ) -> list[Case]:
     """The cases of `data`, in its order; every image exists.
 
-    data: a csv with the columns path and label (image_id, group and split are optional; relative paths start at the
-    csv's folder), or a folder `<label>/*.jpg`, or `train|val|test/<label>/*.jpg`. split: the part that is wanted, or
-    "all"; by default "test" where the data has parts, else everything. images: the folder where the images of a csv
-    lie now; looked for there by path, by file name, then in the folders below. known_labels: the model's.
+    data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
+    paths start at the csv's folder), or a folder `<label>/*.jpg`, or `train|val|test/<label>/*.jpg`. split: the part
+    that is wanted, or "all"; by default "test" where the data has parts, else everything. images: the folder where the
+    images of a csv lie now; looked for there by path, by file name, then in the folders below. known_labels: the
+    model's.
 
     Without the column group, or where it is empty, every image is its own group.
 
@@ -102,6 +108,7 @@ def _from_csv(path: Path) -> list[Case]:
                         group=row.get("group", "").strip() or name,
                         label=label,
                         split=row.get("split", "").strip(),
+                        metadata={name: row[name].strip() for name in METADATA if name in row},
                     )
                 )
     except (csv.Error, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import SkinClassifier
-from ..edge_runtime.errors import DataError, ImageError, PredictionError
+from ..edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from . import metrics
 from .cases import Case
 
@@ -36,7 +36,8 @@ def compare(
     reference, `metrics.paired_interval` with whole groups drawn. mcnemar: {only_reference_right, only_model_right,
     p_value} of `metrics.mcnemar`. non_inferiority: `metrics.non_inferiority` for `margin`. flipped: images whose top
     class differs, those first that `reference` had right. failed: images that could not be assessed; they are left out
-    of both. operating_points: what each file's own frozen thresholds give on these images, as {"model": [...],
+    of both. metadata: for a model that takes some, how many images say nothing of each field, or what it does not know;
+    None for others. operating_points: what each file's own frozen thresholds give on these images, as {"model": [...],
     "reference": [...]}.
 
     What the model's contract says of a logit shift and a temperature in its last layer is applied to the reference's
@@ -77,9 +78,12 @@ def compare_all(
         try:
             pixels = {spec: preprocess.to_pixels(case.path, spec) for spec in specs}  # twins share theirs
             answers = [
-                classifier.invoke(classifier.to_tensor(pixels[classifier.input_spec])) for classifier in classifiers
+                classifier.invoke(
+                    classifier.to_tensor(pixels[classifier.input_spec]), classifier.row_to_vector(case.metadata)
+                )
+                for classifier in classifiers
             ]
-        except (ImageError, PredictionError) as error:
+        except (ImageError, MetadataError, PredictionError) as error:
             failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
         else:
             assessed.append(case)
@@ -123,6 +127,7 @@ def _compared(
     result: dict[str, Any] = {
         "labels": codes,
         "failed": failed,
+        "metadata": _blanks(model.classifier, assessed),
         "model": _figures(y_true, ours, codes, groups, bootstrap, seed),
         "reference": None,
         "operating_points": {
@@ -160,6 +165,16 @@ def _figures(
 ) -> dict[str, Any]:
     return metrics.evaluate(y_true, scores, codes, groups, bootstrap=bootstrap, seed=seed) | {
         "calibration": metrics.calibration(y_true, scores)
+    }
+
+
+def _blanks(model: SkinClassifier, cases: Sequence[Case]) -> dict[str, int] | None:
+    if model.encoding is None:
+        return None
+    vectors = np.stack([model.encoding.of_row(case.metadata) for case in cases])
+    return {
+        name: int((vectors[:, model.encoding.columns == position] == 0).all(axis=1).sum())
+        for position, name in enumerate(model.encoding.names)
     }
 
 

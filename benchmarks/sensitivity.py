@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import SkinClassifier
-from ..edge_runtime.errors import DataError, ImageError, PredictionError
+from ..edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from ..edge_runtime.preprocess import InputSpec
 from . import metrics
 from .cases import Case
@@ -56,11 +56,14 @@ def measure(
         try:
             upright = preprocess.decode(case.path)
             stored = _as_stored(case, upright)
-            answers = {name: model.invoke(model.to_tensor(way(upright, spec))) for name, way in ways.items()}
+            known = model.row_to_vector(case.metadata)
+            answers = {name: model.invoke(model.to_tensor(way(upright, spec)), known) for name, way in ways.items()}
             answers[IGNORES_EXIF] = (
-                answers[RIGHT] if stored is None else model.invoke(model.to_tensor(preprocess.resize(stored, spec)))
+                answers[RIGHT]
+                if stored is None
+                else model.invoke(model.to_tensor(preprocess.resize(stored, spec)), known)
             )
-        except (ImageError, PredictionError):
+        except (ImageError, MetadataError, PredictionError):
             pass  # parity lists it
         else:
             assessed.append(case)

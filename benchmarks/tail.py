@@ -95,7 +95,8 @@ def target_scores(
     for number, case in enumerate(cases):
         for position, (model, column) in enumerate(zip(models, columns, strict=True)):
             pixels = preprocess.to_pixels(case.path, model.input_spec)
-            scores[position, number] = model.invoke(model.to_tensor(pixels))[column]
+            known = model.row_to_vector(case.metadata)
+            scores[position, number] = model.invoke(model.to_tensor(pixels), known)[column]
     return list(scores)
 
 

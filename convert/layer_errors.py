@@ -152,8 +152,9 @@ def measure(
 ) -> list[Row]:
     """Runs both files on uint8 [n, height, width, 3] and compares every layer; rows in the order of execution.
 
-    LiteRT's own kernels run, without the XNNPACK delegate, which keeps no tensors: the device may round some values
-    differently by one step. progress: called with (pictures done, pictures in all).
+    A network with metadata is told nothing. LiteRT's own kernels run, without the XNNPACK delegate, which keeps no
+    tensors: the device may round some values differently by one step. progress: called with (pictures done, pictures
+    in all).
 
     Raises ModelFileError where a file cannot be used, ConversionError as `match` and where the two want pictures of
     different sizes.
@@ -168,7 +169,10 @@ def measure(
     sums = [Sums() for _ in pairs]
     for number, picture in enumerate(pixels, 1):
         for network, classifier in ((int8_network, int8), (float_network, floating)):
-            network.set_tensor(network.get_input_details()[0]["index"], classifier.to_tensor(picture))
+            for details in network.get_input_details():
+                vector = len(details["shape"]) == 2
+                value = classifier.to_vector(None) if vector else classifier.to_tensor(picture)
+                network.set_tensor(details["index"], value)
             network.invoke()
         for pair, total in zip(pairs, sums, strict=True):
             total.add(
