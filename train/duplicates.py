@@ -17,8 +17,9 @@ Missed: turned and mirrored copies, other zooms, larger shifts and other photogr
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -31,6 +32,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..edge_runtime import preprocess
+from ..edge_runtime.containers import open_picture
 from ..edge_runtime.errors import ImageError
 
 MOST_BITS = 8
@@ -39,7 +41,11 @@ SIDE = 96
 
 _SHIFT = 32  # pixels of SIDE
 _BATCH = 256  # pairs at a time
+_SPEAKERS = 16  # of the different pictures with one hash
+_WORDS = ((0, 22), (22, 21), (43, 21))  # (first bit, bits) of a hash
+_BITS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 _CHUNK = 1 << 20  # candidates at a time
+_TASKS = 1024  # pictures that wait for a thread: all 400,000 at once would take 1 GB
 _IN_MEMORY = 50_000  # pictures; more lie in a temporary file
 
 
@@ -77,7 +83,8 @@ def fingerprints(paths: Sequence[str], on_progress: Callable[[int], None] | None
             return
         content = b""
         try:
-            content = Path(path).read_bytes()
+            source = open_picture(path)
+            content = source if isinstance(source, bytes) else Path(source).read_bytes()
             upright = preprocess.decode(content)
         except ImageError as error:
             failures[position] = str(error).replace(f"{len(content)} bytes", Path(path).name)
@@ -85,7 +92,7 @@ def fingerprints(paths: Sequence[str], on_progress: Callable[[int], None] | None
         except OSError as error:
             failures[position] = f"{Path(path).name} cannot be read: {error.strerror}"
             return
-        with Image.open(path) as stored:
+        with Image.open(io.BytesIO(content)) as stored:
             modes[position] = stored.mode
         files[position] = hashlib.sha256(content).hexdigest()
         pixels[position] = hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).hexdigest()
@@ -95,59 +102,123 @@ def fingerprints(paths: Sequence[str], on_progress: Callable[[int], None] | None
         grey[position] = np.asarray(level.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(one, range(n)), 1):
-            if on_progress and (done % 100 == 0 or done == n):
-                on_progress(done)
+        for start in range(0, n, _TASKS):
+            for done, _ in enumerate(pool.map(one, range(start, min(start + _TASKS, n))), start + 1):
+                if on_progress and (done % 100 == 0 or done == n):
+                    on_progress(done)
     return Fingerprints(hashes, grey, files, pixels, sizes, modes, dict(sorted(failures.items())))
 
 
 def near_pairs(prints: Fingerprints, groups: Sequence[str]) -> list[tuple[int, int, float]]:
-    """(i, j, correlation) with i < j of near-duplicates that lie in different groups, in that order."""
-    readable = np.ones(len(prints.hashes), bool)
-    readable[list(prints.failures)] = False
+    """(i, j, correlation) with i < j of near-duplicates that lie in different groups, in that order.
+
+    It never compares all with all. Pictures without any structure (blank ones) are passed over. Of pictures that are
+    the same at SIDE x SIDE each is paired with the first alone, and where more than _SPEAKERS different ones have one
+    hash, the others are compared with these alone: what belongs together is still connected.
+    """
     names = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    usable = np.ones(len(prints.hashes), bool)
+    usable[list(prints.failures)] = False
+    positions = np.flatnonzero(usable)
+    hashes, bucket_of = np.unique(prints.hashes[positions], return_inverse=True)
+    order = np.argsort(bucket_of, kind="stable")
+    buckets = np.split(positions[order], np.cumsum(np.bincount(bucket_of, minlength=len(hashes)))[:-1])
+    speakers = [bucket[:_SPEAKERS] for bucket in buckets]
     found: list[tuple[int, int, float]] = []
-    for pairs in hash_neighbours(prints.hashes):
-        i, j = pairs.T
-        pairs = pairs[(names[i] != names[j]) & readable[i] & readable[j]]
-        for start in range(0, len(pairs), _BATCH):
-            batch = pairs[start : start + _BATCH]
-            scores = correlation(prints.grey[batch[:, 0]], prints.grey[batch[:, 1]])
-            close = zip(batch.tolist(), scores.tolist(), strict=True)
-            found += [(a, b, score) for (a, b), score in close if score >= LEAST_CORRELATION]
+
+    def candidates() -> Iterator[npt.NDArray[np.intp]]:
+        for position in [position for position, bucket in enumerate(buckets) if len(bucket) > 1]:
+            different, same = _told_apart(prints.grey, buckets[position])
+            found.extend((i, j, 1.0) for i, j in same if names[i] != names[j])
+            speakers[position] = different[:_SPEAKERS]
+            for k, speaker in enumerate(speakers[position]):
+                yield np.stack(np.broadcast_arrays(speaker, different[k + 1 :]), axis=1)
+        sizes = np.array([len(some) for some in speakers])
+        for pairs in hash_neighbours(hashes):
+            single = (sizes[pairs] == 1).all(axis=1)
+            firsts = np.array([[speakers[a][0], speakers[b][0]] for a, b in pairs[single].tolist()], np.intp)
+            yield firsts.reshape(-1, 2)
+            for a, b in pairs[~single].tolist():
+                yield np.stack(np.meshgrid(speakers[a], speakers[b]), axis=-1).reshape(-1, 2)
+
+    for pairs in _in_batches(pairs[names[pairs[:, 0]] != names[pairs[:, 1]]] for pairs in candidates()):
+        scores = correlation(prints.grey[pairs[:, 0]], prints.grey[pairs[:, 1]])
+        close = zip(np.sort(pairs, axis=1).tolist(), scores.tolist(), strict=True)
+        found += [(i, j, score) for (i, j), score in close if score >= LEAST_CORRELATION]
     return sorted(found)
+
+
+def _told_apart(
+    grey: npt.NDArray[np.uint8], positions: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], list[tuple[int, int]]]:
+    """Of pictures with one hash: the different ones, and (first, other) of those that are the same. Blank ones go."""
+    firsts: dict[bytes, int] = {}
+    same: list[tuple[int, int]] = []
+    for position in positions.tolist():
+        picture = grey[position]
+        if picture.min() == picture.max():
+            continue
+        first = firsts.setdefault(hashlib.sha256(picture.tobytes()).digest(), position)
+        if first != position:
+            same.append((first, position))
+    return np.fromiter(firsts.values(), np.intp), same
+
+
+def _in_batches(blocks: Iterable[npt.NDArray[np.intp]]) -> Iterator[npt.NDArray[np.intp]]:
+    """The same rows [k, 2], _BATCH at a time."""
+    waiting: list[npt.NDArray[np.intp]] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= _BATCH:
+            rows = np.concatenate(waiting)
+            whole = len(rows) - len(rows) % _BATCH
+            for start in range(0, whole, _BATCH):
+                yield rows[start : start + _BATCH]
+            waiting = [rows[whole:]]
+    rows = np.concatenate([np.zeros((0, 2), np.intp), *waiting])
+    if len(rows):
+        yield rows
 
 
 def hash_neighbours(hashes: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.intp]]:
     """Blocks [k, 2] of all pairs i < j whose hashes differ in at most MOST_BITS bits, each pair once.
 
-    Multi-index hashing (Norouzi, Punjani and Fleet, CVPR 2012): of four 16-bit words one differs in at most two bits.
+    Multi-index hashing (Norouzi, Punjani and Fleet, CVPR 2012): of three words one differs in at most two bits. Words
+    of 21 bits are long enough that of 400,000 hashes few share one.
     """
-    words = hashes.view(np.uint16).reshape(-1, 4)
-    bits = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
-    flips = [0, *(1 << a for a in range(16)), *((1 << a) | (1 << b) for a, b in combinations(range(16), 2))]
-    for word in range(4):
-        order = np.argsort(words[:, word], kind="stable")
-        ordered = words[order, word]
-        for flip in flips:
-            wanted = words[:, word] ^ np.uint16(flip)
-            first, last = np.searchsorted(ordered, wanted), np.searchsorted(ordered, wanted, side="right")
-            ends = np.cumsum(last - first)
+    earlier: list[npt.NDArray[np.int64]] = []
+    for shift, width in _WORDS:
+        word = ((hashes >> np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int64)
+        order = np.argsort(word, kind="stable")
+        ordered = word[order]
+        starts = np.zeros((1 << width) + 1, np.int64)
+        np.cumsum(np.bincount(word, minlength=1 << width), out=starts[1:])
+        singles = [1 << bit for bit in range(width)]
+        for flip in [0, *singles, *(one | other for one, other in combinations(singles, 2))]:
+            wanted = ordered ^ flip
+            first, counts = starts[wanted], starts[wanted + 1] - starts[wanted]
+            met = np.flatnonzero(counts)
+            ends = np.cumsum(counts[met])
             start = 0
-            while start < len(hashes):
+            while start < len(met):
                 before = int(ends[start - 1]) if start else 0
                 stop = max(start + 1, int(np.searchsorted(ends, before + _CHUNK, side="right")))
-                counts = (last - first)[start:stop]
-                i = np.repeat(np.arange(start, stop), counts)
-                within = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-                j = order[np.repeat(first[start:stop], counts) + within]
+                rows = met[start:stop]
                 start = stop
+                each = counts[rows]
+                within = np.arange(int(each.sum())) - np.repeat(np.cumsum(each) - each, each)
+                i, j = np.repeat(order[rows], each), order[np.repeat(first[rows], each) + within]
                 i, j = i[i < j], j[i < j]
-                distances = bits[words[i] ^ words[j]]
-                # A pair that an earlier word found already is not given again.
-                keep = (distances.sum(axis=1) <= MOST_BITS) & (distances[:, :word] > 2).all(axis=1)
+                keep = _differing_bits(hashes[i] ^ hashes[j]) <= MOST_BITS
+                for other in earlier:  # a pair that an earlier word found already is not given again
+                    keep &= _differing_bits((other[i] ^ other[j]).astype(np.uint64)) > 2
                 if keep.any():
                     yield np.stack([i[keep], j[keep]], axis=1)
+        earlier.append(word)
+
+
+def _differing_bits(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+    return _BITS[values.view(np.uint16).reshape(-1, 4)].sum(axis=1)
 
 
 def correlation(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
