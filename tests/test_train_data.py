@@ -25,8 +25,10 @@ def train(*arguments):
 
 
 def chosen(data, split, lines, **settings):
-    settings = job.TrainSettings(data, data / "run", recipes.get("quickstart"), split, **settings)
-    return job._choose(read_dataset(data), settings, lines.append)
+    settings = job.TrainSettings(
+        data, data / "run", recipes.get("quickstart"), split, near_duplicates=False, **settings
+    )
+    return job._choose(read_dataset(data), settings, lines.append, {})[0]
 
 
 @pytest.mark.parametrize("split", ["lesion", "random"])

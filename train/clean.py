@@ -49,3 +49,13 @@ def clean(frame: pd.DataFrame, rules: Sequence[str]) -> tuple[pd.DataFrame, dict
         dropped[name] = int(rows.sum())
         frame = frame.loc[~rows].reset_index(drop=True)
     return frame, dropped
+
+
+def dropped_by(frame: pd.DataFrame, rules: Sequence[str]) -> dict[str, str]:
+    """image_id -> the rule that takes it, for every row that `clean` drops."""
+    taken: dict[str, str] = {}
+    for rule in rules:
+        kept, _ = clean(frame, [rule])
+        taken |= dict.fromkeys(frame.loc[~frame["image_id"].isin(kept["image_id"]), "image_id"], rule)
+        frame = kept
+    return taken

@@ -75,6 +75,12 @@ class ImageSize(click.ParamType):
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
 @click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out (see skin-edge data --help).")
+@click.option(
+    "--near-duplicates/--no-near-duplicates",
+    default=None,
+    help="Keep near-duplicates in one part.  [default: on for --split lesion of up to 50,000 images]",
+)
+@click.option("--folds", type=click.IntRange(min=2), metavar="K", help="Cross-validation: K trainings, RUN/fold-1 ...")
 @click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out and list them in skipped.csv.")
 @click.option(
     "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
@@ -110,6 +116,8 @@ def train(
     seed: int | None,
     limit: int | None,
     rules: tuple[str, ...],
+    near_duplicates: bool | None,
+    folds: int | None,
     skip_unreadable: bool,
     resume: bool,
     overwrite: bool,
@@ -133,9 +141,10 @@ def train(
       skin-edge train ISIC_2020 --out runs/malignant --task malignant
       skin-edge train own.csv --out runs/own --image-column file --label-column finding
       skin-edge train HAM10000 --out runs/told --metadata age,sex,site
+      skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/first --resume
     """
-    from . import patients, recipes, run_folder
+    from . import cross_validation, patients, recipes, run_folder
     from .job import TrainSettings, to_stderr
     from .job import train as run_job
     from .layouts import PATH_LABEL_GROUP, Columns
@@ -143,7 +152,10 @@ def train(
 
     if resume and overwrite:
         raise UsageError("--resume and --overwrite contradict each other")
-    started = run_folder.read(out) if resume and run_folder.is_run(out) else None
+    if resume and folds is None and cross_validation.is_cross_validation(out):
+        folds = int(cross_validation.read(out)[0]["folds"])
+    begun = out / "fold-1" if folds else out
+    started = run_folder.read(begun) if resume and run_folder.is_run(begun) else None
     recipe = recipes.get(recipe_name or (started.recipe.name if started else recipes.DEFAULT))
     if started and recipe.name == started.recipe.name:
         recipe = started.recipe
@@ -181,12 +193,13 @@ def train(
         labels=labels,
         task=task or "diagnosis",
         clean=rules,
+        near_duplicates=near_duplicates,
     )
-    metrics = run_job(job, to_stderr)
+    metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:
-        click.echo(summary(metrics, out))
+        click.echo(cross_validation.text(metrics, out) if folds else summary(metrics, out))
 
 
 def _pairs(settings: tuple[str, ...]) -> dict[str, str]:

@@ -41,7 +41,7 @@ SIDE = 96
 
 _SHIFT = 32  # pixels of SIDE
 _BATCH = 256  # pairs at a time
-_SPEAKERS = 16  # of the different pictures with one hash
+_SPEAKERS = 4  # of the different pictures with one hash
 _WORDS = ((0, 22), (22, 21), (43, 21))  # (first bit, bits) of a hash
 _BITS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 _CHUNK = 1 << 20  # candidates at a time

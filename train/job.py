@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import pandas as pd
 from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
-from . import patients, run_folder, splits, tasks
-from .clean import check, clean
+from . import grouping, patients, run_folder, splits, tasks
+from .clean import check, clean, dropped_by
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
 from .run_folder import Run
@@ -33,7 +33,7 @@ class TrainSettings:
     mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
     for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
     labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
-    leave rows out.
+    leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says.
     """
 
     data: Path
@@ -53,40 +53,67 @@ class TrainSettings:
     labels: Path | None = None
     task: str = "diagnosis"
     clean: tuple[str, ...] = ()
+    near_duplicates: bool | None = None
 
 
-def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """What takes part in a training, before a picture is decoded for it.
+
+    frame: the data set's columns, `named_group` and, but for folds, `split`. dropped, sides: what `clean` and
+    `tasks.for_task` said. near_duplicates: what `grouping.connect` did.
+    """
+
+    dataset: Dataset
+    frame: pd.DataFrame
+    dropped: dict[str, int]
+    sides: list[dict[str, Any]]
+    near_duplicates: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of several trainings over the same pictures: what they share, so that nothing is done twice.
+
+    prepared: its frame with the fold's split, without unreadable pictures. pictures: `pipeline.Pictures` of its rows.
+    skipped: image_id -> reason. number, of: 1 of 5, say.
+    """
+
+    prepared: Prepared
+    pictures: Any
+    skipped: dict[str, str]
+    number: int
+    of: int
+
+
+def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> dict[str, Any]:
     """Trains, evaluates and writes RUN; returns what metrics.json holds.
 
-    report: called with lines for the person who waits. Raises a SkinEdgeError with one line for all that is wrong with
-    data, settings or output.
+    report: called with lines for the person who waits. fold: of a cross-validation, which has read the data. Raises a
+    SkinEdgeError with one line for all that is wrong with data, settings or output.
     """
     out = settings.out
     _check_output(out, settings)
     files.check_writable(out)
     check(settings.clean)
-    dataset = read_dataset(settings.data, settings.layout, settings.columns)
-    named = f"{dataset.root} ({dataset.layout})"
-    told = patients.found_in(settings.recipe.metadata, dataset.frame, named)
-    settings = replace(settings, recipe=replace(settings.recipe, metadata=told))
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
-        _check_resumable(started, settings)
+        dataset = read_dataset(settings.data, settings.layout, settings.columns)
+        settings = _with_fields(settings, dataset)
+        check_resumable(started, settings)
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
         files.remove_leftovers(out)
+        if fold and list(started.split["image_id"]) != list(fold.prepared.frame["image_id"]):
+            raise DataError(f"the images of {out} are not those of the other folds: it cannot be resumed")
         frame, skipped, dropped = started.split, dict[str, str](), dict(started.config.get("clean") or {})
         sides: list[dict[str, Any]] = []
+        near: dict[str, Any] = {}
     else:
-        kept, dropped = clean(dataset.frame, settings.clean)
-        for rule, count in dropped.items():
-            report(f"--clean {rule} leaves out {count} images")
-        if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
-            raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
-        dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
-        for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
-            report(line)
-        frame, skipped = _choose(dataset, settings, report), dict[str, str]()
+        prepared = fold.prepared if fold else prepare(settings, report)
+        dataset, frame, dropped, sides = prepared.dataset, prepared.frame, prepared.dropped, prepared.sides
+        near, skipped = prepared.near_duplicates, dict(fold.skipped) if fold else dict[str, str]()
+        settings = _with_fields(settings, dataset)
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
     report("starting TensorFlow ...")
@@ -98,18 +125,23 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
 
     spec = InputSpec(*settings.recipe.image_size)
     with _cleared_progress(report):
-        pictures, failures = load(
-            list(frame["path"]),
-            spec,
-            on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
-            cache_folder=settings.cache,
+        pictures, failures = (
+            (fold.pictures, dict[int, str]())
+            if fold
+            else load(
+                list(frame["path"]),
+                spec,
+                on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
+                cache_folder=settings.cache,
+            )
         )
     if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
         raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
     if failures:
-        frame, pictures, skipped = _without(frame, pictures, failures, settings, report)
+        frame, pictures, skipped = without_unreadable(frame, pictures, failures, settings, report)
     deterministic = settings.deterministic
     mixed = engine.start(settings.seed, mixed_precision=settings.mixed_precision, deterministic=deterministic)
+    told = settings.recipe.metadata
     if started:
         encoding = started.encoding
     else:
@@ -121,9 +153,14 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             out,
             recipe=settings.recipe,
             labels=dataset.labels,
-            config=_config(settings, dataset, sides, frame, mixed)
-            | {"clean": dropped}
-            | ({"metadata": encoding.to_list()} if encoding else {}),
+            config={
+                **_config(settings, dataset, sides, frame, mixed),
+                "clean": dropped,
+                "near_duplicates": near,
+                "leakage": grouping.leakage(frame),
+                **({"metadata": encoding.to_list()} if encoding else {}),
+                **({"fold": {"number": fold.number, "of": fold.of}} if fold else {}),
+            },
             split=frame,
             skipped=skipped,
         )
@@ -165,7 +202,7 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
         probabilities,
         extra
         | {
-            "split": {"kind": settings.split, "leaked_share_of_test": splits.leaked_share(run.split)},
+            "split": {"kind": settings.split, **_leakage(run), **_connections(run)},
             "training": {
                 "epochs": state.epoch,
                 "best_epoch": state.best_epoch,
@@ -174,6 +211,12 @@ def train(settings: TrainSettings, report: Report) -> dict[str, Any]:
             },
         },
     )
+
+
+def _with_fields(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
+    """The settings with the fields of metadata that the data set has by name."""
+    told = patients.found_in(settings.recipe.metadata, dataset.frame, f"{dataset.root} ({dataset.layout})")
+    return replace(settings, recipe=replace(settings.recipe, metadata=told))
 
 
 def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
@@ -190,6 +233,22 @@ def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpe
     return {"fields": list(run.recipe.metadata), "balanced_accuracy_with_all_blank": figures}
 
 
+def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> Prepared:
+    """Reads the data set, leaves rows out, names the classes, connects groups and, unless told not to, splits."""
+    dataset = read_dataset(settings.data, settings.layout, settings.columns)
+    kept, dropped = clean(dataset.frame, settings.clean)
+    for rule, count in dropped.items():
+        report(f"--clean {rule} leaves out {count} images")
+    if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
+        raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
+    taken = dropped_by(dataset.frame, settings.clean)
+    dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
+    for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
+        report(line)
+    frame, near = _choose(dataset, settings, report, taken, split=split)
+    return Prepared(dataset, frame, dropped, sides, near)
+
+
 def _check_output(out: Path, settings: TrainSettings) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
@@ -203,8 +262,14 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
         raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
 
 
-def _choose(dataset: Dataset, settings: TrainSettings, report: Report) -> pd.DataFrame:
-    """The rows that take part, with their split."""
+def _choose(
+    dataset: Dataset, settings: TrainSettings, report: Report, taken: Mapping[str, str], *, split: bool = True
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows that take part, grouped and with their split, and what near-duplicates did (`grouping.connect`).
+
+    taken: image_id -> the rule of --clean that left it out.
+    """
+    recipe, seed = settings.recipe, settings.seed
     frame, from_file = dataset.frame, settings.split not in splits.KINDS
     if settings.split == "official":
         if not dataset.has_official_parts:
@@ -212,32 +277,47 @@ def _choose(dataset: Dataset, settings: TrainSettings, report: Report) -> pd.Dat
         if settings.limit is not None:
             share = settings.limit / len(frame)
             tastes = [
-                splits.stratified_taste(rows, round(share * len(rows)), settings.seed)
-                for _, rows in frame.groupby("official")
+                splits.stratified_taste(rows, round(share * len(rows)), seed) for _, rows in frame.groupby("official")
             ]
             frame = pd.concat(tastes, ignore_index=True)
-        return frame.assign(split=splits.official_split(frame, settings.recipe.fractions, settings.seed))
-    if from_file:
-        frame = frame.assign(split=splits.read_split(settings.split, frame))
+    elif from_file:
+        frame = frame.assign(split=splits.read_split(settings.split, frame, taken))
+        _report_taken(settings.split, taken, report)
         left_out = int((frame["split"] == "").sum())
         if left_out:
             report(f"{left_out} images are not named in {settings.split} and are left out")
         frame = frame.loc[frame["split"] != ""].reset_index(drop=True)
+        if absent := [part for part in splits.PARTS if part not in set(frame["split"])]:
+            raise DataError(f"--clean leaves no image of {', '.join(absent)} in {settings.split}")
     elif dataset.has_official_parts:
         held_out = frame["official"].isin(("val", "test"))
         report(
             f"{int(held_out.sum())} images of the official val and test parts are left out (--split official uses them)"
         )
         frame = frame.loc[~held_out].reset_index(drop=True)
-    if settings.limit is not None:
-        frame = splits.stratified_taste(frame, settings.limit, settings.seed)
-    if from_file:
-        return frame
-    by_group = settings.split == "lesion"
-    return frame.assign(split=splits.split_frame(frame, settings.recipe.fractions, settings.seed, by_group=by_group))
+    if settings.limit is not None and settings.split != "official":
+        frame = splits.stratified_taste(frame, settings.limit, seed)
+    if settings.split == "lesion" and split:
+        splits.split_frame(frame, recipe.fractions, seed)  # what is wrong with it is said before pictures are compared
+    frame, near = grouping.connect(frame, settings.near_duplicates, settings.split, report)
+    if from_file or not split:
+        return frame, near
+    if settings.split == "official":
+        parts = splits.official_split(frame, recipe.fractions, seed)
+    elif settings.split == "random":
+        parts = splits.split_frame(frame, recipe.fractions, seed, by_group=False)
+    else:
+        parts = splits.connected_split(frame, recipe.fractions, seed)
+    return frame.assign(split=parts), near
 
 
-def _without(
+def _report_taken(path: str, taken: Mapping[str, str], report: Report) -> None:
+    named = pd.read_csv(path, dtype=str, keep_default_na=False)["image_id"]
+    for rule, count in named.map(dict(taken)).value_counts().items():
+        report(f"{count} images that {path} names are left out by --clean {rule}")
+
+
+def without_unreadable(
     frame: pd.DataFrame, pictures: Any, failures: dict[int, str], settings: TrainSettings, report: Report
 ) -> tuple[pd.DataFrame, Any, dict[str, str]]:
     for position, reason in failures.items():
@@ -251,6 +331,8 @@ def _without(
     kept = np.setdiff1d(np.arange(len(frame)), list(failures))
     report(f"leaving out {len(skipped)} images that cannot be read; they are listed in skipped.csv")
     frame = frame.iloc[kept].reset_index(drop=True)
+    if "split" not in frame:
+        return frame, pictures.take(kept), skipped
     for label in sorted(frame["label"].unique()):
         absent = [part for part in splits.PARTS if not ((frame["label"] == label) & (frame["split"] == part)).any()]
         if absent:
@@ -258,7 +340,7 @@ def _without(
     return frame, pictures.take(kept), skipped
 
 
-def _check_resumable(run: Run, settings: TrainSettings) -> None:
+def check_resumable(run: Run, settings: TrainSettings) -> None:
     """A resumed training is the same training: every setting must agree."""
     before, now = run.recipe.to_dict(), settings.recipe.to_dict()
     different = [name for name in before if before[name] != now[name]]
@@ -269,6 +351,9 @@ def _check_resumable(run: Run, settings: TrainSettings) -> None:
         different.append("task")
     if settings.labels and run.config.get("own_labels") != _own_labels(settings):
         different.append("labels")
+    near = (run.config.get("near_duplicates") or {"on": False})["on"]
+    if settings.near_duplicates is not None and settings.near_duplicates != near:
+        different.append("near_duplicates")
     if tuple(run.config.get("clean") or {}) != tuple(dict.fromkeys(settings.clean)):
         different.append("clean")
     if different:
@@ -321,12 +406,31 @@ def _report_split(run: Run, dataset: Dataset, report: Report) -> None:
     )
     if not dataset.has_groups:
         report("warning: this layout names no lesions or patients, so whether the split leaks cannot be checked")
-    leaked = splits.leaked_share(run.split)
-    if leaked:
+    leaked = _leakage(run)
+    report("of the test images, " + "; ".join(f"{share:.2%} {_LEAKS[name]}" for name, share in leaked.items()))
+    if leaked["leaked_share_of_test"]:
         report(
-            f"warning: {leaked:.1%} of the test images show a lesion that is in training too: the test figures are "
-            "too good (--split lesion avoids that)"
+            f"warning: {leaked['leaked_share_of_test']:.1%} of the test images show a lesion that is in training too: "
+            "the test figures are too good (--split lesion avoids that)"
         )
+
+
+def _leakage(run: Run) -> dict[str, float]:
+    """As it was when the run was begun: split.csv has the connected groups alone."""
+    found = dict(run.config.get("leakage") or {"leaked_share_of_test": splits.leaked_share(run.split)})
+    if not _connections(run)["near_duplicates"]["on"]:
+        found.pop("leaked_share_of_test_with_near_duplicates", None)
+    return found
+
+
+def _connections(run: Run) -> dict[str, Any]:
+    return {"near_duplicates": run.config.get("near_duplicates") or {"on": False}}
+
+
+_LEAKS = {
+    "leaked_share_of_test": "show a lesion or patient of training",
+    "leaked_share_of_test_with_near_duplicates": "do with near-duplicates",
+}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ third of the test images beside a training image of the same lesion, and its acc
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ PARTS = ("train", "val", "test")
 
 # What a split can be told; anything else is a csv.
 KINDS = ("lesion", "random", "official")
+
+MOST_MOVED = 0.05
+"""Share of the pictures that may change their part when groups are connected; see `connected_split`."""
 
 
 def split_frame(
@@ -34,9 +38,7 @@ def split_frame(
     if not np.isclose(sum(fractions), 1) or min(fractions) <= 0:
         raise UsageError(f"fractions {fractions} must be above 0 and sum to 1")
     keys = frame["group"] if by_group else frame["image_id"]
-    counts = pd.DataFrame(frame.assign(key=keys).groupby(["key", "label"], as_index=False).size())
-    rarity = frame["label"].value_counts().sort_index().rank(method="first")
-    counts = counts.assign(rarity=counts["label"].map(rarity)).sort_values(["key", "rarity"]).drop_duplicates("key")
+    counts = _by_rarest_label(frame, keys)
     generator = np.random.default_rng([seed, 1])
     part_of: dict[str, str] = {}
     for label, members in counts.groupby("label", sort=True):
@@ -54,6 +56,81 @@ def split_frame(
         for position, name in enumerate(names):
             part_of[name] = "test" if position < test_end else "val" if position < val_end else "train"
     return keys.map(part_of)
+
+
+def connected_split(frame: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> pd.Series:
+    """The split of the data set's own groups, with each connected group then brought together in one part.
+
+    frame: as for `split_frame`, and `named_group` (see grouping.py): `group` connects some of these. So that a split
+    hardly depends on whether near-duplicates were looked for, only connected pictures change their part: to that of
+    the group whose id is the connected one's. Where a class would then miss a part, or more than MOST_MOVED of the
+    pictures would change, the connected groups are dealt out anew instead.
+    """
+    before = split_frame(frame.assign(group=frame["named_group"]), fractions, seed)
+    named = frame["named_group"] == frame["group"]
+    parts = frame["group"].map(dict(zip(frame["group"][named], before[named], strict=True)))
+    every = frame.assign(split=before).groupby("label")["split"].nunique()
+    still = frame.assign(split=parts).groupby("label")["split"].nunique()
+    if (parts != before).mean() > MOST_MOVED or (still < every).any():
+        return split_frame(frame, fractions, seed)
+    return parts
+
+
+def folds(
+    frame: pd.DataFrame, k: int, seed: int, *, validation: float = 0.1875, by_group: bool = True
+) -> list[pd.Series]:
+    """k splits whose test parts are disjoint and cover everything: of each, a part for every row.
+
+    frame: as for `split_frame`; groups stay whole and count as their rarest label. The rarest class is dealt out
+    first, its groups shuffled (by `seed` alone) and the larger ones first, each to the test part that has the fewest
+    images of the class, then the fewest at all. validation: the share (0..1) of the rest that is drawn from it for
+    validation, stratified as in `split_frame` (0.15 of 0.80 by default).
+
+    Raises UsageError where k is below 2; DataError where a class has too few groups for each part of each fold.
+    """
+    if k < 2:
+        raise UsageError(f"{k} folds: two or more are needed")
+    keys = frame["group"] if by_group else frame["image_id"]
+    table = _by_rarest_label(frame, keys)
+    labels = list(frame["label"].value_counts().sort_index().sort_values(kind="stable").index)
+    counted = pd.crosstab(keys, frame["label"])[labels]
+    images = dict(zip(counted.index, counted.to_numpy(), strict=True))
+    generator = np.random.default_rng([seed, 8])
+    filled = np.zeros((k, len(labels)), int)
+    fold_of: dict[str, int] = {}
+    for column, label in enumerate(labels):
+        names = generator.permutation(np.asarray(table.loc[table["label"] == label, "key"], dtype=object))
+        for name in sorted(names, key=lambda name: -images[name][column]):
+            fold = min(range(k), key=lambda fold: (filled[fold, column], filled[fold].sum()))
+            filled[fold] += images[name]
+            fold_of[name] = fold
+    tested = keys.map(fold_of)
+    result: list[pd.Series] = []
+    for fold in range(k):
+        rest = table.loc[table["key"].map(fold_of) != fold]
+        drawn = np.random.default_rng([seed, 9, fold])
+        part_of: dict[str, str] = {}
+        for _, members in rest.groupby("label", sort=True):
+            names = drawn.permutation(np.asarray(members["key"], dtype=object))
+            sizes = members.set_index("key")["size"].loc[names].to_numpy()
+            end = max(1, int(np.searchsorted(np.cumsum(sizes) - sizes, validation * sizes.sum() - 1e-9)))
+            end = min(end, len(names) - 1)
+            part_of |= {name: "val" if position < end else "train" for position, name in enumerate(names)}
+        for label, members in table.groupby("label", sort=True):
+            if {part_of.get(name, "test") for name in members["key"]} != set(PARTS):
+                raise DataError(
+                    f"class '{label}' has {len(members)} {'lesions' if by_group else 'images'}, too few for {k} folds: "
+                    "each needs one to test, one to validate and one to train"
+                )
+        result.append(pd.Series(np.where(tested == fold, "test", keys.map(part_of)), index=frame.index))
+    return result
+
+
+def _by_rarest_label(frame: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
+    """A row for each key, in their order: key, its rarest label, how many images of it (size), the label's rarity."""
+    counts = pd.DataFrame(frame.assign(key=keys).groupby(["key", "label"], as_index=False).size())
+    rarity = frame["label"].value_counts().sort_index().rank(method="first")
+    return counts.assign(rarity=counts["label"].map(rarity)).sort_values(["key", "rarity"]).drop_duplicates("key")
 
 
 def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> pd.Series:
@@ -74,11 +151,12 @@ def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], s
     return parts
 
 
-def read_split(path: str | Path, frame: pd.DataFrame) -> pd.Series:
+def read_split(path: str | Path, frame: pd.DataFrame, dropped: Collection[str] = ()) -> pd.Series:
     """The part of every row from a csv with the columns image_id and split (RUN/split.csv is one).
 
-    Rows that the csv does not name get "". Raises DataError where a column or a part is missing, or where the csv
-    names a picture that is not in `frame`.
+    Rows that the csv does not name get "". dropped: image_ids that it may name although they are not in `frame`.
+
+    Raises DataError where a column or a part is missing, or where the csv names any other picture that is not there.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -91,7 +169,7 @@ def read_split(path: str | Path, frame: pd.DataFrame) -> pd.Series:
     absent = [part for part in PARTS if part not in set(table["split"])]
     if odd or absent:
         raise DataError(f"{path}: split must hold {', '.join(PARTS)}; unknown: {odd}; missing: {absent}")
-    strangers = table.loc[~table["image_id"].isin(frame["image_id"]), "image_id"]
+    strangers = table.loc[~table["image_id"].isin([*frame["image_id"], *dropped]), "image_id"]
     if len(strangers):
         raise DataError(f"{path} names {len(strangers)} images that are not in the data, the first {strangers.iloc[0]}")
     return frame["image_id"].map(dict(zip(table["image_id"], table["split"], strict=True))).fillna("")

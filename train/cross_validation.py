@@ -1,0 +1,238 @@
+"""Several trainings over one data set, each with another test part: `skin-edge train --folds`.
+
+    RUN/folds.yaml  folds.csv  fold-1/ ... fold-K/  metrics.json  predictions.csv
+
+Every fold-i is a run folder like any other. A picture is tested once, by a network that has not seen its group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ..benchmarks import metrics
+from ..edge_runtime import files
+from ..edge_runtime.classifier import DISCLAIMER
+from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
+from ..edge_runtime.preprocess import InputSpec
+from . import run_folder, splits
+from .clean import check
+from .job import Fold, Prepared, Report, TrainSettings, check_resumable, prepare, train, without_unreadable
+
+
+def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str, Any]:
+    """Trains k times and writes RUN; returns what its metrics.json holds (see `pooled`).
+
+    With settings.resume the folds that have ended stay, the one that was begun goes on, and the rest follow. Raises
+    UsageError for a split that is neither by group nor random, and what `job.train` raises.
+    """
+    out = settings.out
+    if settings.split not in ("lesion", "random"):
+        raise UsageError(f"--folds makes its own parts: --split {settings.split} does not go with it")
+    check(settings.clean)
+    _check_output(out, settings)
+    files.check_writable(out)
+    begun = read(out) if settings.resume and is_cross_validation(out) else None
+    if begun:
+        _check_begun(out, begun[0], settings, k)
+        settings = replace(settings, overwrite=False)
+    if settings.split == "random":
+        report("--split random: the folds are made by image, pictures of one lesion may be in training and test")
+    prepared = prepare(replace(settings, near_duplicates=False) if begun else settings, report, split=False)
+    if begun:
+        prepared = _as_begun(prepared, *begun, out)
+    _parts(prepared.frame, settings, k)  # too few groups are said before pictures are read
+    if not begun or not all((_fold(out, i) / "metrics.json").is_file() for i in range(1, k + 1)):
+        _train_folds(prepared, begun[0] if begun else None, settings, k, report)
+    return _write_results(out, k, settings)
+
+
+def is_cross_validation(folder: Path) -> bool:
+    """Whether it holds what `cross_validate` writes first."""
+    try:
+        read(folder)
+    except (OSError, DataError):
+        return False
+    return True
+
+
+def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """folds.yaml and folds.csv (image_id, group, label, fold; all text). Raises DataError where they are damaged."""
+    try:
+        begun = yaml.safe_load((folder / "folds.yaml").read_text())
+        table = pd.read_csv(folder / "folds.csv", dtype=str, keep_default_na=False)
+        begun["folds"] = int(begun["folds"])
+        table = table.loc[:, ["image_id", "group", "label", "fold"]]
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}: folds.yaml or folds.csv is damaged: {str(error).splitlines()[0]}") from None
+    return begun, table
+
+
+def _fold(out: Path, number: int) -> Path:
+    return out / f"fold-{number}"
+
+
+def _check_output(out: Path, settings: TrainSettings) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if settings.resume or settings.overwrite:
+        if not is_cross_validation(out):
+            flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
+            raise UsageError(f"{out} was not written by train --folds, so {flag}: choose another --out")
+        if settings.overwrite:
+            files.check_replaceable(out, [settings.data])
+    else:
+        raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
+
+
+def _check_begun(out: Path, begun: Mapping[str, Any], settings: TrainSettings, k: int) -> None:
+    if begun["folds"] != k:
+        raise UsageError(f"{out} was started with --folds {begun['folds']}: repeat that, or choose another --out")
+    if (out / "metrics.json").is_file():
+        raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
+    if run_folder.is_run(_fold(out, 1)):
+        check_resumable(run_folder.read(_fold(out, 1)), settings)
+    files.remove_leftovers(out)
+
+
+def _as_begun(prepared: Prepared, begun: Mapping[str, Any], table: pd.DataFrame, out: Path) -> Prepared:
+    """With the rows and the connected groups of folds.csv, for which near-duplicates need not be looked for again."""
+    rows = prepared.frame.set_index("image_id", drop=False)
+    if not table["image_id"].isin(rows.index).all():
+        raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
+    frame = rows.loc[table["image_id"]].reset_index(drop=True).assign(group=table["group"])
+    return replace(prepared, frame=frame, near_duplicates=dict(begun["near_duplicates"]))
+
+
+def _parts(frame: pd.DataFrame, settings: TrainSettings, k: int) -> list[pd.Series]:
+    _, validation, test = settings.recipe.fractions
+    by_group = settings.split == "lesion"
+    return splits.folds(frame, k, settings.seed, validation=validation / (1 - test), by_group=by_group)
+
+
+def _train_folds(
+    prepared: Prepared, begun: Mapping[str, Any] | None, settings: TrainSettings, k: int, report: Report
+) -> None:
+    report("starting TensorFlow ...")
+    from .engine import keras
+    from .pipeline import load
+
+    out, frame = settings.out, prepared.frame
+    pictures, failures = load(
+        list(frame["path"]),
+        InputSpec(*settings.recipe.image_size),
+        on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
+        cache_folder=settings.cache,
+    )
+    report("\r")
+    skipped: dict[str, str] = dict(begun["skipped"]) if begun else {}
+    if failures:
+        if begun:
+            raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
+        frame, pictures, skipped = without_unreadable(frame, pictures, failures, settings, report)
+    parts = _parts(frame, settings, k)
+    if not begun:
+        _begin(out, frame, parts, {"near_duplicates": prepared.near_duplicates, "skipped": skipped})
+    for number, split in enumerate(parts, 1):
+        folder = _fold(out, number)
+        if (folder / "metrics.json").is_file():
+            report(f"fold {number} of {k} has ended already")
+            continue
+        report(f"fold {number} of {k}")
+        keras.backend.clear_session()  # layers are named as in a training of its own
+        fold = Fold(replace(prepared, frame=frame.assign(split=split)), pictures, skipped, number, k)
+        train(replace(settings, out=folder, resume=run_folder.is_run(folder), overwrite=False), report, fold)
+
+
+def _begin(out: Path, frame: pd.DataFrame, parts: list[pd.Series], begun: Mapping[str, Any]) -> None:
+    tested = sum((number * (split == "test").astype(int) for number, split in enumerate(parts, 1)), 0)
+    with files.replacing_folder(out) as new:
+        table = frame[["image_id", "group", "label"]].assign(fold=tested)
+        files.write(new / "folds.csv", table.to_csv(index=False))
+        files.write(new / "folds.yaml", yaml.safe_dump({"folds": len(parts), **begun}, sort_keys=False))
+
+
+def pooled(tables: list[pd.DataFrame], codes: tuple[str, ...]) -> dict[str, Any]:
+    """The figures of all test parts together, and their mean and range over the folds, JSON-ready.
+
+    tables: of each fold, its test rows: label, group, and p_<code> for each of `codes`. pooled: `metrics.evaluate` of
+    all rows; its intervals come from a bootstrap over groups, and say nothing of how far other trainings would differ.
+    macro_auc there ranks probabilities of different networks against each other. over_folds: of metrics.HEADLINES,
+    mean, lowest and highest, over the folds in which the figure is defined.
+    """
+    positions = {code: position for position, code in enumerate(codes)}
+    columns = [f"p_{code}" for code in codes]
+
+    def evaluated(table: pd.DataFrame, bootstrap: int) -> dict[str, Any]:
+        targets = table["label"].map(positions).to_numpy("int64")
+        groups = table["group"].to_numpy(str)
+        return metrics.evaluate(targets, table[columns].to_numpy(float), codes, groups, bootstrap=bootstrap)
+
+    each = [evaluated(table, 0) for table in tables]
+    over_folds: dict[str, Any] = {}
+    for name in metrics.HEADLINES:
+        values = [figures[name] for figures in each if figures[name] is not None]
+        over_folds[name] = {
+            "mean": float(np.mean(values)) if values else None,
+            "lowest": min(values, default=None),
+            "highest": max(values, default=None),
+            "folds": [figures[name] for figures in each],
+        }
+    return {"folds": len(tables), "pooled": evaluated(pd.concat(tables), 1000), "over_folds": over_folds}
+
+
+def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]:
+    runs = [run_folder.read(_fold(out, number)) for number in range(1, k + 1)]
+    tables: list[pd.DataFrame] = []
+    for number, run in enumerate(runs, 1):
+        table = pd.read_csv(run.folder / "predictions.csv", dtype={"image_id": str, "group": str, "label": str})
+        tables.append(table.loc[table["split"] == "test"].assign(fold=number))
+    results = pooled(tables, tuple(label.code for label in runs[0].labels))
+    each = [json.loads((run.folder / "metrics.json").read_text()) for run in runs]
+    results["split"] = {
+        "kind": settings.split,
+        "near_duplicates": each[0]["split"]["near_duplicates"],
+        "leaked_share_of_test": [found["split"]["leaked_share_of_test"] for found in each],
+    }
+    results["training"] = {"hours": round(sum(found["training"]["hours"] for found in each), 3)}
+    files.write(out / "predictions.csv", pd.concat(tables).to_csv(index=False))
+    files.write(out / "metrics.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def text(results: Mapping[str, Any], out: Path) -> str:
+    """What `cross_validate` returned, for a terminal of 80 columns."""
+    together = results["pooled"]
+    lines = [
+        f"{results['folds']} folds: {together['n']} images in {together['n_groups']} groups, each tested once",
+        "",
+        f"{'':20}{'all tests together':>24}{'mean over folds':>18}{'range':>16}",
+    ]
+    for name, key in (
+        ("balanced accuracy", "balanced_accuracy"),
+        ("macro AUC", "macro_auc"),
+        ("macro F1", "macro_f1"),
+        ("accuracy", "accuracy"),
+    ):
+        bounds, over = together["intervals"][key], results["over_folds"][key]
+        cell = _number(together[key]) + (f" ({bounds[0]:.3f}-{bounds[1]:.3f})" if bounds else "")
+        span = f"{_number(over['lowest'])}-{_number(over['highest'])}"
+        lines.append(f"{name:20}{cell:>24}{_number(over['mean']):>18}{span:>16}")
+    lines.append(f"  always {together['majority_class']!r:11}{together['majority_class_baseline']:>24.3f}")
+    lines += ["", f"{'per class':20}{'images':>10}{'sensitivity':>14}{'specificity':>14}{'AUC':>8}"]
+    for code, row in together["per_class"].items():
+        cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
+        lines.append(f"{code:20}{row['n']:>10}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}")
+    lines += ["", f"written to {out}: metrics.json, predictions.csv, fold-1 to fold-{results['folds']}", DISCLAIMER]
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
