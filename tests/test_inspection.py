@@ -15,10 +15,13 @@ from PIL import Image, ImageEnhance
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError
-from skin_edge.train import duplicates
+from skin_edge.train import duplicates, job, recipes, splits
 from skin_edge.train.clean import clean
+from skin_edge.train.inspection import text
+from skin_edge.train.layouts import read_dataset
 from skin_edge.train.synthetic import draw_dataset
 
+from . import layout_miniatures
 from .miniatures import one_line
 
 
@@ -112,6 +115,113 @@ def test_the_command_names_what_is_missing_or_damaged(tmp_path, capsys):
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     assert run(["data", str(folder), "--clean", "age"]) == 2
     assert "known: age-zero" in one_line(capsys)
+
+
+def test_pictures_with_one_hash_are_connected_without_comparing_all_with_all():
+    generator = np.random.default_rng(1)
+    n = 30_000
+    hashes, grey = generator.integers(0, 2**63, n, dtype=np.uint64), np.zeros((n, 96, 96), np.uint8)
+    hashes[:2000] = 0  # blank pictures
+    same, one, other = np.arange(2000, 4000), np.arange(4000, 4050), np.arange(4050, 4100)
+    hashes[same], grey[same] = 2**62 + 5, generator.integers(0, 256, (96, 96))
+    grey[one] = generator.integers(0, 256, (50, 96, 96))
+    grey[other] = grey[one]
+    hashes[other] = hashes[one] ^ np.uint64(0b11000011 << 20 | 0b1111)  # eight bits
+    prints = duplicates.Fingerprints(hashes, grey, [], [], [], [], {})
+    groups = [f"group{i}" for i in range(n)]
+    started = time.monotonic()
+    pairs = [(i, j) for i, j, _ in duplicates.near_pairs(prints, groups)]
+    assert time.monotonic() - started < 60  # all with all are four million pairs, an hour
+    together = pd.Series(duplicates.connected(groups, pairs))
+    assert together[:2000].is_unique
+    assert set(together[same]) == {"group2000"}
+    assert (together[one].to_numpy() == together[other].to_numpy()).all()
+    assert len(pairs) == 1999 + 50
+
+
+def test_the_contact_sheets_show_upright_pictures_and_nothing_else(tmp_path, capsys):
+    folder = draw_dataset(tmp_path / "data", lesions_per_class=3)
+    images = sorted(folder.rglob("*.jpg"))
+    first = Image.open(images[0])
+    first.rotate(90, expand=True).save(images[0], exif=_turned(6))
+    Image.open(images[0]).save(images[-1], quality=80, exif=_turned(6))  # another lesion's: a near-duplicate
+    report = tmp_path / "report"
+    assert run(["data", str(folder), "--out", str(report)]) == 0
+    codes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    assert {path.name for path in report.glob("*.png")} == {*(f"class-{c}.png" for c in codes), "near-duplicates.png"}
+    for path in report.glob("*.png"):
+        with Image.open(path) as opened:
+            assert opened.format == "PNG" and not opened.getexif() and not opened.text
+            opened.load()
+    cell = np.asarray(Image.open(report / "class-akiec.png").convert("RGB"), float)[:160, :200]
+    upright = np.asarray(first.convert("RGB").resize((196, 147)), float)
+    assert np.abs(cell[6:153, 2:198] - upright).mean() < 4
+    capsys.readouterr()
+    again = tmp_path / "again"
+    assert run(["data", str(folder), "--out", str(again), "--no-near-duplicates"]) == 0
+    assert "near-duplicates not looked for" in capsys.readouterr().out
+    assert (again / "class-nv.png").read_bytes() == (report / "class-nv.png").read_bytes()
+    assert not (again / "near-duplicates.png").exists()
+
+
+def _turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("layout", ["isic2020", "isic2024", "isic_cli", "pad_ufes_20"])
+def test_the_report_reads_the_other_layouts(tmp_path, capsys, layout):
+    folder = getattr(layout_miniatures, layout)(tmp_path / "data")
+    dataset = read_dataset(folder)
+    assert run(["data", str(folder), "--out", str(tmp_path / "report"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["layout"] == dataset.layout and found["unreadable"] == {}
+    assert found["patients"] == dataset.frame["patient"].replace("", np.nan).nunique() > 1
+    if found["labels_are"] == "target":
+        truth = Counter({"1": "malignant", "0": "benign"}[value] for value in dataset.frame["malignant"])
+    else:
+        truth = Counter(dataset.frame["label"])
+    assert found["labels_are"] == ("target" if layout in ("isic2020", "isic2024") else "diagnosis")
+    assert found["classes"] == dict(truth)
+    assert len(list((tmp_path / "report").glob("class-*.png"))) == len(truth)
+    assert run(["data", str(folder), "--layout", "isic2019"]) == 1
+    assert "is not in layout isic2019" in one_line(capsys)
+
+
+def test_a_csv_with_names_of_its_own(tmp_path, capsys):
+    folder = layout_miniatures.plain_csv(tmp_path / "data")
+    own = ["--image-column", "file", "--label-column", "finding", "--group-column", "person"]
+    assert run(["data", str(folder / "own.csv"), *own, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["classes"] == {"wart": 8, "mole": 8, "tumour": 8} and found["groups"] == 12
+
+
+def test_a_long_line_of_group_sizes_wraps():
+    found = {
+        "layout": "isic2020", "images": 900, "cleaned": {}, "labels_are": "target", "classes": {"benign": 900},
+        "has_groups": True, "groups": 300, "patients": 300, "lesions": 0,
+        "images_per_group": {size: 3 for size in range(1, 60)}, "groups_with_several_labels": [],
+        "sizes": {}, "modes": {}, "unreadable": {}, "would_be_dropped": {}, "same_file": [], "same_pixels": [],
+        "near_duplicates_across_groups": [], "default_split": None,
+    }  # fmt: skip
+    told = text(found)
+    assert max(map(len, told.splitlines())) <= 80
+    assert " ".join(told.split()).count("3 of ") == 59
+
+
+@pytest.mark.slow
+def test_near_duplicates_of_real_data_move_only_their_own_lesions(data_root, tmp_path):
+    lines: list[str] = []
+    settings = job.TrainSettings(data_root / "data" / "ham10000", tmp_path / "run", recipes.get("quickstart"), seed=1)
+    frame = job.prepare(settings, lines.append).frame
+    assert any("4 pairs connect 8 groups to 4" in line for line in lines)
+    connected = frame["group"].isin(set(frame["group"][frame["group"] != frame["named_group"]]))
+    before = splits.split_frame(frame.assign(group=frame["named_group"]), settings.recipe.fractions, 1)
+    assert set(before.index[before != frame["split"]]) <= set(frame.index[connected])
+    assert frame.groupby("group")["split"].nunique().max() == 1
+    tested = np.stack([split == "test" for split in splits.folds(frame, 5, 1)])
+    assert (tested.sum(axis=0) == 1).all()
 
 
 @pytest.mark.slow

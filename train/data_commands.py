@@ -12,9 +12,32 @@ import click
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out first; may be repeated.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Of the default split.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Writes data.json and duplicates.csv.")
+@click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]")
+@click.option("--image-column", metavar="NAME", help="Of a plain csv: the picture's path, name or id. [default: path]")
+@click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]")
+@click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]")
+@click.option(
+    "--near-duplicates/--no-near-duplicates", default=True, show_default=True, help="Look for them across groups."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Writes data.json, duplicates.csv, and contact sheets: a PNG per class and one of the near-duplicates.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print data.json instead of the summary.")
-def data(data: Path, rules: tuple[str, ...], seed: int, out: Path | None, as_json: bool) -> None:
+def data(
+    data: Path,
+    rules: tuple[str, ...],
+    seed: int,
+    layout: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    group_column: str | None,
+    near_duplicates: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Show what DATA holds: classes, groups, unreadable files, unknown values, duplicates, leakage of the split.
 
     Every picture is decoded as the runtime does it. Rules: age-zero, age-blank, unknown-sex, unknown-site, published
@@ -24,32 +47,24 @@ def data(data: Path, rules: tuple[str, ...], seed: int, out: Path | None, as_jso
     Example:
       skin-edge data HAM10000
       skin-edge data HAM10000 --clean published --out report
+      skin-edge data own.csv --image-column file --label-column finding
     """
-    import pandas as pd
-
     from ..edge_runtime import files
     from ..edge_runtime.errors import OutputExistsError
     from .clean import check
-    from .inspection import inspect, text
+    from .inspection import inspect, text, write
     from .job import to_stderr
-    from .layouts import read_dataset
+    from .layouts import Columns, read_dataset
 
     check(rules)
     if out is not None:
         if out.exists():
             raise OutputExistsError(out, "choose another --out")
         files.check_writable(out)
-    dataset = read_dataset(data)
-    found = inspect(dataset, rules, seed, lambda n: to_stderr(f"\rreading images: {n}/{len(dataset.frame)}"))
+    dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column))
+    n = len(dataset.frame)
+    found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
     to_stderr("\r")
-    document = json.dumps(found, indent=2)
     if out is not None:
-        rows = [
-            (*pair["image_ids"], *pair["groups"], *pair["labels"], pair["correlation"])
-            for pair in found["near_duplicates_across_groups"]
-        ]
-        columns = ["image_id_a", "image_id_b", "group_a", "group_b", "label_a", "label_b", "correlation"]
-        with files.replacing_folder(out) as folder:
-            files.write(folder / "data.json", document + "\n")
-            files.write(folder / "duplicates.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
-    click.echo(document if as_json else text(found))
+        write(out, found, dataset, rules, seed)
+    click.echo(json.dumps(found, indent=2) if as_json else text(found))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from . import splits
+from ..edge_runtime import files
+from ..edge_runtime.errors import DataError
+from . import contact_sheets, splits
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
 from .layouts import Dataset
@@ -17,19 +23,40 @@ from .recipes import DEFAULT, RECIPES
 _SHOWN = 5  # examples of a finding on the terminal
 
 
+def labelled(dataset: Dataset) -> tuple[Dataset, str]:
+    """The data set with the labels that the report counts, and what they are: "diagnosis" or "target".
+
+    The data set's own target (malignant, benign) where it names no diagnosis for more than half of its pictures.
+    """
+    frame = dataset.frame
+    if 2 * (frame["label"] == "").sum() <= len(frame) or not (frame["malignant"] != "").any():
+        return dataset, "diagnosis"
+    target = frame["malignant"].map({"1": "malignant", "0": "benign", "": ""})
+    return replace(dataset, frame=frame.assign(label=target)), "target"
+
+
 def inspect(
-    dataset: Dataset, rules: Sequence[str] = (), seed: int = 42, on_progress: Callable[[int], None] | None = None
+    dataset: Dataset,
+    rules: Sequence[str] = (),
+    seed: int = 42,
+    on_progress: Callable[[int], None] | None = None,
+    near_duplicates: bool = True,
 ) -> dict[str, Any]:
     """Everything below, JSON-ready; every picture is decoded. rules: of `clean.RULES`, applied first.
 
-    Raises what `clean` raises, and DataError where the default split cannot be made.
+    near_duplicates: False leaves them out, and "near_duplicates_across_groups" is None. "default_split" is None where
+    a class has too few groups for one. Raises what `clean` raises.
     """
+    dataset, labels_are = labelled(dataset)
     frame, dropped = clean(dataset.frame, rules)
     prints = fingerprints(list(frame["path"]), on_progress)
     ids, groups = list(frame["image_id"]), list(frame["group"])
-    near = near_pairs(prints, groups)
+    near = near_pairs(prints, groups) if near_duplicates else []
     together = connected(groups, [(i, j) for i, j, _ in near])
-    labels: Any = frame.groupby("group")["label"].nunique()
+    # Of a patient several labels are nothing odd.
+    unit = frame["lesion"].where(frame["lesion"] != "", frame["group"].where(frame["patient"] == "", ""))
+    known = (unit != "") & (frame["label"] != "")
+    labels: Any = frame[known].groupby(unit[known])["label"].nunique()
     sizes: Any = frame["group"].value_counts()
     counts = frame["label"].value_counts()
     readable = [position for position in range(len(frame)) if position not in prints.failures]
@@ -37,9 +64,12 @@ def inspect(
         "layout": dataset.layout,
         "images": len(frame),
         "cleaned": dropped,
+        "labels_are": labels_are,
         "classes": {str(code): int(count) for code, count in counts.items()},
         "has_groups": dataset.has_groups,
         "groups": len(sizes),
+        "patients": len(set(frame["patient"]) - {""}),
+        "lesions": len(set(frame["lesion"]) - {""}),
         "images_per_group": {int(size): int(n) for size, n in sizes.value_counts().sort_index().items()},
         "groups_with_several_labels": sorted(labels.index[labels > 1]),
         "sizes": _counted(f"{prints.sizes[i][0]}x{prints.sizes[i][1]}" for i in readable),
@@ -56,23 +86,31 @@ def inspect(
                 "correlation": round(score, 3),
             }
             for i, j, score in near
-        ],
+        ]
+        if near_duplicates
+        else None,
         "groups_connected_by_near_duplicates": len(set(groups)) - len(set(together)),
-        "default_split": _split(frame, together, seed),
+        "default_split": _split(frame.assign(named_group=groups, group=together), seed),
     }
 
 
-def _split(frame: pd.DataFrame, together: Sequence[str], seed: int) -> dict[str, Any]:
+def _split(frame: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+    """What `skin-edge train` does by default, beside a split of the named groups and a random one."""
     fractions = RECIPES[DEFAULT].fractions
-    parts = splits.split_frame(frame, fractions, seed)
-    random = splits.split_frame(frame, fractions, seed, by_group=False)
-    connected_frame = frame.assign(group=list(together))
+    frame = frame.loc[frame["label"] != ""]
+    named = frame.assign(group=frame["named_group"])
+    try:
+        parts = splits.connected_split(frame, fractions, seed)
+        by_name = splits.split_frame(named, fractions, seed)
+        random = splits.split_frame(frame, fractions, seed, by_group=False)
+    except DataError:
+        return None
     return {
         "seed": seed,
         "images": {part: int((parts == part).sum()) for part in splits.PARTS},
         "leaked_share_of_test": splits.leaked_share(frame.assign(split=parts)),
-        "leaked_share_of_test_with_near_duplicates": splits.leaked_share(connected_frame.assign(split=parts)),
-        "leaked_share_of_test_in_a_random_split": splits.leaked_share(connected_frame.assign(split=random)),
+        "leaked_share_of_test_without_connecting": splits.leaked_share(frame.assign(split=by_name)),
+        "leaked_share_of_test_in_a_random_split": splits.leaked_share(frame.assign(split=random)),
     }
 
 
@@ -96,22 +134,47 @@ def _counted(values: Any) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
+def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence[str], seed: int) -> None:
+    """Writes what `inspect` found of the same arguments: data.json, duplicates.csv and contact sheets (PNG)."""
+    frame = clean(labelled(dataset)[0].frame, rules)[0]
+    paths = dict(zip(frame["image_id"], frame["path"], strict=True))
+    near = found["near_duplicates_across_groups"] or []
+    rows = [(*pair["image_ids"], *pair["groups"], *pair["labels"], pair["correlation"]) for pair in near]
+    columns = ["image_id_a", "image_id_b", "group_a", "group_b", "label_a", "label_b", "correlation"]
+    with files.replacing_folder(out) as folder:
+        files.write(folder / "data.json", json.dumps(found, indent=2) + "\n")
+        files.write(folder / "duplicates.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
+        for label in found["classes"]:
+            contact_sheets.save(
+                contact_sheets.class_sheet(frame, label, seed), folder / contact_sheets.name_of(label or "none")
+            )
+        if near:
+            cells = [
+                (paths[name], f"{name} {label} {pair['correlation']:.2f}")
+                for pair in near[: contact_sheets.MOST_PAIRS]
+                for name, label in zip(pair["image_ids"], pair["labels"], strict=True)
+            ]
+            contact_sheets.save(contact_sheets.sheet(cells), folder / "near-duplicates.png")
+
+
 def text(found: Mapping[str, Any]) -> str:
     """What `inspect` returned, for a terminal of 80 columns."""
     n = found["images"]
     lines = [f"{found['layout']}: {n} images, {len(found['classes'])} classes"]
     lines += [f"  --clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
-    lines += ["", f"{'class':16}{'images':>8}{'share':>8}"]
-    lines += [f"{code:16}{count:>8}{count / n:>8.1%}" for code, count in found["classes"].items()]
+    head = "class" if found["labels_are"] == "diagnosis" else "target"
+    lines += ["", f"{head:16}{'images':>8}{'share':>8}"]
+    lines += [f"{code or '(none)':16}{count:>8}{count / n:>8.1%}" for code, count in found["classes"].items()]
     lines.append("")
     if found["has_groups"]:
         per = ", ".join(f"{count} of {size}" for size, count in found["images_per_group"].items())
-        lines.append(f"groups          {found['groups']}")
-        lines.append(f"  by images     {per}"[:80])
+        known = ", ".join(f"{found[name]} {name}" for name in ("patients", "lesions") if found[name])
+        lines.append(f"groups          {found['groups']}" + (f" ({known})" if known else ""))
+        lines += textwrap.wrap(per, 80, initial_indent="  by images     ", subsequent_indent=" " * 16)
     else:
         lines.append("groups          none named: whether a split leaks cannot be checked")
     disagreeing = found["groups_with_several_labels"]
-    lines.append(f"labels disagree {len(disagreeing)} groups {', '.join(disagreeing[:_SHOWN])}".rstrip())
+    lines.append(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()[:80])
     lines.append("sizes           " + _short(found["sizes"]))
     lines.append("modes           " + _short(found["modes"]))
     lines.append(f"unreadable      {len(found['unreadable'])}")
@@ -125,16 +188,18 @@ def text(found: Mapping[str, Any]) -> str:
         f"same pixels     {len(found['same_pixels'])} sets",
     ]
     near = found["near_duplicates_across_groups"]
-    lines.append(f"near-duplicates {len(near)} pairs across groups")
-    for pair in near[:_SHOWN]:
-        lines.append(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}")
+    lines.append("near-duplicates " + ("not looked for" if near is None else f"{len(near)} pairs across groups"))
+    for pair in (near or [])[:_SHOWN]:
+        lines.append(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}"[:80])
     split = found["default_split"]
+    if split is None:
+        return "\n".join([*lines, "", "default split   none: a class has fewer than three groups"])
     parts = ", ".join(f"{part} {count}" for part, count in split["images"].items())
     lines += [
         "",
         f"default split   {parts} (seed {split['seed']})",
-        f"leaked          {split['leaked_share_of_test']:.2%} of its test images by group,",
-        f"                {split['leaked_share_of_test_with_near_duplicates']:.2%} with near-duplicates;",
+        f"leaked          {split['leaked_share_of_test']:.2%} of its test images;",
+        f"                {split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;",
         f"                {split['leaked_share_of_test_in_a_random_split']:.2%} in a random split",
     ]
     return "\n".join(lines)
