@@ -201,7 +201,7 @@ def test_a_long_line_of_group_sizes_wraps():
     found = {
         "layout": "isic2020", "images": 900, "cleaned": {}, "labels_are": "target", "classes": {"benign": 900},
         "has_groups": True, "groups": 300, "patients": 300, "lesions": 0,
-        "images_per_group": {size: 3 for size in range(1, 60)}, "groups_with_several_labels": [],
+        "images_per_group": dict.fromkeys(range(1, 60), 3), "groups_with_several_labels": [],
         "sizes": {}, "modes": {}, "unreadable": {}, "would_be_dropped": {}, "same_file": [], "same_pixels": [],
         "near_duplicates_across_groups": [], "default_split": None,
     }  # fmt: skip
