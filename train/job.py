@@ -116,7 +116,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
         settings = _with_fields(settings, dataset)
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
-    report("starting TensorFlow ...")
+    if not fold:
+        report("starting TensorFlow ...")
     from . import engine
     from .evaluate import write_results
     from .fit import fit
