@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands containers contract errors files frames heatmap
-        info interpreter labels model_file network operator_names preprocess quantization quiet
+        info interpreter labels model_file network operator_names patient preprocess quantization quiet
         tflite_metadata""",
     "benchmarks": """__init__ bench cases caveats charts commands compare figures gate hostile latency machine
         markdown memory metrics operating_points overhead page parity parts peers picture processes report
@@ -24,9 +24,9 @@ CONTENTS = {
         peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime peer_scripts/protocol
         peer_scripts/skin_edge_runtime""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
-        data_commands duplicates engine evaluate fit heads inspection job layout_tables layouts leaks losses
-        new_data pipeline recipes report report_commands report_page run_folder sampling schedules splits
-        summary synthetic tasks throughput""",
+        contact_sheets cross_validation data_commands duplicates engine evaluate fit grouping heads inspection
+        job layout_tables layouts leaks losses new_data patients pipeline recipes report report_commands
+        report_page run_folder sampling schedules splits summary synthetic tasks throughput""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }
