@@ -226,3 +226,22 @@ def test_every_setting_at_once_resumes_to_the_same_history(ham, tmp_path):
     assert seen == [1, 2, 3]
     assert (cut / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
     assert (cut / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+def test_a_search_space_names_settings_and_stays_out_of_a_run():
+    from skin_edge.train.search_space import Between, Log, OneOf
+
+    assert RECIPE.search
+    for name, allowed in RECIPE.search.items():
+        values = allowed.choices if isinstance(allowed, OneOf) else (allowed.low, allowed.high)
+        for value in values:
+            RECIPE.with_settings({name: str(value)})
+    assert "search" not in RECIPE.to_dict()
+    assert recipes.Recipe.from_dict(RECIPE.to_dict()) == RECIPE, "a search space is no difference to resume over"
+    with pytest.raises(UnknownNameError, match="dropout"):
+        RECIPE.with_settings({"search": "{}"})
+    assert Log(1e-5, 1e-2).to_dict() == {"log": [1e-5, 1e-2]}
+    assert OneOf(16, 32).to_dict() == {"one_of": [16, 32]}
+    for wrong in (lambda: Log(0, 1), lambda: Between(2, 1), lambda: OneOf(3)):
+        with pytest.raises(UsageError):
+            wrong()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import yaml
@@ -18,6 +18,7 @@ from . import patients
 from .augment import Augmentation
 from .sampling import check_balance
 from .schedules import SCHEDULES
+from .search_space import Between, Log, OneOf, Space
 
 NO_AUGMENTATION = Augmentation()
 
@@ -26,6 +27,9 @@ LOSSES = ("cross-entropy", "focal", "logit-adjusted")
 
 BATCH_NORMS = ("trained-layers", "frozen", "all")
 """Whose BatchNormalization adapts: that of the layers that are trained, none of the backbone's, or every one."""
+
+NO_SETTINGS = ("name", "summary", "source", "expected", "search")
+"""Fields that say what a recipe is, not what a training does."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Recipe:
     split: "lesion" or "random". fractions: of images in training, validation and test.
     metadata: fields of `edge_runtime/patient.py` that the network is told beside the picture; none without.
     metadata_dropout: see `patients.Patients.dropped`.
+    search: what `skin-edge tune` may vary. It decides nothing about one training, so it is in no run's config.yaml.
     """
 
     name: str
@@ -92,6 +97,7 @@ class Recipe:
 
     metadata: tuple[str, ...] = ()
     metadata_dropout: float = 0.1
+    search: Space = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         check_balance(self.balance)
@@ -114,8 +120,9 @@ class Recipe:
                 raise UsageError(f"{name} {getattr(self, name)} is outside {low}..{high}")
 
     def to_dict(self) -> dict[str, Any]:
-        """YAML- and JSON-ready."""
+        """YAML- and JSON-ready: all that decides a training."""
         written = asdict(self)
+        del written["search"]
         written["image_size"] = list(self.image_size)
         written["fractions"] = list(self.fractions)
         written["metadata"] = list(self.metadata)
@@ -140,7 +147,7 @@ class Recipe:
         for name, text in settings.items():
             inner = name.removeprefix("augmentation.")
             of, target = (self, own) if inner == name else (self.augmentation, augmentation)
-            names = [f.name for f in fields(of) if f.name not in ("name", "summary", "source", "expected")]
+            names = [f.name for f in fields(of) if f.name not in NO_SETTINGS]
             if inner not in names or name == "augmentation":
                 known = [*(n for n in names if n != "augmentation"), "augmentation.rotation ..."]
                 raise UnknownNameError("setting", name, known if of is self else names)
@@ -184,6 +191,16 @@ MOBILENET_ENHANCED = Recipe(
     source="published HAM10000 comparison of seven networks, its best (83% test accuracy, random split, 100x125 px)",
     expected="see docs/results.md",
     augmentation=Augmentation(rotation=30, zoom=0.3, shift=0.12, flip_horizontal=True, flip_vertical=True),
+    search={
+        "learning_rate": Log(1e-4, 1e-2),
+        "dropout": Between(0.1, 0.6),
+        "l2": Log(1e-5, 1e-2),
+        "unfreeze": Between(10, 86),
+        "batch_size": OneOf(16, 32, 64),
+        "label_smoothing": Between(0.0, 0.2),
+        "schedule": OneOf("plateau", "cosine"),
+        "augmentation.zoom": Between(0.0, 0.4),
+    },
 )
 
 MOBILENET_ENHANCED_PUBLISHED = replace(
