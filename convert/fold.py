@@ -1,4 +1,4 @@
-"""The head's BatchNormalization folded into its Dense layer: exact, and what quantization needs.
+"""The head's BatchNormalization folded into the Dense layer behind it: exact, and what quantization needs.
 
 tfmot refuses a BatchNormalization that follows no convolution, and a device should not compute one.
 """
@@ -14,33 +14,47 @@ from ..train.engine import keras
 
 LOGITS_LAYER = "logits"
 
+_HEAD_LAYERS = (keras.layers.BatchNormalization, keras.layers.Dropout, keras.layers.Dense)
+
 
 def fold_head(model: Any) -> Any:
     """A network with the same answers, whose last layer is a Dense "logits" without softmax.
 
-    model: features -> [BatchNormalization] -> [Dropout] -> Dense softmax, the last three in a row. It is left as it
-    is; the new network shares the layers before the head with it. With the BatchNormalization's y = a x + b,
+    model: features -> any of BatchNormalization, Dropout and hidden Dense layers, in a row -> Dense softmax. It is left
+    as it is; the new network shares the layers before the head with it. With the BatchNormalization's y = a x + b,
     W y + c = (W a) x + (W b + c): Jacob et al., CVPR 2018, section 3.2, there for convolutions.
 
     Raises ConversionError where the head is another.
     """
-    *others, dense = model.layers
-    if not isinstance(dense, keras.layers.Dense) or dense.activation is not keras.activations.softmax:
-        raise ConversionError(f"the last layer, '{dense.name}', is no Dense with softmax: this head cannot be folded")
-    kernel = dense.kernel.numpy().astype(np.float64)
-    bias = dense.bias.numpy().astype(np.float64) if dense.use_bias else np.zeros(kernel.shape[1])
-    features = dense.input
-    for layer in reversed(others):
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.softmax:
+        raise ConversionError(f"the last layer, '{last.name}', is no Dense with softmax: this head cannot be folded")
+    head, tensor = [last], last.input
+    while isinstance(source := tensor._keras_history.layer, _HEAD_LAYERS):
+        head.insert(0, source)
+        tensor = source.input
+    factor, offset = 1.0, 0.0  # of the BatchNormalizations since the last Dense: y = factor x + offset
+    for layer in head:
         if isinstance(layer, keras.layers.BatchNormalization):
-            factor, offset = _affine(layer)
-            kernel, bias = factor[:, None] * kernel, offset @ kernel + bias
-        elif not isinstance(layer, keras.layers.Dropout):
-            break
-        features = layer.input
-    logits = keras.layers.Dense(kernel.shape[1], name=LOGITS_LAYER)
-    folded = keras.Model(model.input, logits(features), name=f"{model.name}_logits")
-    logits.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
-    return folded
+            own_factor, own_offset = _affine(layer)
+            factor, offset = factor * own_factor, offset * own_factor + own_offset
+        elif isinstance(layer, keras.layers.Dense):
+            tensor = _dense(layer, factor, offset, tensor, is_last=layer is last)
+            factor, offset = 1.0, 0.0
+    return keras.Model(model.input, tensor, name=f"{model.name}_logits")
+
+
+def _dense(layer: Any, factor: Any, offset: Any, features: Any, *, is_last: bool) -> Any:
+    """What the layer makes of factor * features + offset, without its softmax where it is the last."""
+    kernel = layer.kernel.numpy().astype(np.float64)
+    bias = layer.bias.numpy().astype(np.float64) if layer.use_bias else np.zeros(kernel.shape[1])
+    bias = np.broadcast_to(offset, len(kernel)) @ kernel + bias
+    kernel = np.broadcast_to(factor, len(kernel))[:, None] * kernel
+    name, activation = (LOGITS_LAYER, None) if is_last else (layer.name, layer.activation)
+    folded = keras.layers.Dense(kernel.shape[1], activation=activation, name=name)
+    answers = folded(features)
+    folded.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
+    return answers
 
 
 def _affine(layer: Any) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ import tensorflow_model_optimization as tfmot
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 
 from ..edge_runtime.errors import UsageError
-from ..train.backbones import ADAPT_LAYER
+from ..train.backbones import is_fixed
 from ..train.engine import keras, tf
 from .heatmap import CAM_LAYER, copy_weights
 
@@ -111,8 +111,8 @@ def quantization_aware(folded: Any, calibration: Arrays) -> Any:
         ) from None
     for layer in quantized.layers:
         inner = getattr(layer, "layer", layer)
-        # One follows the logits, one is fixed.
-        layer.trainable = inner.name not in (CAM_LAYER, ADAPT_LAYER)
+        # One follows the logits, others are fixed.
+        layer.trainable = inner.name != CAM_LAYER and not is_fixed(inner.name)
         if isinstance(inner, keras.layers.BatchNormalization):
             inner.trainable = False
     # Once as in training: the weights' quantizers take their ranges from the weights. Then the activations'.

@@ -245,3 +245,24 @@ def test_a_search_space_names_settings_and_stays_out_of_a_run():
     for wrong in (lambda: Log(0, 1), lambda: Between(2, 1), lambda: OneOf(3)):
         with pytest.raises(UsageError):
             wrong()
+
+
+@pytest.mark.slow
+def test_dropout_within_a_backbone_follows_from_seed_and_epoch():
+    """EfficientNet drops whole branches; Keras would draw that from TensorFlow's global state."""
+    from dataclasses import replace
+
+    from skin_edge.train import heads
+
+    recipe = replace(RECIPE, backbone="efficientnetb0", weights="none", image_size=(32, 32))
+    model = heads.classifier(recipe, 3)
+    image = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+
+    def answer(epoch):
+        heads.seed_dropout(model, 42, epoch)
+        return model(image, training=True).numpy()
+
+    weights = model.get_weights()
+    first, again, other = [(model.set_weights(weights), answer(epoch))[1] for epoch in (1, 1, 2)]
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)

@@ -178,3 +178,21 @@ def test_columns_that_leak_the_label_are_refused_by_name(name):
 
 def test_columns_that_are_known_before_the_diagnosis_are_features():
     leaks.check_features(["age", "age_approx", "sex", "site", "localization", "diameter_mm", "fitspatrick", "tbp_lv_A"])
+
+
+def test_malignant_classes_keep_each_malignant_diagnosis(ham):
+    from skin_edge.train.layouts import read_dataset
+    from skin_edge.train.tasks import for_task
+
+    dataset = read_dataset(ham)
+    split, mapping = for_task(dataset, "malignant-classes")
+    assert [(label.code, label.malignant) for label in split.labels] == [
+        ("benign", False),
+        ("akiec", True),
+        ("bcc", True),
+        ("mel", True),
+    ]
+    before, after = dataset.frame["label"].value_counts(), split.frame["label"].value_counts()
+    assert all(before[code] == after[code] for code in ("akiec", "bcc", "mel"))
+    assert after["benign"] == before[["bkl", "df", "nv", "vasc"]].sum()
+    assert {row["diagnosis"]: row["side"] for row in mapping}["mel"] == "malignant"

@@ -19,7 +19,10 @@ from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
 from .engine import keras
 
 ADAPT_LAYER = "adapt_input"
-"""Name of the fixed first layer. Who sets `trainable` over all layers leaves it False here."""
+"""Name of the fixed first layer. Who sets `trainable` over all layers leaves it False where `is_fixed` says so."""
+
+FIXED_PREFIX = "fixed_"
+"""Of the names of layers of networks.py that are formulas."""
 
 _RGB = tuple[float, float, float]
 
@@ -132,13 +135,23 @@ def _adapted(application: Callable[..., Any], network: Any, pixels: Pixels) -> A
             pixels = _as_normalized(source)  # and the target stays what a new one is: the identity
         else:
             target.set_weights(source.get_weights())
+    set_pixels(adapt, pixels)
+    return adapted
+
+
+def set_pixels(adapt: Any, pixels: Pixels) -> None:
+    """Gives the layer ADAPT_LAYER, a built Conv2D(3, 1), its weights."""
     # p = 127.5 (x + 1)
     deviation = np.array(pixels.deviation)
     kernel, bias = np.diag(127.5 / deviation), (127.5 - np.array(pixels.mean)) / deviation
     if pixels.bgr:
         kernel, bias = kernel[:, ::-1], bias[::-1]
     adapt.set_weights([kernel[None, None], bias])
-    return adapted
+
+
+def is_fixed(layer_name: str) -> bool:
+    """Whether the layer is a formula that no training changes."""
+    return layer_name == ADAPT_LAYER or layer_name.startswith(FIXED_PREFIX)
 
 
 def _as_normalized(layer: Any) -> Pixels:

@@ -32,7 +32,7 @@ class ImageSize(click.ParamType):
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
-@click.option("--recipe", "recipe_name", metavar="NAME", help="[default: mobilenet-enhanced]")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="See skin-edge recipes.  [default: mobilenet-enhanced]")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Starting weights of the backbone (FILE: without top).")
 @click.option(
     "--set",
@@ -59,7 +59,9 @@ class ImageSize(click.ParamType):
 @click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]")
 @click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]")
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Own classes: csv code,name,malignant.")
-@click.option("--task", type=click.Choice(["diagnosis", "malignant"]), help="[default: diagnosis]")
+@click.option(
+    "--task", type=click.Choice(["diagnosis", "malignant", "malignant-classes"]), help="[default: the recipe's]"
+)
 @click.option(
     "--metadata",
     is_flag=False,
@@ -99,6 +101,10 @@ class ImageSize(click.ParamType):
     show_default=True,
     help="Where the resized images lie; a FOLDER serves later runs too.",
 )
+@click.option(
+    "--xla/--no-xla", default=None, help="Compile the steps: a slow start, then often faster.  [default: off]"
+)
+@click.option("--tensorboard", type=click.Path(path_type=Path), metavar="FOLDER", help="Figures of every epoch.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
 def train(
     data: Path,
@@ -124,6 +130,8 @@ def train(
     mixed_precision: bool | None,
     deterministic: bool,
     cache: str,
+    xla: bool | None,
+    tensorboard: Path | None,
     as_json: bool,
     **overrides: Any,
 ) -> None:
@@ -139,6 +147,7 @@ def train(
       skin-edge train HAM10000 --out runs/first
       skin-edge train HAM10000 --out runs/small --image-size 160 --epochs 30
       skin-edge train ISIC_2020 --out runs/malignant --task malignant
+      skin-edge train HAM10000 --out runs/cnn --recipe cnn-augmented
       skin-edge train own.csv --out runs/own --image-column file --label-column finding
       skin-edge train HAM10000 --out runs/told --metadata age,sex,site
       skin-edge train HAM10000 --out runs/five --folds 5
@@ -171,6 +180,7 @@ def train(
         limit = started.config["limit"] if limit is None else limit
         mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
         task = task or started.config.get("task")
+        xla = bool(started.config.get("xla")) if xla is None else xla
         layout = layout or started.config["data"]["layout"]
     columns = Columns(image_column, label_column, group_column)
     if started and columns == PATH_LABEL_GROUP:
@@ -191,9 +201,11 @@ def train(
         layout=layout,
         columns=columns,
         labels=labels,
-        task=task or "diagnosis",
-        clean=rules,
+        task=task or recipe.task,
+        clean=rules or recipe.clean,
         near_duplicates=near_duplicates,
+        xla=bool(xla),
+        tensorboard=tensorboard,
     )
     metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
     if as_json:

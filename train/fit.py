@@ -28,6 +28,7 @@ from .heads import choose_trained, seed_dropout
 from .pipeline import Pictures, plain_batches, training_batches
 from .recipes import Recipe
 from .schedules import factor
+from .tensorboard import write_scalars
 
 MIN_LEARNING_RATE = 1e-6
 
@@ -42,12 +43,15 @@ def fit(
     folder: Path,
     seed: int,
     report: Callable[[str], None],
+    xla: bool = False,
+    tensorboard: Path | None = None,
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the best epoch's weights in it.
 
     training, validation: pictures and int64 [n] label positions. folder: the run's; checkpoints/ and history.csv are
     written there, and a checkpoint that is there already is gone on from. report: called with one line per epoch, and
-    with a line that begins with a carriage return within an epoch.
+    with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
+    folder for the history as scalars.
     """
     spec = InputSpec(*recipe.image_size)
     one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
@@ -58,7 +62,7 @@ def fit(
     kept = folder / "checkpoints"
     # What the latest checkpoint holds; the loop below goes on to the other phase.
     head_only = 0 < recipe.head_epochs >= checkpoints.latest_epoch(kept)
-    phase = _Phase(model, recipe, training[1], head_only=head_only)
+    phase = _Phase(model, recipe, training[1], head_only=head_only, xla=xla)
     state = checkpoints.restore_latest(kept, **phase.objects) or checkpoints.State(learning_rate=recipe.learning_rate)
     if state.epoch:
         report(f"going on after epoch {state.epoch}")
@@ -68,7 +72,7 @@ def fit(
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
         epoch = state.epoch + 1
         if phase.head_only and epoch > recipe.head_epochs:
-            phase = _Phase(model, recipe, training[1], head_only=False)
+            phase = _Phase(model, recipe, training[1], head_only=False, xla=xla)
         seed_dropout(model, seed, epoch)
         batches = training_batches(
             training[0],
@@ -107,6 +111,8 @@ def fit(
         _adapt(state, recipe, row)
         checkpoints.save(kept, state, **phase.objects)
         _write_history(folder, state)
+        if tensorboard:
+            write_scalars(tensorboard, state.history[-1:])
         remaining = min(recipe.epochs - epoch, recipe.early_stopping - (epoch - state.best_epoch))
         report(
             f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
@@ -114,7 +120,7 @@ def fit(
             f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
         )
     if phase.head_only != (state.best_epoch <= recipe.head_epochs):
-        phase = _Phase(model, recipe, training[1], head_only=not phase.head_only)
+        phase = _Phase(model, recipe, training[1], head_only=not phase.head_only, xla=xla)
     checkpoints.restore_best(kept, state, **phase.kept)
     if phase.average:
         phase.average.put()
@@ -124,7 +130,7 @@ def fit(
 class _Phase:
     """The head alone, or all that the recipe trains: the compiled model, its optimizer and its average of weights."""
 
-    def __init__(self, model: Any, recipe: Recipe, positions: npt.NDArray[np.int64], *, head_only: bool):
+    def __init__(self, model: Any, recipe: Recipe, positions: npt.NDArray[np.int64], *, head_only: bool, xla: bool):
         self.head_only = head_only
         choose_trained(model, recipe, head_only=head_only)
         self.optimizer = keras.optimizers.Adam(recipe.learning_rate, weight_decay=recipe.weight_decay or None)
@@ -137,7 +143,7 @@ class _Phase:
             weights=sampling.class_weights(positions, classes, recipe.balance),
             label_smoothing=recipe.label_smoothing,
         )
-        model.compile(optimizer=self.optimizer, loss=loss, metrics=["accuracy"])
+        model.compile(optimizer=self.optimizer, loss=loss, metrics=["accuracy"], jit_compile=xla)
         self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
         self.kept = {"model": model} | ({"average": self.average} if self.average else {})
         self.objects = {**self.kept, "optimizer": self.optimizer}

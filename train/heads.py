@@ -7,26 +7,36 @@ from typing import Any
 import numpy as np
 
 from ..edge_runtime.classifier import METADATA_INPUT
-from .backbones import ADAPT_LAYER, build
+from .backbones import is_fixed
 from .engine import keras
+from .networks import build
 from .recipes import Recipe
 
 METADATA_LAYER = "metadata_features"
 METADATA_UNITS = 32
 """Of the dense layer over the metadata: it mixes some twenty numbers, beside about a thousand of the picture's."""
+_POOLING = {
+    "average": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+    "flatten": keras.layers.Flatten,
+}
 
 
 def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
     """The recipe's network: float32 [b, height, width, 3] in real input units -> probabilities float32 [b, classes].
 
-    Global average pooling, BatchNormalization (where the recipe has it), Dropout, Dense softmax with L2. With metadata,
-    float32 [b, metadata_length] as the second input, a small dense layer's answer to it joins the pooled features.
+    Pooling, BatchNormalization (where the recipe has it), hidden Dense layers with ReLU, Dropout, Dense softmax; L2 on
+    every Dense. With metadata, float32 [b, metadata_length] as the second input, a small dense layer's answer to it
+    joins the pooled features.
     """
     backbone = build(recipe.backbone, (*recipe.image_size, 3), recipe.width, recipe.weights)
     for layer in backbone.layers:
         if recipe.batch_norm_momentum is not None and isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.batch_norm_momentum
-    features = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+        if isinstance(layer, keras.layers.Dropout):  # Keras' own networks come with TensorFlow's global one
+            layer._random_generator = type(layer._random_generator)(rng_type="stateful")
+            layer._random_generator._maybe_init()
+    features = _POOLING[recipe.pooling](name="pool")(backbone.output)
     inputs = backbone.input
     if metadata_length:
         metadata = keras.Input((metadata_length,), name=METADATA_INPUT)
@@ -37,6 +47,10 @@ def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
     if recipe.head_batch_norm:
         momentum = recipe.batch_norm_momentum or 0.99
         features = keras.layers.BatchNormalization(name="head_batch_norm", momentum=momentum)(features)
+    for number, units in enumerate(recipe.hidden, 1):
+        regularizer = keras.regularizers.L2(recipe.l2)
+        dense = keras.layers.Dense(units, activation="relu", kernel_regularizer=regularizer, name=f"hidden_{number}")
+        features = dense(features)
     # A generator of its own: `seed_dropout` sets it before every epoch.
     features = keras.layers.Dropout(recipe.dropout, name="head_dropout", rng_type="stateful")(features)
     probabilities = keras.layers.Dense(
@@ -65,7 +79,7 @@ def choose_trained(model: Any, recipe: Recipe, *, head_only: bool) -> None:
         trained = position >= frozen and not head_only
         if isinstance(layer, keras.layers.BatchNormalization):
             trained = {"trained-layers": trained, "frozen": False, "all": not head_only}[recipe.batch_norm]
-        layer.trainable = trained and layer.name != ADAPT_LAYER
+        layer.trainable = trained and not is_fixed(layer.name)
 
 
 def seed_dropout(model: Any, seed: int, epoch: int) -> None:

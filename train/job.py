@@ -33,7 +33,8 @@ class TrainSettings:
     mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
     for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
     labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
-    leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says.
+    leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the
+    steps. tensorboard: a folder for the figures of every epoch.
     """
 
     data: Path
@@ -54,6 +55,8 @@ class TrainSettings:
     task: str = "diagnosis"
     clean: tuple[str, ...] = ()
     near_duplicates: bool | None = None
+    xla: bool = False
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,11 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     _check_output(out, settings)
     files.check_writable(out)
     check(settings.clean)
+    if settings.tensorboard:
+        try:
+            settings.tensorboard.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--tensorboard {settings.tensorboard} cannot be written ({error.strerror})") from None
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns)
@@ -181,7 +189,18 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     parts = {name: np.flatnonzero(frame["split"] == name) for name in splits.PARTS}
     data = {name: (pictures.take(rows), run.targets(run.part(name))) for name, rows in parts.items()}
     codes = tuple(label.code for label in run.labels)
-    state = fit(model, run.recipe, data["train"], data["val"], codes, folder=out, seed=settings.seed, report=report)
+    state = fit(
+        model,
+        run.recipe,
+        data["train"],
+        data["val"],
+        codes,
+        folder=out,
+        seed=settings.seed,
+        report=report,
+        xla=settings.xla,
+        tensorboard=settings.tensorboard,
+    )
     report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
     if mixed:
         # What is kept computes in float32: layers remember their precision, and the converter knows float32 only.
@@ -348,8 +367,9 @@ def check_resumable(run: Run, settings: TrainSettings) -> None:
     for name, value in (("seed", settings.seed), ("split", settings.split), ("limit", settings.limit)):
         if run.config[name] != value:
             different.append(name)
-    if run.config.get("task", "diagnosis") != settings.task:
-        different.append("task")
+    for name, default in (("task", "diagnosis"), ("xla", False)):
+        if run.config.get(name, default) != getattr(settings, name):
+            different.append(name)
     if settings.labels and run.config.get("own_labels") != _own_labels(settings):
         different.append("labels")
     near = (run.config.get("near_duplicates") or {"on": False})["on"]
@@ -380,6 +400,7 @@ def _config(
         "limit": settings.limit,
         "mixed_precision": mixed,
         "deterministic": settings.deterministic,
+        "xla": settings.xla,
         "task": settings.task,
         "own_labels": _own_labels(settings),
         "benign_or_malignant": sides,

@@ -41,7 +41,7 @@ class Between:
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """One of several values: OneOf(16, 32, 64), OneOf("plateau", "cosine"), OneOf(None, 20)."""
+    """One of several values: OneOf(16, 32, 64) or OneOf("plateau", "cosine")."""
 
     choices: tuple[Any, ...]
 

@@ -1,4 +1,4 @@
-"""What a model is to tell apart: the diagnoses, or malignant from benign; and classes of one's own."""
+"""What a model is to tell apart: the diagnoses, malignant from benign, or both; and classes of one's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..edge_runtime.labels import PRECANCEROUS, Label, label_for
 from . import layout_tables
 from .layouts import Dataset
 
-TASKS = ("diagnosis", "malignant")
+TASKS = ("diagnosis", "malignant", "malignant-classes")
 BENIGN_MALIGNANT = (Label("benign", "benign", False), Label("malignant", "malignant", True))
 
 _TRUE_FALSE = {"1": True, "0": False, "": None}
@@ -47,11 +47,12 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
 
 
 def for_task(dataset: Dataset, task: str, labels_file: Path | None = None) -> tuple[Dataset, list[dict[str, Any]]]:
-    """The data set with the labels of the task, and how each diagnosis became one (malignant only, else empty).
+    """The data set with the labels of the task, and how each diagnosis became one (empty for diagnoses).
 
     task: "diagnosis": the classes are those of `labels_file`, in its order, else the layout's. "malignant": benign and
-    malignant, by the data set's own target, else by `labels_file`, else by the table of diagnoses. Rows that belong to
-    no class are left out, which a note says.
+    malignant, by the data set's own target, else by `labels_file`, else by the table of diagnoses.
+    "malignant-classes": so too, and each malignant diagnosis is a class of its own. Rows that belong to no class are
+    left out, which a note says.
 
     Raises UnknownNameError for another task; DataError where a label is not in `labels_file`, one of its classes has no
     image, most images have no diagnosis, a diagnosis is on neither side, or there are too few classes or images.
@@ -60,7 +61,11 @@ def for_task(dataset: Dataset, task: str, labels_file: Path | None = None) -> tu
         raise UnknownNameError("task", task, TASKS)
     if labels_file is not None:
         dataset = _with_labels(dataset, read_labels(labels_file), labels_file)
-    dataset, mapping = _malignant(dataset, labels_file) if task == "malignant" else (_diagnosis(dataset), [])
+    mapping: list[dict[str, Any]] = []
+    if task == "diagnosis":
+        dataset = _diagnosis(dataset)
+    else:
+        dataset, mapping = _malignant(dataset, labels_file, split_further=task == "malignant-classes")
     if len(dataset.labels) < 2:
         only = ", ".join(label.code for label in dataset.labels)
         raise DataError(f"{dataset.root} holds one class only ({only}): a classifier needs two or more")
@@ -114,7 +119,9 @@ def _diagnosis(dataset: Dataset) -> Dataset:
     return replace(dataset, frame=frame.loc[~outside].reset_index(drop=True), notes=(*dataset.notes, note))
 
 
-def _malignant(dataset: Dataset, labels_file: Path | None) -> tuple[Dataset, list[dict[str, Any]]]:
+def _malignant(
+    dataset: Dataset, labels_file: Path | None, *, split_further: bool
+) -> tuple[Dataset, list[dict[str, Any]]]:
     frame = dataset.frame
     classes = {label.code: label for label in dataset.labels}
     known = {code: classes.get(code) or label_for(code) for code in frame["label"].unique()}
@@ -148,7 +155,12 @@ def _malignant(dataset: Dataset, labels_file: Path | None) -> tuple[Dataset, lis
     notes = dataset.notes
     if left_out.any():
         notes = (*notes, f"{int(left_out.sum())} images that nobody calls benign or malignant are left out")
-    frame = frame.assign(label=target.map({"1": "malignant", "0": "benign"}))
+    side = target.map({"1": "malignant", "0": "benign"})
+    # What is malignant by the target alone, such as a malignant "nevus", is no diagnosis that could be a class.
+    diagnosed = {code: label for code, label in known.items() if label.malignant and code in classes}
+    if split_further:
+        side = frame["label"].where((target == "1") & frame["label"].isin(list(diagnosed)), side)
+    frame = frame.assign(label=side)
     present = set(frame["label"])
-    labels = tuple(label for label in BENIGN_MALIGNANT if label.code in present)
+    labels = tuple(label for label in (*BENIGN_MALIGNANT, *diagnosed.values()) if label.code in present)
     return replace(dataset, frame=frame.loc[~left_out].reset_index(drop=True), labels=labels, notes=notes), mapping

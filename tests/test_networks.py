@@ -1,0 +1,95 @@
+"""The small networks below the head: what they are fed, what the formulas are, how a head of several layers folds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
+from skin_edge.train import heads, networks, recipes
+from skin_edge.train.engine import keras
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (2, 83, 96, 3)).astype(np.float32)
+
+
+def test_the_dense_network_sees_z_scores():
+    network = networks.build("image", (83, 96, 3), 1.0, "none")
+    seen = network(PICTURES / 127.5 - 1).numpy()
+    assert seen == pytest.approx((PICTURES - 159.9) / 46.4, abs=1e-4)
+    assert not network.trainable_weights
+
+
+def test_the_z_scores_are_those_of_ham10000(data_root):
+    """Every 20th picture: of 8,499 the mean is 159.88 and the standard deviation 46.41."""
+    files = sorted((data_root / "data/ham10000").rglob("*.jpg"))[::20]
+    pixels = np.concatenate([np.asarray(Image.open(file).convert("RGB").resize((125, 100))).ravel() for file in files])
+    assert pixels.mean() == pytest.approx(networks.Z_SCORE.mean[0], abs=1)
+    assert pixels.std() == pytest.approx(networks.Z_SCORE.deviation[0], abs=1)
+
+
+def test_convolutions_are_fed_zero_to_one():
+    network = networks.build("cnn5", (83, 96, 3), 1.0, "none")
+    assert keras.Model(network.input, network.layers[1].output)(PICTURES / 127.5 - 1).numpy() == pytest.approx(
+        PICTURES / 255, abs=1e-6
+    )
+    assert network.output_shape == (None, 2, 3, 128)
+
+
+def test_handmade_features_by_hand():
+    """Three of the 32, of one cell, from their words."""
+    image = PICTURES / 127.5 - 1
+    features = networks.build("handmade", (83, 96, 3), 1.0, "none")(image).numpy()
+    assert features.shape == (2, 4, 4, 32)
+    cell = image[0, 20:40, 24:48]
+    assert features[0, 1, 1, 0] == pytest.approx((cell[..., 0] + 1).mean(), abs=1e-4)  # red
+    assert features[0, 1, 1, 7] == pytest.approx(np.maximum(cell[..., 1] - 0.5, 0).mean(), abs=1e-4)  # bright green
+    luma = image[0] @ np.array([0.2126, 0.7152, 0.0722])
+    down = luma[:-2] + 2 * luma[1:-1] + luma[2:]
+    gradient = (down[:, 2:] - down[:, :-2]) / 8  # of the pixels that have neighbours: one row and column fewer
+    assert features[0, 1, 1, 16] == pytest.approx(16 * np.maximum(gradient[20:40, 23:46], 0).mean(), rel=1e-3)
+
+
+def test_formulas_are_never_trained():
+    recipe = replace(recipes.get("ann-features"), image_size=(80, 80), unfreeze=None)
+    model = heads.classifier(recipe, 7)
+    assert {weight.name.split("/")[0] for weight in model.trainable_weights} == {
+        "head_batch_norm",
+        "hidden_1",
+        "hidden_2",
+        "probabilities",
+    }
+
+
+def test_what_cannot_be_built_is_one_line():
+    with pytest.raises(UnknownNameError, match="cnn5"):
+        networks.build("cnn6", (64, 64, 3), 1.0, "none")
+    with pytest.raises(UsageError, match="--weights must be none"):
+        networks.build("cnn5", (64, 64, 3), 1.0, "imagenet")
+    with pytest.raises(UsageError, match="no width multiplier"):
+        networks.build("cnn5", (64, 64, 3), 0.5, "none")
+    with pytest.raises(UsageError, match="72x72"):
+        networks.build("handmade", (64, 80, 3), 1.0, "none")
+
+
+def test_a_head_of_several_layers_folds_exactly():
+    from skin_edge.convert.fold import fold_head
+    from skin_edge.convert.heatmap import with_map
+
+    recipe = replace(recipes.get("ann-features"), image_size=(83, 96))
+    model = heads.classifier(recipe, 7)
+    generator = np.random.default_rng(1)
+    model.get_layer("head_batch_norm").set_weights([generator.uniform(0.2, 3, 512) for _ in range(4)])
+    folded = fold_head(model)
+    kinds = (keras.layers.BatchNormalization, keras.layers.Dropout)
+    assert not any(isinstance(layer, kinds) for layer in folded.layers)
+    image = PICTURES / 127.5 - 1
+    logits = folded(image).numpy().astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    answers = model(image).numpy()
+    assert np.abs(expected - answers).max() < 1e-4
+    assert np.ptp(answers) > 0.01
+    with pytest.raises(UsageError, match="leave --cam out"):
+        with_map(folded)

@@ -1,0 +1,167 @@
+"""The recipes: complete as data, listed, and each one whole from training to a prediction on the device."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skin_edge.edge_runtime.classifier import SkinClassifier
+from skin_edge.edge_runtime.cli import run
+from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
+from skin_edge.train import recipes, run_folder, sampling, splits
+from skin_edge.train.tasks import TASKS
+
+from .miniatures import one_line
+
+RECIPES = recipes.catalogue()
+
+# The least side in pixels that a network can have, where it is not 32.
+LEAST_SIDE = {"handmade": 80, "inceptionresnetv2": 75}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_says_what_it_is(name):
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    assert all((recipe.summary, recipe.source, recipe.expected))
+    assert 0 < recipe.hours < 500
+    assert recipe.task in TASKS
+    assert recipe.best_by in ("accuracy", "balanced_accuracy")
+    assert recipe.split in splits.KINDS
+    assert sum(recipe.fractions) == pytest.approx(1)
+    sampling.check_balance(recipe.balance)
+    for setting, allowed in recipe.search.items():
+        low, *_, high = next(iter(allowed.to_dict().values()))
+        assert recipe.with_settings({setting: str(low)}) != recipe.with_settings({setting: str(high)})
+    assert recipes.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_run_of_an_older_recipe_is_read():
+    """config.yaml of a release whose recipes had neither pooling nor hidden layers nor a task."""
+    written = recipes.get("mobilenet-enhanced").to_dict()
+    for name in ("hours", "qat", "task", "clean", "pooling", "hidden"):
+        del written[name]
+    old = recipes.Recipe.from_dict(written)
+    assert (old.pooling, old.hidden, old.task, old.clean) == ("average", (), "diagnosis", ())
+
+
+def test_the_list_fits_a_terminal_and_names_all(capsys):
+    assert run(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for recipe in RECIPES.values():
+        (line,) = [line for line in lines if line.startswith(f"{recipe.name} ")]
+        assert line.endswith(f"{'yes' if recipe.qat else 'no '} {recipe.expected}")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_page_fits_a_terminal(name, capsys):
+    assert run(["recipes", name]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert RECIPES[name].source.split()[-1] in out and f"--recipe {name}" in out
+
+
+def test_the_list_as_json(capsys):
+    assert run(["recipes", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in listed] == list(RECIPES)
+    assert run(["recipes", "nn-basic", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["hidden"], row["batch_size"], row["learning_rate"]) == ([64] * 5, 10, 7.5e-4)
+    assert row["search"]["learning_rate"] == {"log": [1e-5, 1e-2]}
+
+
+def test_an_unknown_recipe_lists_the_known(capsys):
+    assert run(["recipes", "mobilnet"]) == 2
+    assert "mobilenet-enhanced" in one_line(capsys)
+
+
+def test_hidden_layers_and_pooling_are_settings():
+    recipe = recipes.get("cnn-basic").with_settings({"hidden": "[32, 16]", "pooling": "average"})
+    assert (recipe.hidden, recipe.pooling) == ((32, 16), "average")
+    assert recipe.with_settings({"hidden": "[]"}).hidden == ()
+    for wrong in ("32", "[0]", "[1.5]", "many"):
+        with pytest.raises(UsageError, match="numbers of units"):
+            recipe.with_settings({"hidden": wrong})
+    with pytest.raises(UnknownNameError, match="flatten"):
+        recipe.with_settings({"pooling": "median"})
+
+
+def seconds_of_it(recipe):
+    """Flags that make seconds of a recipe, and let a network of random weights learn its colours all the same.
+
+    What answers every picture alike tells nothing about its conversion.
+    """
+    side = LEAST_SIDE.get(recipe.backbone, 32)
+    balance = "16" if recipe.balance.isdigit() else recipe.balance
+    settings = ("unfreeze=null", "batch_norm=all", "batch_norm_momentum=0.8", "head_epochs=0", "l2=0", "dropout=0.1")
+    flags = ["--weights", "none", "--image-size", f"{side}x{side + 4}", "--batch-size", "8", "--balance", balance]
+    return [*flags, "--learning-rate", "0.002", "--epochs", "8", *(f"--set={setting}" for setting in settings)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_converts_and_predicts(name, ham, picture, tmp_path):
+    """Built, trained, saved, loaded, quantized as it says it can be, and run without TensorFlow."""
+    from skin_edge.convert import fold, qat
+
+    recipe = RECIPES[name]
+    trained, converted = tmp_path / "run", tmp_path / "int8"
+    assert run(["train", str(ham), "--out", str(trained), "--recipe", name, *seconds_of_it(recipe)]) == 0
+    if not recipe.qat:
+        network = fold.fold_head(run_folder.read(trained).model())
+        with pytest.raises(UsageError, match="calibrate it instead: --ptq"):
+            qat.quantization_aware(network, np.zeros((1, *network.input_shape[1:]), np.float32))
+    method = ["--qat-epochs", "1"] if recipe.qat else ["--ptq"]
+    assert run(["convert", str(trained), "--int8", "--out", str(converted), *method]) == 0
+    prediction = SkinClassifier(converted / "model_int8.tflite").predict(picture("mel"))
+    probabilities = list(prediction.probabilities.values())
+    assert sum(probabilities) == pytest.approx(1, abs=0.02)
+    classes = {"diagnosis": 7, "malignant": 2, "malignant-classes": 4}[recipe.task]  # benign, akiec, bcc, mel
+    assert len(probabilities) == classes
+    assert np.isfinite(probabilities).all()
+
+
+def train(ham, out, *flags):
+    from .miniatures import SMALL
+
+    return run(["train", str(ham), "--out", str(out), *SMALL, "--epochs", "2", *flags])
+
+
+@pytest.mark.slow
+def test_xla_repeats_to_the_bit_and_computes_the_same_but_for_rounding(ham, tmp_path, tiny_run, capsys):
+    for name in ("a", "b"):
+        assert train(ham, tmp_path / name, "--xla") == 0
+    assert (tmp_path / "a/predictions.csv").read_bytes() == (tmp_path / "b/predictions.csv").read_bytes()
+    assert run_folder.read(tmp_path / "a").config["xla"] is True
+    compiled, plain = pd.read_csv(tmp_path / "a/history.csv"), pd.read_csv(tiny_run / "history.csv")
+    assert compiled["loss"][0] == pytest.approx(plain["loss"][0], rel=0.02)
+    (tmp_path / "a/metrics.json").unlink()
+    assert train(ham, tmp_path / "a", "--resume", "--no-xla") == 2
+    assert "xla" in one_line(capsys)
+
+
+def test_tensorboard_gets_the_history(ham, tmp_path, capsys):
+    from skin_edge.train.engine import tf
+
+    board = tmp_path / "board"
+    assert train(ham, tmp_path / "run", "--tensorboard", str(board)) == 0
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    seen = {}
+    for file in sorted(board.iterdir()):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                seen[event.step, value.tag] = tf.make_ndarray(value.tensor).item()
+    expected = {
+        (int(row["epoch"]), name): row[name] for _, row in history.iterrows() for name in history if name != "epoch"
+    }
+    assert len(expected) > 10
+    assert seen == pytest.approx(expected, rel=1e-6)
+    (tmp_path / "file").write_text("")
+    assert train(ham, tmp_path / "other", "--tensorboard", str(tmp_path / "file")) == 2
+    assert "--tensorboard" in one_line(capsys)

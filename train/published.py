@@ -1,0 +1,458 @@
+"""The recipes: the published systems this project grew from, as data. What the fields mean: `recipes.Recipe`.
+
+Where a publication leaves a number open, the one here is this project's, and the summary says so. Pretrained networks
+get the values their weights were trained on, whatever the publication fed them; small networks get what it fed them
+(networks.py). Published figures on random splits of images are too good: about a third of HAM10000's test images then
+show a lesion that is in training too (docs/results.md).
+
+hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.step_times NAME`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .augment import Augmentation
+from .recipes import Recipe
+from .search_space import Between, Log, OneOf
+
+# What a search varies where a recipe says nothing else.
+_HEAD_AND_RATE = {
+    "learning_rate": Log(1e-5, 1e-2),
+    "dropout": Between(0.0, 0.6),
+    "l2": Log(1e-6, 1e-2),
+    "batch_size": OneOf(16, 32, 64),
+}
+_FLIPS = Augmentation(flip_horizontal=True, flip_vertical=True)
+
+# --- Seven networks on HAM10000 at 100x125 px, split by image -----------------------------------------------------
+
+_SEVEN_SOURCE = "published comparison of seven networks on HAM10000 (100x125 px, images split at random)"
+
+NN_BASIC = Recipe(
+    name="nn-basic",
+    summary="dense network: five hidden layers of 64 on z-scored pixels, no convolution",
+    source=_SEVEN_SOURCE,
+    expected="69% test accuracy",
+    hours=0.1,
+    clean=("published",),
+    backbone="image",
+    weights="none",
+    image_size=(100, 125),
+    pooling="flatten",
+    head_batch_norm=False,
+    hidden=(64, 64, 64, 64, 64),
+    dropout=0.0,
+    l2=0.0,
+    epochs=50,
+    batch_size=10,
+    learning_rate=7.5e-4,
+    early_stopping=50,
+    best_by="accuracy",
+    split="random",
+    fractions=(0.675, 0.075, 0.25),
+    search=_HEAD_AND_RATE,
+)
+
+CNN_BASIC = replace(
+    NN_BASIC,
+    name="cnn-basic",
+    summary="three blocks of convolution (32), max pooling and dropout 0.15, 0.25 (ours) and 0.34; dense 256 and 128",
+    expected="75% test accuracy",
+    hours=1,
+    backbone="cnn3",
+    hidden=(256, 128),
+)
+
+CNN_AUGMENTED = replace(
+    CNN_BASIC,
+    name="cnn-augmented",
+    summary="cnn-basic with rotation 10, zoom 0.1, shift 0.12 and flips; the learning rate falls on a plateau",
+    expected="76% test accuracy",
+    hours=1,
+    augmentation=replace(_FLIPS, rotation=10, zoom=0.1, shift=0.12),
+    early_stopping=15,
+    plateau_patience=3,
+    search={
+        **_HEAD_AND_RATE,
+        "augmentation.rotation": Between(0, 180),
+        "augmentation.zoom": Between(0.0, 0.4),
+        "augmentation.shift": Between(0.0, 0.2),
+    },
+)
+
+MOBILENET = replace(
+    CNN_AUGMENTED,
+    name="mobilenet",
+    summary="MobileNet 1.0 from ImageNet, last 23 layers, dropout 0.3, augmentation of cnn-augmented",
+    expected="81% test accuracy",
+    hours=1,
+    backbone="mobilenet",
+    weights="imagenet",
+    unfreeze=23,
+    pooling="average",
+    hidden=(),
+    dropout=0.3,
+    batch_size=32,
+    learning_rate=1e-4,
+    search={**CNN_AUGMENTED.search, "unfreeze": OneOf(0, 10, 23, 50, 86)},
+)
+
+RESNET50 = replace(
+    MOBILENET,
+    name="resnet50",
+    summary="ResNet50 from ImageNet, last 23 layers, otherwise as mobilenet",
+    expected="75% test accuracy",
+    hours=2,
+    backbone="resnet50",
+)
+
+DENSENET121 = replace(
+    MOBILENET,
+    name="densenet121",
+    summary="DenseNet121 from ImageNet, last 23 layers, otherwise as mobilenet",
+    expected="82% test accuracy",
+    hours=2,
+    qat=False,
+    backbone="densenet121",
+)
+
+MOBILENET_ENHANCED = Recipe(
+    name="mobilenet-enhanced",
+    summary="MobileNet 1.0, last 50 layers, BatchNormalization and dropout 0.5 in the head, heavy augmentation",
+    source="published comparison of seven networks on HAM10000, its best; here at 224 px and split by lesion",
+    expected="83% at 100x125 px, random split",
+    hours=4.5,
+    augmentation=replace(_FLIPS, rotation=30, zoom=0.3, shift=0.12),
+    search={
+        "learning_rate": Log(1e-4, 1e-2),
+        "dropout": Between(0.1, 0.6),
+        "l2": Log(1e-5, 1e-2),
+        "unfreeze": Between(10, 86),
+        "batch_size": OneOf(16, 32, 64),
+        "label_smoothing": Between(0.0, 0.2),
+        "schedule": OneOf("plateau", "cosine"),
+        "augmentation.zoom": Between(0.0, 0.4),
+    },
+)
+
+MOBILENET_ENHANCED_PUBLISHED = replace(
+    MOBILENET_ENHANCED,
+    name="mobilenet-enhanced-published",
+    summary="mobilenet-enhanced as published: 100x125 px and a random split, which leaks lesions into the test part",
+    source=_SEVEN_SOURCE,
+    expected="83% test accuracy",
+    hours=1,
+    clean=("published",),
+    image_size=(100, 125),
+    split="random",
+    fractions=(0.675, 0.075, 0.25),
+)
+
+# --- Others on HAM10000's seven diagnoses -------------------------------------------------------------------------
+
+CNN_IMAGES = Recipe(
+    name="cnn-images",
+    summary="five blocks of convolution, max pooling and dropout 0.2; filters 16 to 128 and size are ours",
+    source="published pictures-only network of a HAM10000 system that adds age, sex and site",
+    expected="0.76 validation accuracy",
+    hours=0.3,
+    backbone="cnn5",
+    weights="none",
+    image_size=(128, 128),
+    pooling="flatten",
+    head_batch_norm=False,
+    hidden=(128,),
+    l2=0.0,
+    epochs=60,
+    best_by="accuracy",
+    split="random",
+    fractions=(0.72, 0.08, 0.2),
+    search=_HEAD_AND_RATE,
+)
+
+MOBILENET_RECALL = Recipe(
+    name="mobilenet-recall",
+    summary="recall first: MobileNet, all layers, every class equally often, the epoch of best macro recall is kept",
+    source="published HAM10000 system that looks for recall; random crops are zoom and shift here, the decay a cosine",
+    expected="about 70% macro recall",
+    hours=8,
+    unfreeze=None,
+    batch_norm="all",
+    dropout=0.3,
+    l2=0.0,
+    augmentation=replace(_FLIPS, rotation=180, zoom=0.2, shift=0.1, contrast=0.2),
+    balance="oversample",
+    epochs=50,
+    learning_rate=1e-4,
+    schedule="cosine",
+    warmup_epochs=1,
+    best_by="balanced_accuracy",
+    search={**_HEAD_AND_RATE, "ema": OneOf(0.0, 0.99, 0.999), "loss": OneOf("cross-entropy", "focal")},
+)
+
+EFFICIENTNET_B3 = replace(
+    MOBILENET_RECALL,
+    name="efficientnet-b3",
+    summary="recall first, as mobilenet-recall, with EfficientNetB3 at its own 300 px",
+    expected="about 75% macro recall",
+    hours=40,
+    qat=False,
+    backbone="efficientnetb3",
+    image_size=(300, 300),
+    batch_size=16,
+)
+
+ANN_FEATURES = Recipe(
+    name="ann-features",
+    summary="dense network on colour and texture formulas per cell of a 4x4 grid: networks.handmade, not the paper's",
+    source="published dense network on hand-made colour and texture features of HAM10000; layer sizes are ours",
+    expected="70.2% accuracy",
+    hours=0.1,
+    backbone="handmade",
+    weights="none",
+    unfreeze=0,
+    image_size=(128, 128),
+    pooling="flatten",
+    hidden=(256, 64),
+    dropout=0.3,
+    l2=1e-4,
+    epochs=100,
+    best_by="accuracy",
+    split="random",
+    fractions=(0.72, 0.08, 0.2),
+    search=_HEAD_AND_RATE,
+)
+
+CNN_128 = replace(
+    CNN_IMAGES,
+    name="cnn-128",
+    summary="three blocks of convolution (32, 64, 128, ours) and max pooling at 128 px, dense 128, dropout 0.5",
+    source="published series of HAM10000 networks: its first convolutional one",
+    expected="80.5% / 68.5% accuracy",
+    hours=1.5,
+    backbone="cnn3-wide",
+)
+
+CNN_DROPOUT_224 = replace(
+    CNN_128,
+    name="cnn-dropout-224",
+    summary="four blocks of convolution (32 to 128, ours), max pooling and dropout 0.25 at 224 px, dense 128",
+    source="published series of HAM10000 networks: with dropout against overfitting",
+    expected="none published",
+    hours=8,
+    backbone="cnn4-dropout",
+    image_size=(224, 224),
+    augmentation=replace(_FLIPS, rotation=20),
+)
+
+MOBILENETV2 = Recipe(
+    name="mobilenetv2",
+    summary="MobileNetV2 from ImageNet: two epochs of the head alone, then the last 50 layers",
+    source="published series of HAM10000 networks: transfer learning",
+    expected="77.9% accuracy, AUC 0.89",
+    hours=1.4,
+    backbone="mobilenetv2",
+    head_epochs=2,
+    dropout=0.3,
+    augmentation=replace(_FLIPS, rotation=20, zoom=0.1),
+    epochs=50,
+    learning_rate=1e-4,
+    best_by="accuracy",
+    split="random",
+    fractions=(0.72, 0.08, 0.2),
+    search={
+        **_HEAD_AND_RATE,
+        "balance": OneOf("none", "class-weight", "oversample"),
+        "loss": OneOf("cross-entropy", "focal"),
+        "unfreeze": OneOf(0, 20, 50, 100, 154),
+    },
+)
+
+RESNET50_FROZEN = replace(
+    MOBILENETV2,
+    name="resnet50-frozen",
+    summary="ResNet50 from ImageNet as it is; only the head learns",
+    expected="none published",
+    hours=9,
+    backbone="resnet50",
+    unfreeze=0,
+    head_epochs=0,
+    learning_rate=1e-3,
+    search=_HEAD_AND_RATE,
+)
+
+RESNET50_FINETUNED = replace(
+    MOBILENETV2,
+    name="resnet50-finetuned",
+    summary="ResNet50 from ImageNet: two epochs of the head alone, then all layers, their BatchNormalization frozen",
+    expected="none published",
+    hours=20,
+    backbone="resnet50",
+    unfreeze=None,
+    batch_norm="frozen",
+    learning_rate=1e-5,
+)
+
+EFFICIENTNETV2 = replace(
+    MOBILENETV2,
+    name="efficientnetv2",
+    summary="EfficientNetV2-B0 (the size is ours) from ImageNet at 240 px: head, then all layers, BatchNorm frozen",
+    expected="80.45% accuracy, AUC 0.9517",
+    hours=8,
+    qat=False,
+    backbone="efficientnetv2b0",
+    image_size=(240, 240),
+    unfreeze=None,
+    batch_norm="frozen",
+)
+
+INCEPTIONRESNETV2 = replace(
+    MOBILENETV2,
+    name="inceptionresnetv2",
+    summary="InceptionResNetV2 from ImageNet at its own 299 px: head, then the last 100 layers",
+    expected="none published",
+    hours=40,
+    qat=False,
+    backbone="inceptionresnetv2",
+    image_size=(299, 299),
+    unfreeze=100,
+    batch_size=16,
+)
+
+MOBILENETV3 = replace(
+    MOBILENETV2,
+    name="mobilenetv3",
+    summary="MobileNetV3-Large from ImageNet: head, then all layers, BatchNormalization frozen",
+    expected="none published",
+    hours=6,
+    qat=False,
+    backbone="mobilenetv3large",
+    unfreeze=None,
+    batch_norm="frozen",
+)
+
+# --- Benign or malignant (made for ISIC; any data set with the target or known diagnoses) -------------------------
+
+CNN_MALIGNANT = Recipe(
+    name="cnn-malignant",
+    summary="four blocks of convolution (32 to 128, ours) with BatchNormalization, from random weights",
+    source="published ISIC system for benign or malignant, without a pretrained base",
+    expected="none published",
+    hours=2,
+    task="malignant",
+    backbone="cnn4-batchnorm",
+    weights="none",
+    unfreeze=None,
+    image_size=(128, 128),
+    head_batch_norm=False,
+    hidden=(128,),
+    l2=1e-4,
+    augmentation=_FLIPS,
+    balance="undersample",
+    epochs=50,
+    learning_rate=1e-3,
+    search=_HEAD_AND_RATE,
+)
+
+MOBILENETV2_MALIGNANT = Recipe(
+    name="mobilenetv2-malignant",
+    summary="MobileNetV2, frozen; 5,000 pictures of each class in an epoch, augmented; validated on equally many. "
+    "Published variants: --balance 10000; --set balance_validation=false; --set augmentation.rotation=0 (also zoom and "
+    "flips) for none; --unfreeze 50 for a base that learns",
+    source="published ISIC system for benign or malignant, in sixteen variants",
+    expected="none published",
+    hours=0.9,
+    task="malignant",
+    backbone="mobilenetv2",
+    unfreeze=0,
+    dropout=0.2,
+    l2=0.0,
+    augmentation=replace(_FLIPS, rotation=20, zoom=0.1),
+    balance="5000",
+    balance_validation=True,
+    epochs=30,
+    learning_rate=1e-3,
+    search={**_HEAD_AND_RATE, "balance": OneOf("5000", "10000"), "unfreeze": OneOf(0, 50)},
+)
+
+RESNET50_MALIGNANT = replace(
+    MOBILENETV2_MALIGNANT,
+    name="resnet50-malignant",
+    summary="as mobilenetv2-malignant, with ResNet50",
+    source="published ISIC system for benign or malignant",
+    hours=9,
+    backbone="resnet50",
+)
+
+MALIGNANT_CLASSES_FROZEN = replace(
+    MOBILENETV2_MALIGNANT,
+    name="malignant-classes-frozen",
+    summary="benign diagnoses together, each malignant one by itself; MobileNetV2, frozen; class weights",
+    source="published ISIC system for benign or malignant, its malignant classes split further",
+    hours=0.9,
+    task="malignant-classes",
+    balance="class-weight",
+    balance_validation=False,
+    search=_HEAD_AND_RATE,
+)
+
+MALIGNANT_CLASSES_UNFROZEN = replace(
+    MALIGNANT_CLASSES_FROZEN,
+    name="malignant-classes-unfrozen",
+    summary="malignant-classes-frozen whose last 50 layers learn too, after two epochs of the head alone",
+    hours=1.4,
+    unfreeze=50,
+    head_epochs=2,
+    learning_rate=1e-4,
+)
+
+QUICKSTART = Recipe(
+    name="quickstart",
+    summary="a small MobileNet from scratch, for the synthetic images of skin-edge quickstart",
+    source="this project",
+    expected="says nothing about real lesions",
+    hours=0.05,
+    width=0.25,
+    image_size=(64, 64),
+    weights="none",
+    unfreeze=None,
+    batch_norm_momentum=0.9,
+    dropout=0.2,
+    augmentation=replace(_FLIPS, rotation=180, zoom=0.1, shift=0.05),
+    epochs=30,
+    batch_size=16,
+    learning_rate=2e-3,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        NN_BASIC,
+        CNN_BASIC,
+        CNN_AUGMENTED,
+        MOBILENET,
+        RESNET50,
+        DENSENET121,
+        MOBILENET_ENHANCED,
+        MOBILENET_ENHANCED_PUBLISHED,
+        CNN_IMAGES,
+        MOBILENET_RECALL,
+        EFFICIENTNET_B3,
+        ANN_FEATURES,
+        CNN_128,
+        CNN_DROPOUT_224,
+        MOBILENETV2,
+        RESNET50_FROZEN,
+        RESNET50_FINETUNED,
+        EFFICIENTNETV2,
+        INCEPTIONRESNETV2,
+        MOBILENETV3,
+        CNN_MALIGNANT,
+        MOBILENETV2_MALIGNANT,
+        RESNET50_MALIGNANT,
+        MALIGNANT_CLASSES_FROZEN,
+        MALIGNANT_CLASSES_UNFROZEN,
+        QUICKSTART,
+    )
+}
