@@ -5,7 +5,9 @@ get the values their weights were trained on, whatever the publication fed them;
 (networks.py). Published figures on random splits of images are too good: about a third of HAM10000's test images then
 show a lesion that is in training too (docs/results.md).
 
-hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.step_times NAME`.
+hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.step_times NAME`, on a machine that
+did other work at the same time: an idle one takes perhaps half. Recipes that train the same layers at the same size share
+one measurement.
 """
 
 from __future__ import annotations
@@ -112,7 +114,7 @@ DENSENET121 = replace(
     name="densenet121",
     summary="DenseNet121 from ImageNet, last 23 layers, otherwise as mobilenet",
     expected="82% test accuracy",
-    hours=2,
+    hours=1.2,
     qat=False,
     backbone="densenet121",
 )
@@ -142,7 +144,7 @@ MOBILENET_ENHANCED_PUBLISHED = replace(
     summary="mobilenet-enhanced as published: 100x125 px and a random split, which leaks lesions into the test part",
     source=_SEVEN_SOURCE,
     expected="83% test accuracy",
-    hours=1,
+    hours=0.4,
     clean=("published",),
     image_size=(100, 125),
     split="random",
@@ -176,7 +178,7 @@ MOBILENET_RECALL = Recipe(
     summary="recall first: MobileNet, all layers, every class equally often, the epoch of best macro recall is kept",
     source="published HAM10000 system that looks for recall; random crops are zoom and shift here, the decay a cosine",
     expected="about 70% macro recall",
-    hours=8,
+    hours=4,
     unfreeze=None,
     batch_norm="all",
     dropout=0.3,
@@ -196,7 +198,7 @@ EFFICIENTNET_B3 = replace(
     name="efficientnet-b3",
     summary="recall first, as mobilenet-recall, with EfficientNetB3 at its own 300 px",
     expected="about 75% macro recall",
-    hours=40,
+    hours=36,
     qat=False,
     backbone="efficientnetb3",
     image_size=(300, 300),
@@ -287,7 +289,7 @@ RESNET50_FINETUNED = replace(
     name="resnet50-finetuned",
     summary="ResNet50 from ImageNet: two epochs of the head alone, then all layers, their BatchNormalization frozen",
     expected="none published",
-    hours=20,
+    hours=18,
     backbone="resnet50",
     unfreeze=None,
     batch_norm="frozen",
@@ -299,7 +301,7 @@ EFFICIENTNETV2 = replace(
     name="efficientnetv2",
     summary="EfficientNetV2-B0 (the size is ours) from ImageNet at 240 px: head, then all layers, BatchNorm frozen",
     expected="80.45% accuracy, AUC 0.9517",
-    hours=8,
+    hours=9,
     qat=False,
     backbone="efficientnetv2b0",
     image_size=(240, 240),
@@ -325,7 +327,7 @@ MOBILENETV3 = replace(
     name="mobilenetv3",
     summary="MobileNetV3-Large from ImageNet: head, then all layers, BatchNormalization frozen",
     expected="none published",
-    hours=6,
+    hours=2.5,
     qat=False,
     backbone="mobilenetv3large",
     unfreeze=None,
@@ -412,7 +414,7 @@ QUICKSTART = Recipe(
     summary="a small MobileNet from scratch, for the synthetic images of skin-edge quickstart",
     source="this project",
     expected="says nothing about real lesions",
-    hours=0.05,
+    hours=0.5,
     width=0.25,
     image_size=(64, 64),
     weights="none",
