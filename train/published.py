@@ -6,8 +6,7 @@ get the values their weights were trained on, whatever the publication fed them;
 show a lesion that is in training too (docs/results.md).
 
 hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.step_times NAME`, on a machine that
-did other work at the same time: an idle one takes perhaps half. Recipes that train the same layers at the same size share
-one measurement.
+did other work at the same time: an upper limit. Recipes that train the same layers at the same size share one figure.
 """
 
 from __future__ import annotations
