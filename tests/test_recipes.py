@@ -134,13 +134,9 @@ def train(ham, out, *flags):
 
 
 @pytest.mark.slow
-def test_xla_repeats_to_the_bit_and_computes_the_same_but_for_rounding(ham, tmp_path, tiny_run, capsys):
-    for name in ("a", "b"):
-        assert train(ham, tmp_path / name, "--xla") == 0
-    assert (tmp_path / "a/predictions.csv").read_bytes() == (tmp_path / "b/predictions.csv").read_bytes()
+def test_a_run_with_xla_is_resumed_with_it(ham, tmp_path, capsys):
+    assert train(ham, tmp_path / "a", "--xla") == 0
     assert run_folder.read(tmp_path / "a").config["xla"] is True
-    compiled, plain = pd.read_csv(tmp_path / "a/history.csv"), pd.read_csv(tiny_run / "history.csv")
-    assert compiled["loss"][0] == pytest.approx(plain["loss"][0], rel=0.02)
     (tmp_path / "a/metrics.json").unlink()
     assert train(ham, tmp_path / "a", "--resume", "--no-xla") == 2
     assert "xla" in one_line(capsys)
