@@ -18,7 +18,7 @@ from . import contact_sheets, splits
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
 from .layouts import Dataset
-from .recipes import DEFAULT, RECIPES
+from .recipes import DEFAULT, get
 
 _SHOWN = 5  # examples of a finding on the terminal
 
@@ -96,7 +96,7 @@ def inspect(
 
 def _split(frame: pd.DataFrame, seed: int) -> dict[str, Any] | None:
     """What `skin-edge train` does by default, beside a split of the named groups and a random one."""
-    fractions = RECIPES[DEFAULT].fractions
+    fractions = get(DEFAULT).fractions
     frame = frame.loc[frame["label"] != ""]
     named = frame.assign(group=frame["named_group"])
     try:
