@@ -182,7 +182,7 @@ def test_the_command_takes_metadata(two_inputs, picture, capsys):
 def test_batches_hold_what_is_known_and_pictures_stay_as_they_are():
     from skin_edge.train.patients import Patients
     from skin_edge.train.pipeline import Pictures, inputs_of, training_batches
-    from skin_edge.train.recipes import RECIPES
+    from skin_edge.train.published import RECIPES
 
     pixels = np.random.default_rng(1).integers(0, 256, (12, 8, 8, 3), np.uint8)
     vectors = np.tile(np.arange(1, 13, dtype=np.float32)[:, None] / 12, (1, 3))
