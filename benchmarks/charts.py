@@ -15,11 +15,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 26, 34
 
 
 class Line(NamedTuple):
-    """points: (x, y). name: in the legend. kind: "a" or "b", the colour."""
+    """points: (x, y). name: in the legend. kind: "a" or "b", the colour. joined: by a line, or dots alone."""
 
     name: str
     kind: str
     points: Sequence[tuple[float, float]]
+    joined: bool = True
 
 
 def lines(
@@ -57,10 +58,10 @@ def lines(
     parts.append(_text(2, 10, up))
     for line in data:
         places = [at(x, y) for x, y in line.points]
-        if len(places) > 1:
+        if line.joined and len(places) > 1:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             parts.append(f'<polyline class="line {line.kind}" points="{path}"/>')
-        if dots and len(places) <= 60:
+        if not line.joined or (dots and len(places) <= 60):
             parts += [f'<circle class="{line.kind}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places]
     return _figure(title, [(line.name, line.kind) for line in data], height, parts)
 

@@ -132,7 +132,7 @@ def _section(
     """kind: the section's name where there is one model. result: None where several stand side by side."""
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in section.notes)
     figures = _charts(kind, result) if result else []
-    first, *others = [_table(table, section.title) for table in section.tables]
+    first, *others = [html_table(one, section.title) for one in section.tables]
     return (
         f'<section id="{section.name}"><{level}>{html.escape(section.title)}</{level}>\n'
         + (f"<ul>{notes}</ul>\n" if notes else "")
@@ -144,7 +144,8 @@ def _section(
     )
 
 
-def _table(table: Table, title: str) -> str:
+def html_table(table: Table, title: str) -> str:
+    """A table as HTML, in a frame that scrolls. title: for who hears the page, where the table has no caption."""
     numbers = [all(_is_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
 
     def cell(i: int, text: str) -> str:

@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": _Command("skin_edge.train.report_commands:evaluate", "A run or a .tflite on new labelled images."),
     "compare": _Command("skin_edge.train.report_commands:compare", "Runs side by side, with paired differences."),
     "recipes": _Command("skin_edge.train.recipe_commands:recipes", "Published systems that train can rerun."),
+    "tune": _Command("skin_edge.train.tune_commands:tune", "Search a recipe's settings."),
     "convert": _Command("skin_edge.convert.commands:convert", "A trained run -> a .tflite for the device."),
     "debug-quantization": _Command("skin_edge.convert.debug_commands:debug_quantization", "Which layer int8 hurts."),
     "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),

@@ -90,6 +90,8 @@ EXTRA_OF_MODULE = {
     "matplotlib": "train",
     "imagehash": "train",
     "scipy": "train",
+    "optuna": "train",
+    "sqlalchemy": "train",
     "yaml": "bench",
     "flatbuffers": "train",
 }

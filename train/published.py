@@ -424,6 +424,12 @@ QUICKSTART = Recipe(
     epochs=30,
     batch_size=16,
     learning_rate=2e-3,
+    search={
+        "learning_rate": Log(2e-4, 2e-2),
+        "dropout": Between(0.0, 0.5),
+        "batch_size": OneOf(8, 16, 32),
+        "schedule": OneOf("plateau", "cosine"),
+    },
 )
 
 RECIPES = {
