@@ -27,7 +27,7 @@ CONTENTS = {
         contact_sheets cross_validation data_commands duplicates engine evaluate fit grouping heads inspection
         job layout_tables layouts leaks losses networks new_data patients pipeline published recipe_commands
         recipes report report_commands report_page run_folder sampling schedules search_space splits step_times
-        summary synthetic tasks tensorboard throughput""",
+        summary synthetic tasks tensorboard throughput tune tune_commands tune_results""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }

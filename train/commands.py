@@ -168,7 +168,7 @@ def train(
     recipe = recipes.get(recipe_name or (started.recipe.name if started else recipes.DEFAULT))
     if started and recipe.name == started.recipe.name:
         recipe = started.recipe
-    recipe = recipe.with_settings(_pairs(settings))
+    recipe = recipe.with_settings(pairs(settings))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
     if metadata is not None:
         recipe = replace(recipe, metadata=patients.names_of(metadata))
@@ -214,7 +214,8 @@ def train(
         click.echo(cross_validation.text(metrics, out) if folds else summary(metrics, out))
 
 
-def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+def pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    """The values of --set: ("dropout=0.3",) -> {"dropout": "0.3"}. Raises UsageError where one has no "="."""
     for text in settings:
         if "=" not in text:
             raise UsageError(f"--set {text}: write NAME=VALUE, such as --set dropout=0.3")

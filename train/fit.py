@@ -33,6 +33,10 @@ from .tensorboard import write_scalars
 MIN_LEARNING_RATE = 1e-6
 
 
+class DivergedError(DataError):
+    """An answer is not a number: the settings do not train this network."""
+
+
 def fit(
     model: Any,
     recipe: Recipe,
@@ -45,13 +49,17 @@ def fit(
     report: Callable[[str], None],
     xla: bool = False,
     tensorboard: Path | None = None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the best epoch's weights in it.
 
     training, validation: pictures and int64 [n] label positions. folder: the run's; checkpoints/ and history.csv are
     written there, and a checkpoint that is there already is gone on from. report: called with one line per epoch, and
     with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
-    folder for the history as scalars.
+    folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
+    written, and first with those of the epochs that a checkpoint held; what it raises ends the training.
+
+    Raises DivergedError where an answer is not a number.
     """
     spec = InputSpec(*recipe.image_size)
     one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
@@ -67,6 +75,9 @@ def fit(
     if state.epoch:
         report(f"going on after epoch {state.epoch}")
         _write_history(folder, state)
+        if on_epoch:
+            for row in state.history:
+                on_epoch(row)
     report("per epoch: loss, validation loss, balanced accuracy (* best), speed, time left")
 
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
@@ -96,7 +107,9 @@ def fit(
         with phase.average.in_place() if phase.average else contextlib.nullcontext():
             probabilities = model.predict(plain_batches(validation[0], spec), verbose=0)
         if not np.isfinite(probabilities).all():
-            raise DataError(f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate")
+            raise DivergedError(
+                f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate"
+            )
         row = {
             "epoch": epoch,
             "learning_rate": float(phase.optimizer.learning_rate.numpy()),
@@ -119,6 +132,8 @@ def fit(
             f"balanced {row['val_balanced_accuracy']:.3f}{'*' if state.best_epoch == epoch else ' '}  "
             f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
         )
+        if on_epoch:
+            on_epoch(state.history[-1])
     if phase.head_only != (state.best_epoch <= recipe.head_epochs):
         phase = _Phase(model, recipe, training[1], head_only=not phase.head_only, xla=xla)
     checkpoints.restore_best(kept, state, **phase.kept)

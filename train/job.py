@@ -130,20 +130,10 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     from .evaluate import write_results
     from .fit import fit
     from .heads import classifier
-    from .pipeline import load, plain_batches
+    from .pipeline import plain_batches
 
     spec = InputSpec(*settings.recipe.image_size)
-    with _cleared_progress(report):
-        pictures, failures = (
-            (fold.pictures, dict[int, str]())
-            if fold
-            else load(
-                list(frame["path"]),
-                spec,
-                on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
-                cache_folder=settings.cache,
-            )
-        )
+    pictures, failures = (fold.pictures, dict[int, str]()) if fold else read_pictures(frame, settings, report)
     if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
         raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
     if failures:
@@ -267,6 +257,19 @@ def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> P
         report(line)
     frame, near = _choose(dataset, settings, report, taken, split=split)
     return Prepared(dataset, frame, dropped, sides, near)
+
+
+def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) -> tuple[Any, dict[int, str]]:
+    """`pipeline.load` with progress: the frame's pictures, and position -> message where one cannot be read."""
+    from .pipeline import load
+
+    with _cleared_progress(report):
+        return load(
+            list(frame["path"]),
+            InputSpec(*settings.recipe.image_size),
+            on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
+            cache_folder=settings.cache,
+        )
 
 
 def _check_output(out: Path, settings: TrainSettings) -> None:

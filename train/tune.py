@@ -27,7 +27,6 @@ import numpy as np
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from . import job, run_folder, tune_results
-from .layouts import read_dataset
 from .recipes import Recipe
 from .search_space import Between, Log, OneOf
 
@@ -83,8 +82,10 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
             )
     _check_output(settings)
     files.check_writable(out)
-    dataset = read_dataset(settings.job.data, settings.job.layout, settings.job.columns)
-    dataset, _, frame = job.choose_rows(dataset, settings.job, report)
+    if recipe.metadata:
+        raise UsageError("tune searches networks that see the picture alone: leave --metadata out")
+    prepared = job.prepare(settings.job, report)
+    dataset, frame = prepared.dataset, prepared.frame
     out.mkdir(exist_ok=True)
     with _alone_in(out):
         sampling = frame.loc[frame["split"] != "test"].reset_index(drop=True)
@@ -317,7 +318,7 @@ class _Trainer:
         settings, frame = replace(self._settings, recipe=recipe), self._frame
         pictures, failures = job.read_pictures(frame, settings, self._report)
         if failures:
-            frame, pictures, _ = job.without(frame, pictures, failures, settings, self._report)
+            frame, pictures, _ = job.without_unreadable(frame, pictures, failures, settings, self._report)
         positions = frame["label"].map({code: i for i, code in enumerate(self._labels)}).to_numpy("int64")
         for part in ("train", "val"):
             rows = np.flatnonzero(frame["split"] == part)
