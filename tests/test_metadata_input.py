@@ -179,6 +179,23 @@ def test_the_command_takes_metadata(two_inputs, picture, capsys):
 # Training.
 
 
+def test_evaluate_tells_what_the_csv_knows(two_inputs, picture, tmp_path):
+    model, _, _ = two_inputs
+    path, codes = picture("mel"), [label.code for label in SkinClassifier(model).labels]
+    rows = [{"age": "74", "sex": "male"}, {"age": "", "sex": ""}, {"age": "30", "sex": "never heard"}]
+    with (tmp_path / "new.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "image_id", "label", "age", "sex"])
+        writer.writeheader()
+        writer.writerows({"path": path, "image_id": i, "label": codes[0], **row} for i, row in enumerate(rows))
+    assert run(["evaluate", str(model), str(tmp_path / "new.csv"), "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        answers = [[float(row[f"p_{code}"]) for code in codes] for row in csv.DictReader(file)]
+    classifier = SkinClassifier(model)
+    for answer, known in zip(answers, (KNOWN, None, {"age": 30}), strict=True):
+        expected = classifier.predict(path, known).probabilities
+        assert answer == pytest.approx([expected[code] for code in codes], rel=1e-4)
+
+
 def test_batches_hold_what_is_known_and_pictures_stay_as_they_are():
     from skin_edge.train.patients import Patients
     from skin_edge.train.pipeline import Pictures, inputs_of, training_batches

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..benchmarks import operating_points
+from ..benchmarks.cases import METADATA
 from ..benchmarks.subgroups import ATTRIBUTES
-from ..edge_runtime import files
+from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import report, report_page, run_folder, tasks
+from . import patients, report, report_page, run_folder, tasks
 from .evaluate import predictions
 from .layouts import Dataset, read_dataset
 from .run_folder import Run
@@ -32,7 +33,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class NewData:
-    """rows: path, image_id, group, label, split ("" where there are no parts), and what there is of ATTRIBUTES.
+    """rows: path, image_id, group, label, split ("" where there are no parts), what there is of ATTRIBUTES and METADATA.
 
     dataset: None where `rows` came from a csv.
     """
@@ -61,10 +62,10 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
     if model.is_dir():
         run = run_folder.read(model)
         labels, frozen, about = run.labels, _frozen(run), _about_run(run)
-        answers, errors = _by_keras(run, list(rows["path"]), report_line)
+        answers, errors = _by_keras(run, rows, report_line)
         leaked, chose = _known_share(run, rows, "train"), _known_share(run, rows, "val")
     else:
-        labels, frozen, about, answers, errors = _by_tflite(model, list(rows["path"]), report_line)
+        labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
         leaked, chose = None, None
     codes = tuple(label.code for label in labels)
     if chosen.dataset and set(codes) == {label.code for label in tasks.BENIGN_MALIGNANT}:
@@ -170,7 +171,8 @@ def read(data: Path, part: str | None) -> NewData:
                 f"{data} has no picture in part '{wanted}'; parts there: {', '.join(there) or 'none'} "
                 "(--split-part all takes every picture)"
             )
-    columns = ["path", "image_id", "group", "label", "split", *(c for c in ATTRIBUTES if c in rows.columns)]
+    known = dict.fromkeys((*ATTRIBUTES, *METADATA))
+    columns = ["path", "image_id", "group", "label", "split", *(c for c in known if c in rows.columns)]
     described = "every picture" if wanted == "all" else f"part {wanted}"
     return NewData(name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), dataset)
 
@@ -261,13 +263,17 @@ def _sizes_agree(one: Path, other: Path) -> bool:
     return not (one.is_file() and other.is_file()) or one.stat().st_size == other.stat().st_size
 
 
-def _by_keras(run: Run, paths: Sequence[str], say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
     """(answers [n, classes], position -> why it cannot be assessed); the answers of those are NaN."""
     model = run.model()
     from .pipeline import load, plain_batches
 
+    paths = list(rows["path"])
     pictures, errors = load(paths, run.input_spec, on_progress=lambda n: say(f"\rreading images: {n}/{len(paths)}"))
     say("\r")
+    if run.encoding:
+        told = rows.reindex(columns=["image_id", *run.encoding.names], fill_value="")
+        pictures = replace(pictures, patients=patients.encoded(run.encoding, told, 0.0))
     answers = np.asarray(model.predict(plain_batches(pictures, run.input_spec), verbose=0), np.float32)
     for position in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
         errors.setdefault(int(position), "cannot assess: the network answered with a value that is not finite")
@@ -275,20 +281,34 @@ def _by_keras(run: Run, paths: Sequence[str], say: Report) -> tuple[npt.NDArray[
     return answers, errors
 
 
+def _told(classifier: Any, rows: pd.DataFrame) -> Iterator[npt.NDArray[np.float32] | SkinEdgeError]:
+    """The answers of a model that takes metadata; a word that training never saw is blank, as in its own parts."""
+    for row in rows.to_dict("records"):
+        try:
+            pixels = preprocess.to_pixels(row["path"], classifier.input_spec)
+            yield classifier.invoke(classifier.to_tensor(pixels), classifier.row_to_vector(row))
+        except SkinEdgeError as error:
+            yield error
+
+
 def _by_tflite(
-    path: Path, paths: Sequence[str], say: Report
+    path: Path, rows: pd.DataFrame, say: Report
 ) -> tuple[Sequence[Label], dict[str, Any], dict[str, Any], npt.NDArray[np.float32], dict[int, str]]:
     """(labels, frozen, about, answers, errors) as for a run."""
     from ..edge_runtime.classifier import SkinClassifier
 
+    paths = list(rows["path"])
     with SkinClassifier(path) as classifier:
         labels, contract = classifier.labels, classifier.contract
         answers = np.full((len(paths), len(labels)), np.nan, np.float32)
         errors: dict[int, str] = {}
         # "" is no file: it ends in an error as any missing one does, but with the reason.
-        for position, answer in enumerate(classifier.predict_many(paths)):
+        given = _told(classifier, rows) if classifier.encoding else classifier.predict_many(paths)
+        for position, answer in enumerate(given):
             if isinstance(answer, SkinEdgeError):
                 errors[position] = str(answer) if paths[position] else "no image file of that id"
+            elif isinstance(answer, np.ndarray):
+                answers[position] = answer
             else:
                 answers[position] = [answer.probabilities[label.code] for label in labels]
             if (position + 1) % 100 == 0:
