@@ -33,7 +33,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class NewData:
-    """rows: path, image_id, group, label, split ("" where there are no parts), what there is of ATTRIBUTES and METADATA.
+    """rows: path, image_id, group, label, split ("" without parts), and what there is of ATTRIBUTES and METADATA.
 
     dataset: None where `rows` came from a csv.
     """
