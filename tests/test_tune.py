@@ -82,7 +82,7 @@ def searched(ham, tmp_path_factory):
     return data, out, json.loads((out / "tune.json").read_text())
 
 
-def test_the_test_part_is_never_opened_and_the_printed_line_gives_the_value(searched, ham, tmp_path, capsys):
+def test_no_trial_sees_the_test_part_and_the_printed_line_gives_the_value(searched, ham, tmp_path, capsys):
     data, _, result = searched
     assert [row["state"] for row in result["trials"]] == ["complete", "complete"]
     assert result["trials"][0]["settings"] == {} and result["defaults"]["trial"] == 0
@@ -262,7 +262,7 @@ def test_the_page_needs_nothing_else_and_shows_every_trial(ham, tmp_path, curves
     text = (tmp_path / "out" / "tune.html").read_text()
     page = Outline(text)
     assert [source for source in page.sources if not source.startswith("#")] == []
-    assert "Not a medical device" in text and "test part were not opened" in text
+    assert "Not a medical device" in text and "no trial saw the" in text
     for row in table(tmp_path / "out"):
         assert row["value"] == "" or f"{float(row['value']):.3f}" in text
         assert row["learning_rate"] in text

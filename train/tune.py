@@ -1,7 +1,7 @@
 """A search over the settings that a recipe declares: many short trainings, compared on the validation part.
 
 Optuna proposes and prunes; each trial goes through the same `fit` as `skin-edge train`. Rows, split and seed are the
-same in all trials, and the pictures stay in memory between them. The test part is left out before a picture is opened,
+same in all trials, and the pictures stay in memory between them. The test part is left out before the first trial,
 so no choice can be made with it.
 
     FOLDER/  study.db  trials/0007/history.csv  trials.csv  tune.json  tune.html
@@ -107,7 +107,7 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
         images = about["images"]
         report(
             f"study {study.study_name}: {len(space)} settings, {_counted(study)} of {settings.trials} trials are done; "
-            f"train {images['train']}, val {images['val']} images; the {images['test']} of the test part are not opened"
+            f"train {images['train']}, val {images['val']} images; no trial sees the {images['test']} of the test part"
         )
         report("starting TensorFlow ...")
         trainer = _Trainer(settings.job, [label.code for label in dataset.labels], sampling, report)

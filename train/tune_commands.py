@@ -62,7 +62,7 @@ def tune(
     """Search the settings that a recipe declares.
 
     DATA is what `skin-edge train` takes. The recipe's own settings are trial 0. Trials are compared on the validation
-    part; the test part is not opened.
+    part; no trial sees the test part.
 
     \b
     Example:

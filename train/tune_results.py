@@ -62,7 +62,7 @@ def text(result: Mapping[str, Any], out: Path) -> str:
     lines += [
         "",
         "The best of several is picked on the validation part, so its value there is too good;",
-        "the test part was not opened. Train it, and see what the test part says:",
+        "no trial saw the test part. Train it, and see what the test part says:",
         f"  {result['train']}",
         "",
         f"written to {out}: tune.html, tune.json, trials.csv",
@@ -156,7 +156,7 @@ def _page(result: Mapping[str, Any]) -> str:
         f"<h1>Search: {html.escape(result['study'])}</h1>\n"
         f'<p class="soft">skin-edge tune of recipe {html.escape(result["recipe"]["name"])}, seed {result["seed"]}; '
         f"trained on {images['train']} images, compared on the {images['val']} of the validation part; the "
-        f"{images['test']} of the test part were not opened</p>\n"
+        f"no trial saw the {images['test']} of the test part</p>\n"
         f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n'
         '<nav><a href="#best">Best settings</a><a href="#history">History</a><a href="#trials">Trials</a></nav>'
     )
