@@ -150,13 +150,13 @@ def test_an_image_that_one_model_cannot_assess_counts_for_none(tiny_int8, tiny_f
     class Sick(SkinClassifier):
         calls = 0
 
-        def invoke(self, tensor):
+        def invoke(self, tensor, vector=None):
             self.calls += 1
             if self.calls == 3:
                 from skin_edge.edge_runtime.errors import PredictionError
 
                 raise PredictionError("cannot assess: not finite")
-            return super().invoke(tensor)
+            return super().invoke(tensor, vector)
 
     cases = read_cases(folders, known_labels=CODES)
     models = [SkinClassifier(tiny_int8), Sick(tiny_int8)]
