@@ -14,6 +14,7 @@ from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from . import metrics
 from .cases import Case
+from .temperature import logits_of, softmax
 
 # (cases done, cases in all)
 Progress = Callable[[int, int], None]
@@ -205,10 +206,8 @@ def _recalibrated(
     shift, own_shift = wanted[1], own[1][list(columns)]
     if wanted[0] == own[0] and np.array_equal(shift, own_shift):
         return scores, False
-    logits = np.log(np.maximum(scores.astype(np.float64), 1e-30)) * own[0] - own_shift
-    logits = (logits + shift) / wanted[0]
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True), True
+    logits = logits_of(scores) * own[0] - own_shift
+    return softmax((logits + shift) / wanted[0]), True
 
 
 def _calibration(classifier: SkinClassifier) -> tuple[float, npt.NDArray[np.float64]] | None:

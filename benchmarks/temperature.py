@@ -23,7 +23,7 @@ def choose_temperature(probabilities: Scores, truth: Truth) -> float:
     """
     if (probabilities.argmax(axis=1) == truth).all():
         return 1.0
-    logits = _logits(probabilities)
+    logits = logits_of(probabilities)
     rows = np.arange(len(truth))
 
     def loss(log_temperature: float) -> float:
@@ -40,10 +40,15 @@ def choose_temperature(probabilities: Scores, truth: Truth) -> float:
 
 def with_temperature(probabilities: Scores, temperature: float) -> npt.NDArray[np.float64]:
     """Probabilities [n, classes] as they are when the logits behind them are divided by `temperature`."""
-    scaled = _logits(probabilities) / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return softmax(logits_of(probabilities) / temperature)
+
+
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Logits [n, classes] -> probabilities of the same dtype."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def _logits(probabilities: Scores) -> Floats:
+def logits_of(probabilities: Scores) -> Floats:
+    """Probabilities [n, classes] -> float64 logits, but for a constant per row, which a softmax leaves out again."""
     return np.log(np.maximum(probabilities.astype(np.float64), 1e-30))

@@ -8,6 +8,9 @@ import pandas as pd
 from ..edge_runtime.errors import DataError
 from ..train.run_folder import Run
 
+PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
+CALIBRATED = ("int8", "w8a16")  # whose ranges come from pictures
+
 ENOUGH = 100  # below that many pictures, ranges are shaky: warn
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..benchmarks.temperature import choose_temperature, logits_of, softmax
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
 from ..edge_runtime.files import check_replaceable, check_writable, replacing_folder
 from ..train import run_folder
 from ..train.run_folder import Run
+from .calibration import CALIBRATED, PRECISIONS
 
 Report = Callable[[str], None]
 
@@ -28,7 +30,6 @@ FOLD_TOLERANCE = 1e-5
 MOST_FLIPPED = 0.05
 
 METHODS = ("qat", "ptq", "auto")
-PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
 AUTO_MAX_DROP = 0.01  # of balanced accuracy, 0..1
 
 
@@ -134,7 +135,6 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     report("starting TensorFlow ...")
 
     from ..benchmarks import metrics
-    from ..benchmarks.temperature import choose_temperature
     from ..train import engine, patients
     from ..train.pipeline import Pictures, inputs_of, load, plain_batches
     from . import calibration, census, confidence, flatbuffer, metadata, to_tflite
@@ -177,7 +177,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     _check_fold(folded, first, model)
 
     counts = np.bincount(run.targets(run.part("train")), minlength=len(codes))
-    float_logits = np.log(np.maximum(float_scores.astype(np.float64), 1e-30))
+    float_logits = logits_of(float_scores)
     tau = confidence.choose_tau(float_logits, truth, counts) if settings.tau is None else settings.tau
     shift = confidence.shift_for(tau, counts)
     if tau:
@@ -189,7 +189,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         history: list[dict[str, float]] = []
         simulated: npt.NDArray[np.float32] | None = None
         if method == "ptq":
-            calibrates = settings.precision in ("int8", "w8a16")
+            calibrates = settings.precision in CALIBRATED
             ranges = Calibration() if percentile is None else Calibration("percentile", percentile)
             report(f"quantizing after training ({settings.name})")
             quantized = quantize(
@@ -222,7 +222,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         return _Attempt(quantized, logits, described, history, balanced, float_balanced - balanced)
 
     kept, tried = _choose(attempt, settings, float_balanced, report)
-    probabilities = _softmax(kept.logits)
+    probabilities = softmax(kept.logits)
     temperature = choose_temperature(probabilities, truth) if settings.temperature else 1.0
     logits_network = kept.logits_network
     if temperature != 1.0:
@@ -283,7 +283,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         _check_device(folder / settings.model_file, validation.pixels[:32], run.part("val"), quantized_scores[:32])
-    reference = _softmax((float_logits + shift) / temperature)
+    reference = softmax((float_logits + shift) / temperature)
     groups = run.part("val")["group"].to_numpy(str)
     sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
     return {
@@ -452,7 +452,7 @@ def _check_float(network: bytes, inputs: Sequence[npt.NDArray[np.float32]], mode
 
 
 def _check_fold(folded: Any, inputs: Sequence[npt.NDArray[np.float32]], model: Any) -> None:
-    probabilities = _softmax(folded.predict(list(inputs), verbose=0).astype(np.float64))
+    probabilities = softmax(folded.predict(list(inputs), verbose=0).astype(np.float64))
     difference = float(np.abs(probabilities - model.predict(list(inputs), verbose=0)).max())
     if not difference <= FOLD_TOLERANCE:
         raise ConversionError(
@@ -468,11 +468,6 @@ def _check_simulation(simulated: npt.NDArray[np.float32], answers: npt.NDArray[n
             f"the int8 file gives another top class than its simulation in training for {flipped} of {len(answers)} "
             f"validation images; at most {MOST_FLIPPED:.0%} is rounding"
         )
-
-
-def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def _answers(network: bytes, pictures: Any, spec: Any, report: Report) -> npt.NDArray[np.float32]:

@@ -20,10 +20,8 @@ from ..edge_runtime.errors import ConversionError, UnknownNameError, UsageError
 from ..edge_runtime.quiet import quiet
 from ..train.engine import keras, tf
 from . import flatbuffer
+from .calibration import CALIBRATED, PRECISIONS
 from .to_tflite import IO_TYPES, converter_of, converting, order_ends
-
-PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
-CALIBRATED = ("int8", "w8a16")
 
 # Their input and output share one scale in int8: a narrower range of the output would narrow the input's.
 _SAME_SCALE = ("PAD", "PADV2", "MIRROR_PAD", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION")

@@ -25,9 +25,9 @@ CONTENTS = {
         peer_scripts/skin_edge_runtime""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands duplicates engine evaluate fit grouping heads inspection
-        job layout_tables layouts leaks losses networks new_data patients pipeline published recipe_commands
-        recipes report report_commands report_page run_folder sampling schedules search_space splits step_times
-        summary synthetic tasks tensorboard throughput tune tune_commands tune_results""",
+        job layout_tables layouts leaks losses networks new_data options patients pipeline published
+        recipe_commands recipes report report_commands report_page run_folder sampling schedules search_space
+        splits step_times summary synthetic tasks tensorboard throughput tune tune_commands tune_results""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..edge_runtime.errors import UsageError
+from .options import layout_options
 
 
 class ImageSize(click.ParamType):
@@ -54,10 +55,7 @@ class ImageSize(click.ParamType):
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
 @click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
-@click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]")
-@click.option("--image-column", metavar="NAME", help="Of a plain csv: the picture's path, name or id. [default: path]")
-@click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]")
-@click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]")
+@layout_options
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Own classes: csv code,name,malignant.")
 @click.option(
     "--task", type=click.Choice(["diagnosis", "malignant", "malignant-classes"]), help="[default: the recipe's]"

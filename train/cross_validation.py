@@ -21,10 +21,19 @@ from ..benchmarks import metrics
 from ..edge_runtime import files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
-from ..edge_runtime.preprocess import InputSpec
 from . import run_folder, splits
 from .clean import check
-from .job import Fold, Prepared, Report, TrainSettings, check_resumable, prepare, train, without_unreadable
+from .job import (
+    Fold,
+    Prepared,
+    Report,
+    TrainSettings,
+    check_resumable,
+    prepare,
+    read_pictures,
+    train,
+    without_unreadable,
+)
 
 
 def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str, Any]:
@@ -122,16 +131,9 @@ def _train_folds(
 ) -> None:
     report("starting TensorFlow ...")
     from .engine import keras
-    from .pipeline import load
 
     out, frame = settings.out, prepared.frame
-    pictures, failures = load(
-        list(frame["path"]),
-        InputSpec(*settings.recipe.image_size),
-        on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
-        cache_folder=settings.cache,
-    )
-    report("\r")
+    pictures, failures = read_pictures(frame, settings, report)
     skipped: dict[str, str] = dict(begun["skipped"]) if begun else {}
     if failures:
         if begun:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import click
 
+from .options import layout_options
+
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out first; may be repeated.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Of the default split.")
-@click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]")
-@click.option("--image-column", metavar="NAME", help="Of a plain csv: the picture's path, name or id. [default: path]")
-@click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]")
-@click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]")
+@layout_options
 @click.option(
     "--near-duplicates/--no-near-duplicates", default=True, show_default=True, help="Look for them across groups."
 )
