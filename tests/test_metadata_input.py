@@ -268,6 +268,13 @@ def test_a_run_learns_what_only_the_metadata_says(told_run):
     assert metrics["metadata"]["fields"] == ["age", "sex", "site"]
     assert metrics["test"]["balanced_accuracy"] >= 0.8
     assert metrics["metadata"]["balanced_accuracy_with_all_blank"]["test"] <= 0.7  # the pictures say nothing
+    with (told_run / "split.csv").open() as file:
+        test_rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    nothing = {"age": ("", "0", "0.0"), "sex": ("", "unknown"), "site": ("", "unknown")}
+    for name, words in nothing.items():
+        assert metrics["metadata"]["blank"][name]["test"] == sum(row[name] in words for row in test_rows)
+    page = (told_run / "report.html").read_text()
+    assert "Images of which it is not known" in page
     config = yaml.safe_load((told_run / "config.yaml").read_text())
     assert config["recipe"]["metadata"] == ["age", "sex", "site"]
     with (told_run / "split.csv").open() as file:
@@ -306,6 +313,13 @@ def test_a_conversion_answers_with_metadata_as_the_run(told_run, tmp_path, flags
     assert right / len(rows) >= 0.8
     standard = info.read(str(int8.path))["tflite_metadata"]
     assert [tensor["name"] for tensor in standard["inputs"]] == ["image", "metadata"]
+
+
+@pytest.mark.slow
+def test_a_map_is_refused_where_the_answer_is_not_the_pictures_alone(told_run, tmp_path, capsys):
+    assert run(["convert", str(told_run), "--int8", "--ptq", "--cam", "--out", str(tmp_path / "int8")]) == 2
+    assert "leave --cam out" in capsys.readouterr().err
+    assert not (tmp_path / "int8").exists()
 
 
 @pytest.mark.slow

@@ -1,20 +1,22 @@
 """Augmentation: what one picture may become in one epoch.
 
 All randomness is drawn here with NumPy, a batch at a time, from a generator that is seeded by (seed, epoch, batch).
-So an epoch can be repeated exactly, after a crash too, and what was drawn can be tested without TensorFlow.
-`apply` then does one affine resampling and one colour map per batch.
+So an epoch can be repeated exactly, after a crash too, and what was drawn can be tested without pixels.
+`apply` then does one affine resampling and one colour map per picture with OpenCV, outside Python's lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.preprocess import InputSpec
+
+cv2.setNumThreads(1)  # whole batches are shared among threads: its own would only stand in the training step's way
 
 # Rec. 709 luma of linear RGB, as the W3C's `saturate` filter takes it.
 _LUMA = np.asarray([0.2126, 0.7152, 0.0722])
@@ -50,22 +52,15 @@ class Augmentation:
 class Draw:
     """What was drawn for n pictures.
 
-    transforms: float32 [n, 8], output pixel -> input pixel, as tf.raw_ops.ImageProjectiveTransformV3 takes them.
+    transforms: float64 [n, 2, 3], times an output pixel's (x, y, 1) is where it comes from.
     colours: float32 [n, 4, 3], a pixel's (red, green, blue, 1) times this is its new (red, green, blue), in 0..255.
     sharpness: float32 [n]. boxes: float32 [n, 4], top, left, bottom, right of what is cut out, in pixels.
     """
 
-    transforms: npt.NDArray[np.float32]
+    transforms: npt.NDArray[np.float64]
     colours: npt.NDArray[np.float32]
     sharpness: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
-
-    SHAPES: ClassVar = ([8], [4, 3], [], [4])
-    """Of one row of each of `columns`."""
-
-    def columns(self) -> tuple[npt.NDArray[np.float32], ...]:
-        """One row per picture in each, in the order in which `apply` takes them."""
-        return self.transforms, self.colours, self.sharpness, self.boxes
 
 
 def draw(
@@ -104,11 +99,10 @@ def draw(
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     a2 = centre_x - a0 * centre_x - a1 * centre_y - shift_x * width
     b2 = centre_y - b0 * centre_x - b1 * centre_y - shift_y * height
-    zero = np.zeros(n)
     half = side / 2
     edges = (middle[0] - half) * height, (middle[1] - half) * width, (middle[0] + half) * height
     return Draw(
-        np.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1).astype(np.float32),
+        np.stack([a0, a1, a2, b0, b1, b2], axis=1).reshape(n, 2, 3),
         _colours(contrast, brightness, gains, saturation),
         sharpness.astype(np.float32),
         np.stack([*edges, (middle[1] + half) * width], axis=1).astype(np.float32),
@@ -130,36 +124,44 @@ def _colours(
     return np.concatenate([linear, offset], axis=1).astype(np.float32)
 
 
-def apply(augmentation: Augmentation, images: Any, columns: Sequence[Any], spec: InputSpec) -> Any:
-    """uint8 [b, height, width, 3] and rows of `Draw.columns` -> float32 of the same shape in real input units.
+def apply(
+    augmentation: Augmentation, images: npt.NDArray[np.uint8], drawn: Draw, spec: InputSpec
+) -> npt.NDArray[np.float32]:
+    """uint8 [b, height, width, 3] -> float32 of the same shape in real input units.
 
-    augmentation: the one that was drawn from: what it leaves out is not computed.
+    augmentation: the one that was drawn from: what it leaves out is not computed. Resampling is bilinear, to whole
+    levels; OpenCV takes positions to 1/32 of a pixel.
     """
-    from .engine import tf
+    out = np.empty(images.shape, np.float32)
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    levels = np.arange(256, dtype=np.float32)[:, None]
+    for position, picture in enumerate(images):
+        pixels = cv2.warpAffine(
+            picture,
+            drawn.transforms[position],
+            (spec.width, spec.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        colours = drawn.colours[position]
+        if augmentation.sharpness or augmentation.saturation:
+            mapped = _sharpened(pixels, float(drawn.sharpness[position]))
+            mapped = cv2.transform(mapped, np.ascontiguousarray(colours.T))
+            out[position] = (np.clip(mapped, 0, 255) - mean) / std
+        elif augmentation.brightness or augmentation.contrast or augmentation.channel_gain:
+            # Each channel by itself, and 256 levels: a table is all it takes.
+            table = (np.clip(levels * np.diagonal(colours) + colours[3], 0, 255) - mean) / std
+            cv2.LUT(pixels, table[:, None, :], dst=out[position])
+        else:
+            cv2.LUT(pixels, spec.real_table[:, None, :], dst=out[position])
+        if augmentation.cutout:
+            top, left, bottom, right = np.ceil(np.maximum(drawn.boxes[position], 0)).astype(int)
+            out[position, top:bottom, left:right] = (127.5 - mean) / std
+    return out
 
-    transforms, colours, sharpness, boxes = columns
-    pixels = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=transforms,
-        output_shape=[spec.height, spec.width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )
-    if augmentation.sharpness:
-        mean = tf.nn.avg_pool2d(pixels, 3, 1, "SAME")  # at the border over the pixels that are there
-        pixels += sharpness[:, None, None, None] * (pixels - mean)
-    if augmentation.saturation:
-        flat = tf.reshape(pixels, [-1, spec.height * spec.width, 3])
-        pixels = tf.reshape(tf.matmul(flat, colours[:, :3]), tf.shape(pixels))
-    elif augmentation.contrast or augmentation.channel_gain:  # a diagonal map: three times as fast
-        pixels *= tf.linalg.diag_part(colours[:, :3])[:, None, None, :]
-    pixels = tf.clip_by_value(pixels + colours[:, 3][:, None, None, :], 0.0, 255.0)
-    if augmentation.cutout:
-        rows = tf.range(spec.height, dtype=tf.float32)[None, :]
-        columns_ = tf.range(spec.width, dtype=tf.float32)[None, :]
-        in_rows = (rows >= boxes[:, 0:1]) & (rows < boxes[:, 2:3])
-        in_columns = (columns_ >= boxes[:, 1:2]) & (columns_ < boxes[:, 3:4])
-        inside = in_rows[:, :, None] & in_columns[:, None, :]
-        pixels = tf.where(inside[..., None], 127.5, pixels)
-    return (pixels - tf.constant(spec.mean, tf.float32)) / tf.constant(spec.std, tf.float32)
+
+def _sharpened(pixels: npt.NDArray[Any], amount: float) -> npt.NDArray[Any]:
+    levels = pixels.astype(np.float32)
+    if not amount:
+        return levels
+    return levels + amount * (levels - cv2.blur(levels, (3, 3), borderType=cv2.BORDER_REFLECT))

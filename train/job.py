@@ -230,7 +230,7 @@ def _with_fields(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
 
 
 def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
-    """What metrics.json says of the metadata: the fields, and the balanced accuracy with all of them blank."""
+    """What metrics.json says of the metadata: its fields, their blanks, the balanced accuracy with all of it blank."""
     from ..benchmarks import metrics
     from .pipeline import plain_batches
 
@@ -240,7 +240,13 @@ def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpe
         forgotten = replace(pictures, patients=pictures.patients.forgotten())
         scores = model.predict(plain_batches(forgotten, spec), verbose=0)
         figures[name] = float(metrics.evaluate(truth, scores, codes, bootstrap=0)["balanced_accuracy"])
-    return {"fields": list(run.recipe.metadata), "balanced_accuracy_with_all_blank": figures}
+    told = run.recipe.metadata
+    counts = {part: patients.blanks(told, run.part(part)) for part in splits.PARTS}
+    return {
+        "fields": list(told),
+        "blank": {name: {part: counts[part][name] for part in splits.PARTS} for name in told},
+        "balanced_accuracy_with_all_blank": figures,
+    }
 
 
 def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> Prepared:

@@ -1,14 +1,14 @@
 """Pictures -> batches. Decoding and resizing are the device's own function, once per picture.
 
 What augmentation sees is the already resized picture, kept as bytes in memory or on disk (`cache.py`); each epoch then
-costs one affine resampling and one colour map per picture (`augment.py`).
+costs one affine resampling and one colour map per picture (`augment.py`), on threads that run ahead of the training.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,15 @@ from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import ImageError
 from ..edge_runtime.preprocess import InputSpec
 from . import cache, sampling
-from .augment import Augmentation, Draw, apply, draw
+from .augment import Augmentation, apply, draw
 from .engine import tf
 from .patients import Patients
 
 _CHUNK = 1024
+_THREADS = min(os.cpu_count() or 1, 8)
+
+
+_Batch = tuple[npt.NDArray[np.float32], ...]
 
 
 @dataclass(frozen=True)
@@ -147,40 +151,56 @@ def training_batches(
         raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
     order = sampling.epoch_rows(targets.argmax(axis=1), balance, np.random.default_rng([seed, 3, epoch]))
     batches = len(order) // batch_size or 1
-    kinds = (tf.uint8, tf.float32, tf.float32, *[tf.float32] * len(Draw.SHAPES))
-    shapes = ([spec.height, spec.width, 3], targets.shape[1:], [], *Draw.SHAPES)
     patients = pictures.patients
-    if patients:
-        kinds, shapes = (*kinds, tf.float32), (*shapes, patients.vectors.shape[1:])
 
-    def drawn(batch: Any) -> tuple[npt.NDArray[Any], ...]:
-        # Batch by batch: what is drawn for 400,000 pictures would be 40 MB, copied twice on its way to TensorFlow.
-        generator = np.random.default_rng([seed, 4, epoch, int(batch)])
+    def drawn(batch: int) -> _Batch:
+        # Batch by batch: what is drawn for 400,000 pictures would be 40 MB.
+        generator = np.random.default_rng([seed, 4, epoch, batch])
         rows = order[batch * batch_size : (batch + 1) * batch_size]
-        columns = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator).columns()
-        shares = generator.beta(mixup, mixup, len(rows)) if mixup else np.ones(len(rows))
+        one = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator)
+        arrays = [apply(augmentation, pictures.gather(rows), one, spec), targets[rows].astype(np.float32)]
         if patients:  # a generator of its own: with metadata or without, the pictures are the same
-            columns = (*columns, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, int(batch)])))
-        return pictures.gather(rows), targets[rows].astype(np.float32), shares.astype(np.float32), *columns
-
-    def augmented(batch: Any) -> tuple[Any, Any]:
-        columns = tf.numpy_function(drawn, [batch], kinds)
-        images, target, share, *columns = (
-            tf.ensure_shape(column, [None, *shape]) for column, shape in zip(columns, shapes, strict=True)
-        )
-        vector = columns.pop() if patients else None
-        images = apply(augmentation, images, columns, spec)
+            arrays.insert(1, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, batch])))
         if not mixup:
-            return images if vector is None else (images, vector), target
-        kept = share[:, None]
-        other = tf.roll(target, 1, axis=0)
-        mixed = kept[..., None, None] * images + (1 - kept[..., None, None]) * tf.roll(images, 1, axis=0)
-        if vector is not None:
-            mixed = (mixed, kept * vector + (1 - kept) * tf.roll(vector, 1, axis=0))
-        return mixed, kept * target + (1 - kept) * other
+            return tuple(arrays)
+        kept = generator.beta(mixup, mixup, len(rows)).astype(np.float32)
+        return tuple(_mixed(array, kept) for array in arrays)
 
-    numbers = tf.data.Dataset.range(batches)
-    return numbers.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    ahead = _Ahead(drawn, batches)
+    kinds = tuple(tf.TensorSpec([None, *array.shape[1:]]) for array in ahead(0))
+
+    def batch_of(number: Any) -> Any:
+        arrays = tf.numpy_function(lambda batch: ahead(int(batch)), [number], [tf.float32] * len(kinds))
+        *inputs, target = (tf.ensure_shape(array, kind.shape) for array, kind in zip(arrays, kinds, strict=True))
+        return (inputs[0] if len(inputs) == 1 else tuple(inputs)), target
+
+    return tf.data.Dataset.range(batches).map(batch_of).prefetch(2)
+
+
+def _mixed(array: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    share = kept.reshape(-1, *[1] * (array.ndim - 1))
+    return (share * array + (1 - share) * np.roll(array, 1, axis=0)).astype(np.float32)
+
+
+class _Ahead:
+    """Batches by number, 0 first and one after the other, made on threads before they are asked for.
+
+    tf.data would do as much, but not with deterministic operations: whatever calls Python then waits for its turn, and
+    the training for it.
+    """
+
+    def __init__(self, make: Callable[[int], _Batch], batches: int):
+        self._make, self._batches = make, batches
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._made: dict[int, Future[_Batch]] = {}
+
+    def __call__(self, number: int) -> _Batch:
+        for coming in range(number, min(number + _THREADS + 2, self._batches)):
+            if coming not in self._made:
+                self._made[coming] = self._pool.submit(self._make, coming)
+        made = self._made[number].result()
+        self._made = {coming: future for coming, future in self._made.items() if number <= coming}
+        return made
 
 
 def plain_batches(pictures: Pictures, spec: InputSpec, *, batch_size: int = 64) -> Any:

@@ -225,6 +225,20 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
         rows.append(["lesions", "", *(show("data", "groups", part, form=",") for part in parts)])
     failed = results.get("cannot_assess")
     table = _table("Images per class and part", ["class", "malignant", *(PARTS[part] for part in parts)], rows)
+    if told := results.get("metadata"):
+        notes.append(
+            "The network is told more than the picture: "
+            f"{html.escape(', '.join(told['fields']))}. With all of it blank its balanced accuracy on the test part is "
+            f"{show('metadata', 'balanced_accuracy_with_all_blank', 'test')}."
+        )
+        table += _table(
+            "Images of which it is not known",
+            ["metadata", *(PARTS[part] for part in parts)],
+            [
+                [html.escape(name), *(show("metadata", "blank", name, part, form=",") for part in parts)]
+                for name in told["fields"]
+            ],
+        )
     if failed and failed["n"]:
         table += _table(
             "Cannot assess",
