@@ -3,15 +3,15 @@
     python -m skin_edge.train.throughput DATA --image-size 160
     python -m skin_edge.train.throughput --memory 10000 400000
 
-Images per second, each side in a process of its own on the same machine in one call. The sides take turns, three times;
-the best of three counts, for what else a machine does only slows it down.
+Images per second, with deterministic operations and without, each in a process of its own. In it the sides take turns
+epoch by epoch, five times; the best of five counts, for what else a machine does only slows it down.
 
 - reading: decoding and resizing, once per training
 - step: training steps on batches that lie ready in memory, augmented beforehand
-- training: whole training steps through this project's pipeline, with and without deterministic operations
+- training: the same steps of the same model through this project's pipeline
 - pipeline: this project's augmentation alone
 - Keras generator, Keras layers: the same limits of rotation, zoom, shift and flips through ImageDataGenerator and
-  through a chain of preprocessing layers in tf.data, from the same resized pictures in memory
+  through a chain of preprocessing layers in tf.data, from the same resized pictures in memory, alone
 
 --memory makes so many JPEGs of 64x48 px in a temporary folder, reads them into a cache on disk and runs one epoch of
 the pipeline at 64 px; peak resident memory of each, in a process of its own.
@@ -29,7 +29,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -44,15 +43,21 @@ from .engine import keras, tf
 from .layouts import read_dataset
 
 _IMAGES = 960
-_EPOCHS = 3
-_ROUNDS = 3
-_SIDES = ("ours", "ours, not deterministic", "step", "Keras generator", "Keras layers")
+_ROUNDS = 5
+_NAMES = {
+    "reading": "reading",
+    "step": "training step, data ready in memory",
+    "training": "training",
+    "pipeline": "input alone",
+    "Keras generator": "input alone, Keras generator",
+    "Keras layers": "input alone, Keras layers",
+}
 
 
-def measure(side: str, data: str, image_size: int) -> dict[str, float]:
-    """Images per second of one of _SIDES: name -> rate; medians over epochs of about 960 images."""
+def measure(data: str, image_size: int, deterministic: bool) -> dict[str, float]:
+    """Images per second: the keys of _NAMES -> rate."""
     keras.utils.set_random_seed(42)
-    if side != "ours, not deterministic":
+    if deterministic:
         tf.config.experimental.enable_op_determinism()
     dataset = read_dataset(data)
     frame = splits.stratified_taste(dataset.frame, _IMAGES, 42)
@@ -67,28 +72,29 @@ def measure(side: str, data: str, image_size: int) -> dict[str, float]:
     def batches(epoch: int) -> Any:
         return pipeline.training_batches(pictures, one_hot, spec, augmentation, batch_size=size, seed=42, epoch=epoch)
 
-    def rate_of(epoch_of: Callable[[int], object]) -> float:
-        return _rate(epoch_of, len(frame) // size * size)
-
-    if side == "Keras generator":
-        return {side: rate_of(lambda epoch: _exhaust(_generator(pictures.pixels, one_hot, augmentation, size), epoch))}
-    if side == "Keras layers":
-        chain = _layers(pictures.pixels, one_hot, augmentation, size)
-        return {side: rate_of(lambda epoch: _exhaust(chain, epoch))}
     model = heads.classifier(recipe, len(codes))
     model.compile(keras.optimizers.Adam(recipe.learning_rate), "categorical_crossentropy")
-    if side == "step":
-        ready = [(np.asarray(images), np.asarray(targets)) for images, targets in batches(1)]
-        images, targets = (np.concatenate(column) for column in zip(*ready, strict=True))
-        stored = tf.data.Dataset.from_tensor_slices((images, targets)).batch(size).cache().prefetch(2)
-        return {side: rate_of(lambda epoch: model.fit(stored, verbose=0))}
-    trained = rate_of(lambda epoch: model.fit(batches(epoch), verbose=0))
-    if side == "ours":
-        return {"reading": reading, "pipeline": rate_of(lambda epoch: _exhaust(batches(epoch), epoch)), side: trained}
-    return {side: trained}
+    ready = [np.concatenate(column) for column in zip(*batches(1).as_numpy_iterator(), strict=True)]
+    stored = tf.data.Dataset.from_tensor_slices(tuple(ready)).batch(size).cache().prefetch(2)
+    chain = _layers(pictures.pixels, one_hot, augmentation, size)
+    epochs: dict[str, Callable[[int], object]] = {
+        "step": lambda epoch: model.fit(stored, verbose=0),
+        "training": lambda epoch: model.fit(batches(epoch), verbose=0),
+        "pipeline": lambda epoch: _exhaust(batches(epoch)),
+        "Keras generator": lambda epoch: _exhaust(_generator(pictures.pixels, one_hot, augmentation, size)),
+        "Keras layers": lambda epoch: _exhaust(chain),
+    }
+    seconds = dict.fromkeys(epochs, float("inf"))
+    for number in range(1 + _ROUNDS):
+        for name, epoch_of in epochs.items():
+            start = perf_counter()
+            epoch_of(number)
+            if number:  # the first traces the graph
+                seconds[name] = min(seconds[name], perf_counter() - start)
+    return {"reading": reading, **{name: len(ready[0]) / least for name, least in seconds.items()}}
 
 
-def _exhaust(batches: Any, epoch: int) -> None:
+def _exhaust(batches: Any) -> None:
     for _ in batches:
         pass
 
@@ -126,16 +132,6 @@ def _layers(pixels: Any, one_hot: Any, augmentation: Augmentation, size: int) ->
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return augmented.prefetch(2)
-
-
-def _rate(epoch_of: Callable[[int], object], images: int) -> float:
-    epoch_of(0)  # traces the graph
-    seconds: list[float] = []
-    for epoch in range(1, _EPOCHS + 1):
-        start = perf_counter()
-        epoch_of(epoch)
-        seconds.append(perf_counter() - start)
-    return images / median(seconds)
 
 
 def memory(count: int) -> dict[str, float]:
@@ -189,10 +185,11 @@ def main() -> None:
     parser.add_argument("--memory", type=int, nargs="+", metavar="N")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.only == "memory":
+        print(json.dumps(memory(arguments.memory[0])))
+        return
     if arguments.only:
-        counted = arguments.memory is not None
-        row = memory(arguments.memory[0]) if counted else measure(arguments.only, arguments.data, arguments.image_size)
-        print(json.dumps(row))
+        print(json.dumps(measure(arguments.data, arguments.image_size, arguments.only == "deterministic")))
         return
     if arguments.memory:
         for count in arguments.memory:
@@ -204,18 +201,17 @@ def main() -> None:
         return
     if not arguments.data:
         parser.error("DATA or --memory is needed")
-    rates: dict[str, float] = {}
-    for _ in range(_ROUNDS):
-        for side in _SIDES:
-            row = _called(arguments.data, "--only", side, "--image-size", str(arguments.image_size))
-            rates.update({name: max(rate, rates.get(name, 0.0)) for name, rate in row.items()})
+    rates = [
+        _called(arguments.data, "--only", kind, "--image-size", str(arguments.image_size))
+        for kind in ("deterministic", "not deterministic")
+    ]
     print(f"images per second at {arguments.image_size} px on {os.cpu_count()} cores, batches of 32")
-    print(f"reading {rates['reading']:.0f}")
-    print(f"training step, data ready in memory {rates['step']:.0f}")
-    for name in ("ours", "ours, not deterministic"):
-        print(f"training, {name} {rates[name]:.0f} ({rates[name] / rates['step']:.3f} of that step)")
-    for name in ("pipeline", "Keras generator", "Keras layers"):
-        print(f"input alone, {name} {rates[name]:.0f} ({rates[name] / rates['pipeline']:.2f} of ours)")
+    print(f"{'':<36} {'deterministic':>13} {'not':>8}")
+    for key, name in _NAMES.items():
+        print(f"{name:<36} {rates[0][key]:>13.0f} {rates[1][key]:>8.0f}")
+    kept, gained = ([row[name] / row["step"] for row in rates] for name in ("training", "pipeline"))
+    print(f"{'training / step':<36} {kept[0]:>13.3f} {kept[1]:>8.3f}")
+    print(f"{'input alone / step':<36} {gained[0]:>13.1f} {gained[1]:>8.1f}")
 
 
 if __name__ == "__main__":
