@@ -20,6 +20,7 @@ from ..edge_runtime.contract import (
 from ..edge_runtime.interpreter import Interpreter
 from ..edge_runtime.model_file import with_archive
 from ..edge_runtime.network import Network
+from ..train.recipes import METADATA_ONLY
 from ..train.run_folder import Run
 from ..train.synthetic import SYNTHETIC
 from .tflite_metadata import TensorText, attach
@@ -31,6 +32,11 @@ _HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, do
 _INTENDED_USE = (
     "Sorts dermatoscopic photographs of single skin lesions into the labels, in research and in the development of "
     "products. Not for diagnosis, not for photographs without a lesion: it answers those too, and confidently."
+)
+
+_METADATA_ALONE = (
+    "Sorts patients into the labels by the metadata alone, in research into what a picture adds to them: one must be "
+    "given, but it has no influence on the answer. Not for diagnosis."
 )
 
 _METADATA_TEXT = (
@@ -102,7 +108,7 @@ def describe(
         "format_version": METADATA_VERSION if encoding else FORMAT_VERSION,
         "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
-        "intended_use": _INTENDED_USE,
+        "intended_use": _METADATA_ALONE if run.recipe.backbone == METADATA_ONLY else _INTENDED_USE,
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
         "preprocessing": run.input_spec.to_steps(),

@@ -63,6 +63,33 @@ def test_formulas_are_never_trained():
     }
 
 
+def test_residual_blocks_add_what_came_in():
+    """With the second convolutions at zero, the first block passes on what the stem said."""
+    network = networks.build("residual", (83, 96, 3), 1.0, "none")
+    assert network.output_shape == (None, 11, 12, 128)
+    layer = network.get_layer("block1_conv2")
+    layer.set_weights([np.zeros_like(layer.get_weights()[0])])
+    ends = [network.get_layer(name).output for name in ("stem_relu", "block1_relu2", "block2_relu2")]
+    stem, first, second = keras.Model(network.input, ends)(PICTURES / 127.5 - 1)
+    assert np.array_equal(stem, first)
+    assert second.shape == (2, 42, 48, 32) and np.ptp(second) > 0
+
+
+def test_metadata_alone_is_a_logistic_regression():
+    recipe = replace(recipes.get("metadata-linear"), image_size=(83, 96))
+    model = heads.classifier(recipe, 2, 5)
+    generator = np.random.default_rng(1)
+    known = generator.uniform(-1, 1, (4, 5)).astype(np.float32)
+    images = np.stack([*(PICTURES / 127.5 - 1), np.ones((83, 96, 3)), -np.ones((83, 96, 3))]).astype(np.float32)
+    kernel, bias = generator.normal(0, 3, (6, 2)), generator.normal(0, 1, 2)
+    model.get_layer("probabilities").set_weights([kernel, bias])
+    odds = np.exp(known @ kernel[1:] + kernel[0] + bias)  # the first feature is the picture's, a one
+    assert model([images, known]).numpy() == pytest.approx(odds / odds.sum(axis=1, keepdims=True), abs=1e-5)
+    assert {weight.name.split("/")[0] for weight in model.trainable_weights} == {"probabilities"}
+    with pytest.raises(UsageError, match="--metadata age,sex,site"):
+        replace(recipe, metadata=())
+
+
 def test_what_cannot_be_built_is_one_line():
     with pytest.raises(UnknownNameError, match="cnn5"):
         networks.build("cnn6", (64, 64, 3), 1.0, "none")

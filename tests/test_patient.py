@@ -172,7 +172,7 @@ def test_a_recipe_keeps_its_metadata():
     assert recipe.metadata == ("age", "sex")
     assert recipes.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     old = {name: value for name, value in recipe.to_dict().items() if not name.startswith("metadata")}
-    assert recipes.Recipe.from_dict(old).metadata == ()
+    assert (recipes.Recipe.from_dict(old).metadata, recipes.Recipe.from_dict(old).metadata_units) == ((), 32)
     with pytest.raises(UsageError, match="leaks"):
         recipes.get("quickstart").with_settings({"metadata": "biopsed"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
 from skin_edge.train import recipes, run_folder, sampling, splits
 from skin_edge.train.tasks import TASKS
 
-from .miniatures import one_line
+from .miniatures import COLOURS, one_line
 
 RECIPES = recipes.catalogue()
+
+KNOWN = {"age": 40, "sex": "female", "site": "back"}
 
 # The least side in pixels that a network can have, where it is not 32.
 LEAST_SIDE = {"handmade": 80, "inceptionresnetv2": 75}
@@ -91,6 +94,18 @@ def test_hidden_layers_and_pooling_are_settings():
         recipe.with_settings({"pooling": "median"})
 
 
+@pytest.fixture(scope="module")
+def told(ham, tmp_path_factory):
+    """`ham`, whose ages and sites follow from the diagnosis; every ninth row knows neither."""
+    folder = shutil.copytree(ham, tmp_path_factory.mktemp("told") / "ham")
+    table = pd.read_csv(folder / "HAM10000_metadata.csv")
+    table["age"] = table["dx"].map({code: 20.0 + 8 * number for number, code in enumerate(COLOURS)})
+    table["localization"] = np.where(table["dx"].isin(["akiec", "bcc", "mel"]), "face", "back")
+    table.loc[::9, "age"], table.loc[::9, "localization"] = np.nan, "unknown"
+    table.to_csv(folder / "HAM10000_metadata.csv", index=False)
+    return folder
+
+
 def seconds_of_it(recipe):
     """Flags that make seconds of a recipe, and let a network of random weights learn its colours all the same.
 
@@ -101,30 +116,37 @@ def seconds_of_it(recipe):
     settings = ("unfreeze=null", "batch_norm=all", "batch_norm_momentum=0.8", "head_epochs=0", "l2=0", "dropout=0.1")
     flags = ["--weights", "none", "--image-size", f"{side}x{side + 4}", "--batch-size", "8", "--balance", balance]
     epochs = "8" if recipe.qat else "1"  # only a simulation of int8 needs answers that differ
-    return [*flags, "--learning-rate", "0.002", "--epochs", epochs, *(f"--set={setting}" for setting in settings)]
+    rate = "0.02" if recipe.backbone == recipes.METADATA_ONLY else "0.002"
+    return [*flags, "--learning-rate", rate, "--epochs", epochs, *(f"--set={setting}" for setting in settings)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_converts_and_predicts(name, ham, picture, tmp_path):
+def test_every_recipe_trains_converts_and_predicts(name, ham, told, picture, tmp_path):
     """Built, trained, saved, loaded, quantized as it says it can be, and run without TensorFlow."""
     from skin_edge.convert import fold, qat
 
     recipe = RECIPES[name]
     trained, converted = tmp_path / "run", tmp_path / "int8"
-    assert run(["train", str(ham), "--out", str(trained), "--recipe", name, *seconds_of_it(recipe)]) == 0
+    data = told if recipe.metadata else ham
+    assert run(["train", str(data), "--out", str(trained), "--recipe", name, *seconds_of_it(recipe)]) == 0
     if not recipe.qat:
         network = fold.fold_head(run_folder.read(trained).model())
         with pytest.raises(UsageError, match="calibrate it instead: --ptq"):
             qat.quantization_aware(network, np.zeros((1, *network.input_shape[1:]), np.float32))
     method = ["--qat-epochs", "1"] if recipe.qat else ["--ptq"]
     assert run(["convert", str(trained), "--int8", "--out", str(converted), *method]) == 0
-    prediction = SkinClassifier(converted / "model_int8.tflite").predict(picture("mel"))
-    probabilities = list(prediction.probabilities.values())
+    classifier, known = SkinClassifier(converted / "model_int8.tflite"), KNOWN if recipe.metadata else None
+    answer = classifier.predict(picture("mel"), known).probabilities
+    probabilities = list(answer.values())
     assert sum(probabilities) == pytest.approx(1, abs=0.02)
     classes = {"diagnosis": 7, "malignant": 2, "malignant-classes": 4}[recipe.task]  # benign, akiec, bcc, mel
     assert len(probabilities) == classes
     assert np.isfinite(probabilities).all()
+    if recipe.metadata:
+        assert answer != classifier.predict(picture("mel"), {"age": 70, "site": "face"}).probabilities
+    same = classifier.predict(picture("nv"), known).probabilities == answer
+    assert same == (recipe.backbone == recipes.METADATA_ONLY)
 
 
 def train(ham, out, *flags):

@@ -103,6 +103,21 @@ def test_no_trial_sees_the_test_part_and_the_printed_line_gives_the_value(search
     assert "cannot be read" in one_line(capsys)
 
 
+@pytest.mark.slow
+def test_a_search_over_metadata_is_that_of_train(ham, tmp_path):
+    """cnn-metadata-augmented, whose published numbers came from a random search."""
+    out, small = tmp_path / "out", ("--set", "image_size=[32, 32]", "--set", "epochs=2")
+    flags = ("--recipe", "cnn-metadata-augmented", *small, "--sampler", "random", "--pruner", "none")
+    assert search(ham, "--out", out, *flags, "--trials", 2) == 0
+    result = json.loads((out / "tune.json").read_text())
+    trial = result["trials"][1]
+    assert {"backbone", "hidden", "metadata_units", "dropout", "learning_rate"} <= set(trial["settings"])
+    drawn = [word for name, value in trial["settings"].items() for word in ("--set", f"{name}={value}")]
+    assert run(["train", str(ham), "--out", str(tmp_path / "run"), *flags[:6], *drawn]) == 0
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["val_accuracy"].tolist() == trial["curve"]
+
+
 def test_a_killed_search_goes_on_and_loses_no_trial(searched, tmp_path):
     data, whole, result = searched
     out, split = tmp_path / "out", whole.parent / "split.csv"

@@ -13,8 +13,6 @@ from .networks import build
 from .recipes import Recipe
 
 METADATA_LAYER = "metadata_features"
-METADATA_UNITS = 32
-"""Of the dense layer over the metadata: it mixes some twenty numbers, beside about a thousand of the picture's."""
 _POOLING = {
     "average": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
@@ -26,8 +24,8 @@ def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
     """The recipe's network: float32 [b, height, width, 3] in real input units -> probabilities float32 [b, classes].
 
     Pooling, BatchNormalization (where the recipe has it), hidden Dense layers with ReLU, Dropout, Dense softmax; L2 on
-    every Dense. With metadata, float32 [b, metadata_length] as the second input, a small dense layer's answer to it
-    joins the pooled features.
+    every Dense. With metadata, float32 [b, metadata_length] as the second input, a small dense layer's answer to it, or
+    with metadata_units of 0 the vector itself, joins the pooled features.
     """
     backbone = build(recipe.backbone, (*recipe.image_size, 3), recipe.width, recipe.weights)
     for layer in backbone.layers:
@@ -40,9 +38,12 @@ def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
     inputs = backbone.input
     if metadata_length:
         metadata = keras.Input((metadata_length,), name=METADATA_INPUT)
-        penalty = keras.regularizers.L2(recipe.l2)
-        dense = keras.layers.Dense(METADATA_UNITS, activation="relu", kernel_regularizer=penalty, name=METADATA_LAYER)
-        features = keras.layers.Concatenate(name="picture_and_metadata")([features, dense(metadata)])
+        told = metadata
+        if units := recipe.metadata_units:
+            penalty = keras.regularizers.L2(recipe.l2)
+            dense = keras.layers.Dense(units, activation="relu", kernel_regularizer=penalty, name=METADATA_LAYER)
+            told = dense(metadata)
+        features = keras.layers.Concatenate(name="picture_and_metadata")([features, told])
         inputs = [backbone.input, metadata]
     if recipe.head_batch_norm:
         momentum = recipe.batch_norm_momentum or 0.99

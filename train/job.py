@@ -107,7 +107,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns)
-        settings = _with_fields(settings, dataset)
+        settings = with_fields(settings, dataset)
         check_resumable(started, settings)
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
@@ -121,7 +121,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
         prepared = fold.prepared if fold else prepare(settings, report)
         dataset, frame, dropped, sides = prepared.dataset, prepared.frame, prepared.dropped, prepared.sides
         near, skipped = prepared.near_duplicates, dict(fold.skipped) if fold else dict[str, str]()
-        settings = _with_fields(settings, dataset)
+        settings = with_fields(settings, dataset)
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
     if not fold:
@@ -223,7 +223,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     )
 
 
-def _with_fields(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
+def with_fields(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
     """The settings with the fields of metadata that the data set has by name."""
     told = patients.found_in(settings.recipe.metadata, dataset.frame, f"{dataset.root} ({dataset.layout})")
     return replace(settings, recipe=replace(settings.recipe, metadata=told))

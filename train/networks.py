@@ -18,6 +18,7 @@ from ..edge_runtime.errors import UnknownNameError, UsageError
 from . import backbones
 from .backbones import ADAPT_LAYER, FIXED_PREFIX, Pixels
 from .engine import keras
+from .recipes import METADATA_ONLY
 
 UNIT = Pixels((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 """[0, 1]."""
@@ -59,6 +60,45 @@ class Convolutions:
             if dropout:
                 features = layers.Dropout(dropout, name=f"block{block}_dropout", rng_type="stateful")(features)
         return features
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """A convolution 3x3, then blocks of two whose answer is added to what came in: He et al., arXiv 1512.03385.
+
+    filters: of each block. Each but the first halves height and width, and a convolution 1x1 brings what came in to its
+    size.
+    """
+
+    filters: tuple[int, ...]
+
+    def __call__(self, features: Any) -> Any:
+        """[b, height, width, 3] -> [b, height / 2^k, width / 2^k, last of filters], k + 1 blocks, rounded up."""
+        layers = keras.layers
+
+        def convolved(features: Any, name: str, filters: int, side: int, strides: int) -> Any:
+            convolution = layers.Conv2D(filters, side, strides, padding="same", use_bias=False, name=name)
+            return layers.BatchNormalization(name=f"{name}_bn")(convolution(features))
+
+        features = layers.ReLU(name="stem_relu")(convolved(features, "stem", self.filters[0], 3, 1))
+        for block, filters in enumerate(self.filters, 1):
+            name, strides = f"block{block}", 1 if block == 1 else 2
+            shortcut = features if block == 1 else convolved(features, f"{name}_shortcut", filters, 1, strides)
+            features = layers.ReLU(name=f"{name}_relu1")(convolved(features, f"{name}_conv1", filters, 3, strides))
+            features = layers.Add(name=f"{name}_add")([shortcut, convolved(features, f"{name}_conv2", filters, 3, 1)])
+            features = layers.ReLU(name=f"{name}_relu2")(features)
+        return features
+
+
+def nothing(image: Any) -> Any:
+    """Ones, [b, height, width, 1], whatever the picture holds: the mean of red, green and blue, plus 8, capped at 6.
+
+    A model file has an image input by contract, so the network must have one. Neither weights nor answers are zeros:
+    those would have no int8 scale.
+    """
+    mean = _fixed(keras.layers.Conv2D, "mean", np.full((1, 1, 3, 1), 1 / 3), np.array([8.0]), filters=1)(image)
+    six = keras.layers.ReLU(6.0, name="six")(mean)
+    return _fixed_convolution("one", np.full((1, 1, 1, 1), 1 / 6))(six)
 
 
 def handmade(image: Any) -> Any:
@@ -154,7 +194,9 @@ NETWORKS: dict[str, Network] = {
     "cnn4-dropout": Network(Convolutions((32, 64, 128, 128), (0.25, 0.25, 0.25, 0.25)), UNIT),
     "cnn5": Network(Convolutions((16, 32, 64, 128, 128), (0.2, 0.2, 0.2, 0.2, 0.2)), UNIT),
     "cnn4-batchnorm": Network(Convolutions((32, 64, 128, 128), (0.1, 0.1, 0.2, 0.2), batch_norm=True), UNIT),
+    "residual": Network(Residuals((16, 32, 64, 128)), UNIT),
     "handmade": Network(handmade, None),
+    METADATA_ONLY: Network(nothing, None),
 }
 
 

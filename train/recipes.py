@@ -34,6 +34,9 @@ POOLINGS = ("average", "max", "flatten")
 NO_SETTINGS = ("name", "summary", "source", "expected", "hours", "qat", "task", "clean", "search")
 """Fields that say what a recipe is, or that flags of their own override."""
 
+METADATA_ONLY = "metadata-only"
+"""The backbone that sees nothing: the network is told the metadata alone."""
+
 _TUPLES = ("image_size", "fractions", "hidden", "clean", "metadata")
 
 
@@ -60,7 +63,8 @@ class Recipe:
     Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
     split: "lesion" or "random". fractions: of images in training, validation and test.
     metadata: fields of `edge_runtime/patient.py` that the network is told beside the picture; none without.
-    metadata_dropout: see `patients.Patients.dropped`.
+    metadata_units: of the dense layer between them and the picture's features; with 0 they join the features as they
+    are. metadata_dropout: see `patients.Patients.dropped`.
     search: what `skin-edge tune` may vary. It decides nothing about one training, so it is in no run's config.yaml.
     """
 
@@ -110,12 +114,17 @@ class Recipe:
     fractions: tuple[float, float, float] = (0.65, 0.15, 0.20)
 
     metadata: tuple[str, ...] = ()
+    metadata_units: int = 32
     metadata_dropout: float = 0.1
     search: Space = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         check_balance(self.balance)
         patients.checked(self.metadata)
+        if self.backbone == METADATA_ONLY and not self.metadata:
+            raise UsageError(
+                f"backbone {METADATA_ONLY} without metadata has nothing to learn from: --metadata age,sex,site"
+            )
         for name, known in (
             ("loss", LOSSES),
             ("schedule", SCHEDULES),
@@ -131,6 +140,7 @@ class Recipe:
             ("mixup", 0, 100),
             ("l2", 0, 100),
             ("weight_decay", 0, 1),
+            ("metadata_units", 0, 10_000),
             ("metadata_dropout", 0, 0.9),
             ("head_epochs", 0, 10_000),
             ("warmup_epochs", 0, 10_000),

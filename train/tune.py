@@ -26,7 +26,7 @@ import numpy as np
 
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
-from . import job, run_folder, tune_results
+from . import job, patients, run_folder, tune_results
 from .recipes import Recipe
 from .search_space import Between, Log, OneOf
 
@@ -82,10 +82,10 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
             )
     _check_output(settings)
     files.check_writable(out)
-    if recipe.metadata:
-        raise UsageError("tune searches networks that see the picture alone: leave --metadata out")
     prepared = job.prepare(settings.job, report)
     dataset, frame = prepared.dataset, prepared.frame
+    settings = replace(settings, job=job.with_fields(settings.job, dataset))
+    recipe = settings.job.recipe
     out.mkdir(exist_ok=True)
     with _alone_in(out):
         sampling = frame.loc[frame["split"] != "test"].reset_index(drop=True)
@@ -297,8 +297,8 @@ class _Trainer:
         engine.keras.backend.clear_session()  # else every trial's graphs stay in memory
         gc.collect()
         engine.start(settings.seed, mixed_precision=settings.mixed_precision, deterministic=settings.deterministic)
-        model = classifier(recipe, len(self._labels))
-        training, validation = self._parts["train"], self._parts["val"]
+        (training, validation), length = self._told(recipe)
+        model = classifier(recipe, len(self._labels), length)
         return fit(
             model,
             recipe,
@@ -311,6 +311,17 @@ class _Trainer:
             on_epoch=on_epoch,
         )
 
+    def _told(self, recipe: Recipe) -> tuple[list[Any], int]:
+        """Training and validation with the recipe's metadata, and how long its vectors are."""
+        if not recipe.metadata:
+            return [self._parts[part][:2] for part in ("train", "val")], 0
+        encoding = patients.fitted(recipe.metadata, self._parts["train"][2])
+        told = [
+            (replace(pictures, patients=patients.encoded(encoding, rows, recipe.metadata_dropout)), targets)
+            for pictures, targets, rows in (self._parts["train"], self._parts["val"])
+        ]
+        return told, encoding.length
+
     def _read(self, recipe: Recipe) -> None:
         if recipe.image_size == self._size:
             return
@@ -322,7 +333,7 @@ class _Trainer:
         positions = frame["label"].map({code: i for i, code in enumerate(self._labels)}).to_numpy("int64")
         for part in ("train", "val"):
             rows = np.flatnonzero(frame["split"] == part)
-            self._parts[part] = pictures.take(rows), positions[rows]
+            self._parts[part] = pictures.take(rows), positions[rows], frame.iloc[rows]
         self._size = recipe.image_size
 
 

@@ -16,7 +16,7 @@ from .commands import train as train_command
 
 # Said of the data as `skin-edge train` says it, and passed on in the line that trains the best trial.
 _SHARED = ("layout", "image_column", "label_column", "group_column", "labels", "task", "split", "seed", "limit")
-_FLAGS = (*_SHARED, "skip_unreadable", "cache")
+_FLAGS = (*_SHARED, "rules", "skip_unreadable", "cache")
 
 
 @click.command()
@@ -68,6 +68,7 @@ def tune(
     Example:
       skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 30
       skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 60 --resume
+      skin-edge tune HAM10000 --out runs/told --recipe cnn-metadata-augmented --sampler random
       skin-edge tune HAM10000 --out search2 --storage postgresql://me@host/studies
     """
     from . import recipes, tune_results
@@ -91,7 +92,8 @@ def tune(
         layout=flags["layout"],
         columns=Columns(flags["image_column"], flags["label_column"], flags["group_column"]),
         labels=flags["labels"],
-        task=flags["task"] or "diagnosis",
+        task=flags["task"] or recipe.task,
+        clean=flags["rules"] or recipe.clean,
     )
 
     def train_line(best: Mapping[str, str]) -> str:
@@ -99,6 +101,8 @@ def tune(
         for name in _SHARED:
             if flags[name] is not None:
                 words += [f"--{name.replace('_', '-')}", str(flags[name])]
+        for rule in flags["rules"]:
+            words += ["--clean", rule]
         words += ["--skip-unreadable"] if flags["skip_unreadable"] else []
         for name, value in {**fixed, **best}.items():
             words += ["--set", f"{name}={value}"]
