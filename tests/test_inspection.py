@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from skin_edge.edge_runtime.cli import run
-from skin_edge.edge_runtime.errors import DataError, UnknownNameError
+from skin_edge.edge_runtime.errors import DataError, UnknownNameError, UsageError
 from skin_edge.train import duplicates, job, recipes, splits
 from skin_edge.train.clean import clean
 from skin_edge.train.inspection import text
@@ -95,8 +95,12 @@ def test_rules_drop_what_they_name_and_unknown_ones_list_the_known():
     assert len(kept) == 2
     with pytest.raises(UnknownNameError, match="known: age-zero, age-blank"):
         clean(frame, ["age"])
-    with pytest.raises(DataError, match="needs sex"):
+    with pytest.raises(DataError, match=r"needs sex.*--clean none"):
         clean(frame[["age"]], ["unknown-sex"])
+    kept, dropped = clean(frame[["age"]], ["none"])
+    assert len(kept) == len(frame) and dropped == {"none": 0}
+    with pytest.raises(UsageError, match="give it alone"):
+        clean(frame, ["none", "age-zero"])
 
 
 def test_the_command_names_what_is_missing_or_damaged(tmp_path, capsys):

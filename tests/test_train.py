@@ -258,6 +258,23 @@ def test_a_training_that_diverges_says_so(ham, tmp_path, capsys):
     assert "diverged in epoch" in one_line(capsys)
 
 
+def test_rows_that_a_recipe_leaves_out_can_stay(ham, tmp_path, capsys):
+    copy = shutil.copytree(ham, tmp_path / "data")
+    table = pd.read_csv(copy / "HAM10000_metadata.csv", dtype=str)
+    table.loc[[1, 5], "age"] = "0.0"
+    table.to_csv(copy / "HAM10000_metadata.csv", index=False)
+    out, flags = tmp_path / "run", ["--recipe", "nn-basic", "--image-size", 32, "--epochs", 1]
+    assert train(copy, "--out", out, *flags, "--clean", "none") == 0
+    assert yaml.safe_load((out / "config.yaml").read_text())["clean"] == {"none": 0}
+    assert set(pd.read_csv(out / "split.csv")["image_id"]) == set(table["image_id"])
+    (out / "metrics.json").unlink()  # as if it had been killed
+    assert train(copy, "--out", out, "--resume", "--clean", "published") == 2
+    assert "other settings (clean)" in one_line(capsys)
+    assert train(copy, "--out", out, "--resume") == 0
+    assert train(copy, "--out", tmp_path / "without", *flags) == 0
+    assert yaml.safe_load((tmp_path / "without/config.yaml").read_text())["clean"] == {"published": 2}
+
+
 def test_a_rule_leaves_rows_out_says_how_many_and_stays_when_resumed(ham, tmp_path, capsys):
     copy = shutil.copytree(ham, tmp_path / "data")
     table = pd.read_csv(copy / "HAM10000_metadata.csv", dtype=str)

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from ..edge_runtime.errors import DataError, UnknownNameError
+from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
 
 Rule = Callable[[pd.DataFrame], pd.Series]
 
 _UNKNOWN = ("", "unknown")
+
+NONE = "none"
+"""The choice that leaves nothing out, also where a recipe would."""
 
 # name -> (columns it needs, the rows that it drops)
 RULES: dict[str, tuple[tuple[str, ...], Rule]] = {
@@ -23,20 +26,23 @@ RULES: dict[str, tuple[tuple[str, ...], Rule]] = {
         ("age", "sex", "site"),
         lambda frame: (frame["age"] == 0) | (frame["sex"] == "unknown") | (frame["site"] == "unknown"),
     ),
+    NONE: ((), lambda frame: pd.Series(False, frame.index)),
 }
 
 
 def check(rules: Sequence[str]) -> None:
-    """Raises UnknownNameError, which lists the known rules."""
+    """Raises UnknownNameError, which lists the known rules; UsageError where NONE stands beside another."""
     for name in rules:
         if name not in RULES:
             raise UnknownNameError("rule for --clean", name, RULES)
+    if NONE in rules and set(rules) != {NONE}:
+        raise UsageError(f"--clean {NONE} leaves nothing out: give it alone, or leave it out")
 
 
 def clean(frame: pd.DataFrame, rules: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows that no rule drops, and rule -> how many rows it took from what the rules before it had left.
 
-    Raises UnknownNameError, which lists the known rules; DataError where the data has not the column of a rule.
+    Raises what `check` raises; DataError where the data has not the column of a rule.
     """
     check(rules)
     dropped: dict[str, int] = {}
@@ -44,7 +50,10 @@ def clean(frame: pd.DataFrame, rules: Sequence[str]) -> tuple[pd.DataFrame, dict
         columns, rule = RULES[name]
         missing = [column for column in columns if column not in frame.columns]
         if missing:
-            raise DataError(f"--clean {name} needs {', '.join(missing)}, which this data does not have")
+            raise DataError(
+                f"--clean {name} needs {', '.join(missing)}, which this data does not have; --clean {NONE} leaves "
+                "nothing out"
+            )
         rows = rule(frame)
         dropped[name] = int(rows.sum())
         frame = frame.loc[~rows].reset_index(drop=True)

@@ -74,7 +74,14 @@ class ImageSize(click.ParamType):
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
-@click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out (see skin-edge data --help).")
+@click.option(
+    "--clean",
+    "rules",
+    multiple=True,
+    metavar="RULE|none",
+    help="Leave rows out (see skin-edge data --help); none: leave none out, where the recipe would.  "
+    "[default: the recipe's]",
+)
 @click.option(
     "--near-duplicates/--no-near-duplicates",
     default=None,

@@ -40,7 +40,7 @@ def data(
     """Show what DATA holds: classes, groups, unreadable files, unknown values, duplicates, leakage of the split.
 
     Every picture is decoded as the runtime does it. Rules: age-zero, age-blank, unknown-sex, unknown-site, published
-    (a published baseline's: age 0 and unknown rows).
+    (a published baseline's: age 0 and unknown rows), none.
 
     \b
     Example:

@@ -118,7 +118,7 @@ def _would_be_dropped(frame: pd.DataFrame) -> dict[str, int]:
     return {
         name: int(rule(frame).sum())
         for name, (columns, rule) in RULES.items()
-        if all(column in frame.columns for column in columns)
+        if columns and all(column in frame.columns for column in columns)
     }
 
 
