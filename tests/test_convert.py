@@ -152,18 +152,40 @@ def test_the_float_file_equals_the_keras_model(qat, model, images):
 
 def test_the_int8_file_equals_its_simulation(model, images):
     """What quantization-aware training saw is what the device computes, but for rounding."""
-    from skin_edge.convert import fold, to_tflite
+    from skin_edge.convert import fold, job, to_tflite
     from skin_edge.convert import qat as qat_module
 
     quantized = qat_module.quantization_aware(fold.fold_head(model), images)
     expected = softmax(quantized.predict(images, verbose=0))
-    interpreter = Interpreter(to_tflite.trained_int8_tflite(quantized, "float32"))
-    answers = softmax(np.concatenate([interpreter.invoke(image[None])[0] for image in images]))
+    network = to_tflite.trained_int8_tflite(quantized, "float32")
+    interpreter = Interpreter(network)
+    logits = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
+    steps = logits / job._logit_step(network)
+    assert steps == pytest.approx(steps.round(), abs=1e-3)
+    assert np.gcd.reduce(np.unique(steps.round().astype(int))) == 1
+    answers = softmax(logits)
     assert np.abs(answers - expected).mean() < 0.01
     assert np.abs(answers - expected).max() < 0.15  # a probability near 0.5 moves by this for 0.6 of a logit
     assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 15 / 16
     # and the simulation is close to the float network before it has learned anything
     assert np.abs(expected - model.predict(images, verbose=0)).mean() < 0.05
+
+
+def test_a_flip_counts_where_rounding_cannot_explain_it():
+    """Three pictures of twenty get another class: near ties pass, a logit that is far off does not."""
+    from skin_edge.convert import job
+
+    simulated = np.tile(np.array([2.0, 1.7, -1.0], np.float32), (20, 1))
+    answers = simulated.copy()
+    answers[:3, 0] = 1.6
+    job._check_simulation(simulated, answers, 0.1)
+    with pytest.raises(ConversionError, match=r"for 3 of 20 .* by more than 4 steps"):
+        job._check_simulation(simulated, answers, 0.05)
+    answers[:3] = [2.0, 1.7, 5.0]  # as of a bias that has overflowed
+    with pytest.raises(ConversionError, match="for 3 of 20"):
+        job._check_simulation(simulated, answers, 0.1)
+    answers[2] = simulated[2]
+    job._check_simulation(simulated, answers, 0.1)
 
 
 def test_a_channel_without_weights_keeps_its_constant(images):
