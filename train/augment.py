@@ -62,6 +62,12 @@ class Draw:
     sharpness: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
 
+    def take(self, positions: npt.NDArray[np.int64]) -> Draw:
+        """What was drawn for some of the pictures."""
+        return Draw(
+            self.transforms[positions], self.colours[positions], self.sharpness[positions], self.boxes[positions]
+        )
+
 
 def draw(
     augmentation: Augmentation,

@@ -100,6 +100,11 @@ class ImageSize(click.ParamType):
     help="The same bits again from the same seed on the same machine.  [default: on]",
 )
 @click.option(
+    "--distribute",
+    type=click.Choice(["mirrored", "multi-worker"]),
+    help="All GPUs of this machine, or the machines in TF_CONFIG; see docs/distributed.md.",
+)
+@click.option(
     "--cache",
     metavar="memory|FOLDER",
     default="memory",
@@ -134,6 +139,7 @@ def train(
     overwrite: bool,
     mixed_precision: bool | None,
     deterministic: bool,
+    distribute: str | None,
     cache: str,
     xla: bool | None,
     tensorboard: Path | None,
@@ -156,6 +162,7 @@ def train(
       skin-edge train own.csv --out runs/own --image-column file --label-column finding
       skin-edge train HAM10000 --out runs/told --metadata age,sex,site
       skin-edge train HAM10000 --out runs/five --folds 5
+      skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
       skin-edge train HAM10000 --out runs/first --resume
     """
     from . import cross_validation, patients, recipes, run_folder
@@ -211,8 +218,11 @@ def train(
         near_duplicates=near_duplicates,
         xla=bool(xla),
         tensorboard=tensorboard,
+        distribute=distribute,
     )
     metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
+    if not metrics:
+        return  # a worker; the chief prints
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:

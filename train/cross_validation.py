@@ -45,6 +45,8 @@ def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str,
     out = settings.out
     if settings.split not in ("lesion", "random"):
         raise UsageError(f"--folds makes its own parts: --split {settings.split} does not go with it")
+    if settings.distribute:
+        raise UsageError("--folds does not go with --distribute: train the folds on one device")
     check(settings.clean)
     _check_output(out, settings)
     files.check_writable(out)

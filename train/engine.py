@@ -22,7 +22,8 @@ with quiet():
     # Any: neither has types that say more than they get wrong.
     tf: Any = tensorflow
     keras: Any = tf_keras
-    tf.constant(0)  # the first operation lets the devices and oneDNN introduce themselves
+    if "TF_CONFIG" not in os.environ:  # a cluster has to be joined before the first operation
+        tf.constant(0)  # which lets the devices and oneDNN introduce themselves
 tf.get_logger().setLevel("ERROR")
 tf.autograph.set_verbosity(0)
 

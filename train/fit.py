@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,9 +24,10 @@ from ..edge_runtime.errors import DataError
 from ..edge_runtime.preprocess import InputSpec
 from . import checkpoints, losses, sampling
 from .averaging import UpdateAverage, WeightAverage
+from .distribution import ALONE, Alone, Shard
 from .engine import keras
 from .heads import choose_trained, seed_dropout
-from .pipeline import Pictures, plain_batches, training_batches
+from .pipeline import Pictures, training_batches
 from .recipes import Recipe
 from .schedules import factor
 from .tensorboard import write_scalars
@@ -50,6 +52,7 @@ def fit(
     xla: bool = False,
     tensorboard: Path | None = None,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
+    together: Alone = ALONE,
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the best epoch's weights in it.
 
@@ -57,7 +60,8 @@ def fit(
     written there, and a checkpoint that is there already is gone on from. report: called with one line per epoch, and
     with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
     folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
-    written, and first with those of the epochs that a checkpoint held; what it raises ends the training.
+    written, and first with those of the epochs that a checkpoint held; what it raises ends the training. together: the
+    devices or machines that train; `model` was made in its scope.
 
     Raises DivergedError where an answer is not a number.
     """
@@ -70,22 +74,20 @@ def fit(
     kept = folder / "checkpoints"
     # What the latest checkpoint holds; the loop below goes on to the other phase.
     head_only = 0 < recipe.head_epochs >= checkpoints.latest_epoch(kept)
-    phase = _Phase(model, recipe, training[1], head_only=head_only, xla=xla)
-    state = checkpoints.restore_latest(kept, **phase.objects) or checkpoints.State(learning_rate=recipe.learning_rate)
+    phase_of = partial(_Phase, model, recipe, training[1], together, xla=xla)
+    phase = phase_of(head_only=head_only)
+    with together.scope():
+        restored = checkpoints.restore_latest(kept, **phase.objects)
+    state = restored or checkpoints.State(learning_rate=recipe.learning_rate)
     if state.epoch:
         report(f"going on after epoch {state.epoch}")
         _write_history(folder, state)
         if on_epoch:
             for row in state.history:
                 on_epoch(row)
-    report("per epoch: loss, validation loss, balanced accuracy (* best), speed, time left")
 
-    while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
-        epoch = state.epoch + 1
-        if phase.head_only and epoch > recipe.head_epochs:
-            phase = _Phase(model, recipe, training[1], head_only=False, xla=xla)
-        seed_dropout(model, seed, epoch)
-        batches = training_batches(
+    def shard_of(epoch: int, shard: Shard) -> Any:
+        return training_batches(
             training[0],
             one_hot,
             spec,
@@ -95,17 +97,29 @@ def fit(
             epoch=epoch,
             balance=recipe.balance,
             mixup=recipe.mixup,
+            shard=shard,
         )
+
+    report("per epoch: loss, validation loss, balanced accuracy (* best), speed, time left")
+
+    while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
+        epoch = state.epoch + 1
+        if phase.head_only and epoch > recipe.head_epochs:
+            phase = phase_of(head_only=False)
+        seed_dropout(model, seed, epoch)
+        batches, steps = together.batches(partial(shard_of, epoch))
         start = perf_counter()
-        steps = len(batches)
         progress = _Progress(epoch, recipe, steps, report)
         callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, state.learning_rate, (epoch - 1) * steps)]
         if phase.average:
             callbacks.append(UpdateAverage(phase.average))
-        fitted = model.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0, callbacks=callbacks)
+        fitted = model.fit(
+            batches, epochs=epoch, initial_epoch=epoch - 1, steps_per_epoch=steps, verbose=0, callbacks=callbacks
+        )
+        together.level(model)
         seconds = perf_counter() - start
         with phase.average.in_place() if phase.average else contextlib.nullcontext():
-            probabilities = model.predict(plain_batches(validation[0], spec), verbose=0)
+            probabilities = together.predict(model, recipe, validation[0])
         if not np.isfinite(probabilities).all():
             raise DivergedError(
                 f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate"
@@ -135,7 +149,7 @@ def fit(
         if on_epoch:
             on_epoch(state.history[-1])
     if phase.head_only != (state.best_epoch <= recipe.head_epochs):
-        phase = _Phase(model, recipe, training[1], head_only=not phase.head_only, xla=xla)
+        phase = phase_of(head_only=not phase.head_only)
     checkpoints.restore_best(kept, state, **phase.kept)
     if phase.average:
         phase.average.put()
@@ -145,9 +159,22 @@ def fit(
 class _Phase:
     """The head alone, or all that the recipe trains: the compiled model, its optimizer and its average of weights."""
 
-    def __init__(self, model: Any, recipe: Recipe, positions: npt.NDArray[np.int64], *, head_only: bool, xla: bool):
+    def __init__(
+        self,
+        model: Any,
+        recipe: Recipe,
+        positions: npt.NDArray[np.int64],
+        together: Alone,
+        *,
+        head_only: bool,
+        xla: bool,
+    ):
         self.head_only = head_only
         choose_trained(model, recipe, head_only=head_only)
+        with together.scope():
+            self._compile(model, recipe, positions, xla)
+
+    def _compile(self, model: Any, recipe: Recipe, positions: npt.NDArray[np.int64], xla: bool) -> None:
         self.optimizer = keras.optimizers.Adam(recipe.learning_rate, weight_decay=recipe.weight_decay or None)
         if keras.mixed_precision.global_policy().name == "mixed_float16":
             self.optimizer = keras.mixed_precision.LossScaleOptimizer(self.optimizer)

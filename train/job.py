@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
-from . import grouping, patients, run_folder, splits, tasks
+from . import distribution, grouping, patients, run_folder, splits, tasks
 from .clean import check, clean, dropped_by
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
@@ -34,7 +35,8 @@ class TrainSettings:
     for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
     labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
     leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the
-    steps. tensorboard: a folder for the figures of every epoch.
+    steps. tensorboard: a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one
+    device.
     """
 
     data: Path
@@ -57,6 +59,7 @@ class TrainSettings:
     near_duplicates: bool | None = None
     xla: bool = False
     tensorboard: Path | None = None
+    distribute: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,26 @@ class Fold:
 
 
 def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> dict[str, Any]:
-    """Trains, evaluates and writes RUN; returns what metrics.json holds.
+    """Trains, evaluates and writes RUN; returns what metrics.json holds, and nothing on a worker that is not the chief.
 
     report: called with lines for the person who waits. fold: of a cross-validation, which has read the data. Raises a
     SkinEdgeError with one line for all that is wrong with data, settings or output.
     """
+    here = distribution.place(settings.distribute)
+    if here.kind and settings.xla:
+        raise UsageError("--xla does not go with --distribute: XLA cannot compile steps that wait for each other")
+    with distribution.one_line() if here.kind else contextlib.nullcontext():
+        if here.chief:
+            return _train(settings, here, report, fold)
+        # What the others compute is what the chief has: they keep it as long as it takes.
+        with tempfile.TemporaryDirectory(prefix="skin-edge-worker-") as folder:
+            own = replace(settings, out=Path(folder) / "run", resume=False, overwrite=False, tensorboard=None)
+            if own.cache:  # the machines may share it, and two must not write the same file
+                own = replace(own, cache=own.cache / f"worker-{here.worker}")
+            return _train(own, here, report, fold)
+
+
+def _train(settings: TrainSettings, here: distribution.Place, report: Report, fold: Fold | None) -> dict[str, Any]:
     out = settings.out
     _check_output(out, settings)
     files.check_writable(out)
@@ -133,6 +151,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     from .pipeline import plain_batches
 
     spec = InputSpec(*settings.recipe.image_size)
+    together = distribution.join(here, settings.recipe.batch_size)
     pictures, failures = (fold.pictures, dict[int, str]()) if fold else read_pictures(frame, settings, report)
     if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
         raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
@@ -147,7 +166,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
         encoding = patients.fitted(told, frame.loc[frame["split"] == "train"]) if told else None
     length = encoding.length if encoding else 0
     if not started:
-        model = classifier(settings.recipe, len(dataset.labels), length)  # before RUN: it may refuse weights or sizes
+        with together.scope():  # before RUN: it may refuse weights or sizes
+            model = classifier(settings.recipe, len(dataset.labels), length)
         run = run_folder.begin(
             out,
             recipe=settings.recipe,
@@ -159,6 +179,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
                 "leakage": grouping.leakage(frame),
                 **({"metadata": encoding.to_list()} if encoding else {}),
                 **({"fold": {"number": fold.number, "of": fold.of}} if fold else {}),
+                **({"distribute": {"kind": here.kind, "devices": together.replicas}} if here.kind else {}),
             },
             split=frame,
             skipped=skipped,
@@ -168,7 +189,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
         if mixed != run.config["mixed_precision"]:
             flag = "--no-mixed-precision" if mixed else "--mixed-precision"
             raise UsageError(f"{out} was started with {flag}: resume it with that")
-        model = classifier(run.recipe, len(run.labels), length)
+        with together.scope():
+            model = classifier(run.recipe, len(run.labels), length)
     _report_split(run, dataset, report)
     if encoding:
         known = patients.encoded(encoding, run.split, run.recipe.metadata_dropout)
@@ -179,6 +201,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     parts = {name: np.flatnonzero(frame["split"] == name) for name in splits.PARTS}
     data = {name: (pictures.take(rows), run.targets(run.part(name))) for name, rows in parts.items()}
     codes = tuple(label.code for label in run.labels)
+    together.agree(_sameness(run, frame))
+    together.share(out / "checkpoints")
     state = fit(
         model,
         run.recipe,
@@ -190,14 +214,22 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
         report=report,
         xla=settings.xla,
         tensorboard=settings.tensorboard,
+        together=together,
     )
-    report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
-    if mixed:
-        # What is kept computes in float32: layers remember their precision, and the converter knows float32 only.
+    if mixed or here.kind:
+        # What is kept computes in float32 and on one device: layers remember their precision, and the converter knows
+        # float32 only.
         engine.start(settings.seed, mixed_precision=False, deterministic=deterministic)
         twin = classifier(replace(run.recipe, weights="none"), len(run.labels), length)
-        twin.set_weights(model.get_weights())
+        distribution.copy_weights(model, twin)
         model = twin
+    if here.kind:
+        weights = distribution.weights_hash(model)
+        report(f"worker {here.worker} of {here.workers}, {together.replicas} devices: weights {weights}")
+    together.wait()
+    if not here.chief:
+        return {}
+    report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     probabilities = {name: model.predict(plain_batches(data[name][0], spec), verbose=0) for name in ("val", "test")}
@@ -227,6 +259,14 @@ def with_fields(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
     """The settings with the fields of metadata that the data set has by name."""
     told = patients.found_in(settings.recipe.metadata, dataset.frame, f"{dataset.root} ({dataset.layout})")
     return replace(settings, recipe=replace(settings.recipe, metadata=told))
+
+
+def _sameness(run: Run, frame: pd.DataFrame) -> str:
+    """What has to be equal on all machines for their weights to be so."""
+    names = ("skin_edge", "seed", "mixed_precision", "deterministic")
+    settings = {name: run.config[name] for name in names} | {"data": run.config["data"]["fingerprint_sha256"]}
+    rows = frame[["image_id", "label", "split"]].to_csv(index=False)
+    return f"{settings} {run.recipe.to_dict()} {run.encoding} {rows}"
 
 
 def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpec) -> dict[str, Any]:

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime import files, preprocess
-from ..edge_runtime.errors import ImageError
+from ..edge_runtime.errors import DataError, ImageError
 from ..edge_runtime.preprocess import InputSpec
 from . import cache, sampling
 from .augment import Augmentation, apply, draw
+from .distribution import WHOLE, Shard
 from .engine import tf
 from .patients import Patients
 
@@ -137,6 +138,7 @@ def training_batches(
     epoch: int,
     balance: str = "none",
     mixup: float = 0.0,
+    shard: Shard = WHOLE,
 ) -> Any:
     """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
 
@@ -145,28 +147,40 @@ def training_batches(
     targets: one-hot, float32 [n, classes]. balance: see sampling.py. mixup: alpha of the Beta distribution, from which
     the share of another picture of the batch is drawn (Zhang et al., "mixup", arXiv 1710.09412); 0 mixes none. Order
     and augmentation follow from (seed, epoch) alone. A last batch that is not full is left out (other pictures each
-    epoch), so that BatchNormalization never sees a handful.
+    epoch), so that BatchNormalization never sees a handful. shard: which parts of each batch are made, one after the
+    other; the parts of all shards are, in their order, the batch that one device sees.
+
+    Raises DataError where a batch that is not full would have to be shared.
     """
     if len(targets) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
     order = sampling.epoch_rows(targets.argmax(axis=1), balance, np.random.default_rng([seed, 3, epoch]))
     batches = len(order) // batch_size or 1
+    if shard.replicas > 1 and len(order) < batch_size:
+        raise DataError(f"an epoch shows {len(order)} images, less than one batch: lower --batch-size")
+    part = batch_size // shard.replicas
     patients = pictures.patients
 
-    def drawn(batch: int) -> _Batch:
+    def drawn(number: int) -> _Batch:
+        batch, part_of_it = divmod(number, shard.count)
         # Batch by batch: what is drawn for 400,000 pictures would be 40 MB.
         generator = np.random.default_rng([seed, 4, epoch, batch])
         rows = order[batch * batch_size : (batch + 1) * batch_size]
+        # Drawn is for the whole batch, made is this part of it.
         one = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator)
-        arrays = [apply(augmentation, pictures.gather(rows), one, spec), targets[rows].astype(np.float32)]
+        own = np.arange(len(rows))[(shard.first + part_of_it) * part :][:part]
+        # mixup: every picture is mixed with the one before it, the first of a batch with the last (-1).
+        used = np.concatenate([own[:1] - 1, own]) if mixup else own
+        images = apply(augmentation, pictures.gather(rows[used]), one.take(used), spec)
+        arrays = [images, targets[rows[used]].astype(np.float32)]
         if patients:  # a generator of its own: with metadata or without, the pictures are the same
-            arrays.insert(1, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, batch])))
+            arrays.insert(1, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, batch]))[used])
         if not mixup:
             return tuple(arrays)
-        kept = generator.beta(mixup, mixup, len(rows)).astype(np.float32)
+        kept = generator.beta(mixup, mixup, len(rows)).astype(np.float32)[own]
         return tuple(_mixed(array, kept) for array in arrays)
 
-    ahead = _Ahead(drawn, batches)
+    ahead = _Ahead(drawn, batches * shard.count)
     kinds = tuple(tf.TensorSpec([None, *array.shape[1:]]) for array in ahead(0))
 
     def batch_of(number: Any) -> Any:
@@ -174,12 +188,13 @@ def training_batches(
         *inputs, target = (tf.ensure_shape(array, kind.shape) for array, kind in zip(arrays, kinds, strict=True))
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), target
 
-    return tf.data.Dataset.range(batches).map(batch_of).prefetch(2)
+    return tf.data.Dataset.range(batches * shard.count).map(batch_of).prefetch(2)
 
 
 def _mixed(array: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Each row but the first mixed with the one before it: [n + 1, ...] -> [n, ...]. kept: float32 [n]."""
     share = kept.reshape(-1, *[1] * (array.ndim - 1))
-    return (share * array + (1 - share) * np.roll(array, 1, axis=0)).astype(np.float32)
+    return (share * array[1:] + (1 - share) * array[:-1]).astype(np.float32)
 
 
 class _Ahead:
