@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -48,26 +49,29 @@ def mirrored(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
-def two_workers(tmp_path, *arguments, flags=((), ())):
-    """Two processes on this machine; (exit code, stderr) of each."""
-    sockets = [socket.socket() for _ in range(2)]
+def free_hosts(sockets):
     for one in sockets:
         one.bind(("localhost", 0))
-    hosts = [f"localhost:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    started = []
-    for index in range(2):
-        config = json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}})
-        command = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "train", *map(str, arguments), *flags[index]]
-        process = subprocess.Popen(
-            [*command, "--distribute", "multi-worker"],
-            env={**os.environ, "TF_CONFIG": config, "TMPDIR": str(tmp_path)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
+    return [f"localhost:{one.getsockname()[1]}" for one in sockets]
+
+
+def start_worker(index, hosts, tmp_path, *arguments):
+    config = json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}})
+    command = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "train", *map(str, arguments)]
+    return subprocess.Popen(
+        [*command, "--distribute", "multi-worker"],
+        env={**os.environ, "TF_CONFIG": config, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def two_workers(tmp_path, *arguments, flags=((), ())):
+    """Two processes on this machine; (exit code, stderr) of each."""
+    with socket.socket() as one, socket.socket() as other:
+        hosts = free_hosts([one, other])
+    started = [start_worker(index, hosts, tmp_path, *arguments, *flags[index]) for index in range(2)]
     return [(process.communicate(timeout=600)[1], process.returncode) for process in started]
 
 
@@ -222,6 +226,34 @@ def test_workers_that_do_not_train_the_same_say_so(ham, tmp_path):
         assert code == 1
         (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
         assert "do not train the same" in line and "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_said_in_one_line(ham, tmp_path):
+    with socket.socket() as taken, socket.socket() as other:
+        hosts = free_hosts([taken, other])
+        taken.listen()
+        worker = start_worker(0, hosts, tmp_path, ham, "--out", tmp_path / "run", *SMALL)
+        text = worker.communicate(timeout=600)[1]
+    assert worker.returncode == 2
+    assert "error: the workers in TF_CONFIG cannot be met" in text and "Traceback" not in text
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_the_chief_in_one_line(ham, tmp_path):
+    with socket.socket() as one, socket.socket() as other:
+        hosts = free_hosts([one, other])
+    arguments = (ham, "--out", tmp_path / "run", *PLAIN, "--epochs", 1000)
+    chief, worker = (start_worker(index, hosts, tmp_path, *arguments) for index in range(2))
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "run" / "history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    worker.kill()
+    worker.communicate()
+    text = chief.communicate(timeout=300)[1]
+    assert chief.returncode == 1
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "another worker has ended" in line and "Traceback" not in text
 
 
 @pytest.mark.slow

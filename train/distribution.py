@@ -210,7 +210,7 @@ class Together(Alone):
 def join(here: Place, batch_size: int) -> Alone:
     """Meets the other workers. To be called before TensorFlow's first operation.
 
-    Raises UsageError where the batch cannot be shared evenly.
+    Raises UsageError where they cannot be met, or the batch cannot be shared evenly.
     """
     from .engine import tf
 
@@ -220,7 +220,13 @@ def join(here: Place, batch_size: int) -> Alone:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     else:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.OpError as error:
+            raise UsageError(
+                f"the workers in TF_CONFIG cannot be met ({_first_line(error)}): start all of them, and see that this "
+                "one's port is free and the others can be reached"
+            ) from None
     if strategy.num_replicas_in_sync == 1:
         raise UsageError("--distribute: there is one device only, which is trained on without it")
     if batch_size % strategy.num_replicas_in_sync:
@@ -236,8 +242,14 @@ def one_line() -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ not in _CONNECTION_ERRORS:  # by name: TensorFlow may not be loaded yet
             raise
-        first = str(error).splitlines()[0]
-        raise DataError(f"another worker has ended or cannot be reached, see its own error ({first})") from None
+        raise DataError(
+            f"another worker has ended or cannot be reached, see what it said itself ({_first_line(error)})"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """Without the names of TensorFlow's functions, which stand before in double braces."""
+    return str(error).splitlines()[0].rpartition("}} ")[2].rstrip(":")
 
 
 def copy_weights(source: Any, target: Any) -> None:

@@ -100,7 +100,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     """
     here = distribution.place(settings.distribute)
     if here.kind and settings.xla:
-        raise UsageError("--xla does not go with --distribute: XLA cannot compile steps that wait for each other")
+        raise UsageError("--xla does not go with --distribute: XLA compiles steps for one device only")
     with distribution.one_line() if here.kind else contextlib.nullcontext():
         if here.chief:
             return _train(settings, here, report, fold)
