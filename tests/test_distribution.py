@@ -18,6 +18,7 @@ import pytest
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.train import distribution
+from skin_edge.train.sampling import Shard
 
 from .miniatures import one_line
 
@@ -124,7 +125,7 @@ def test_the_parts_of_all_shards_are_the_batches_of_one_device(mixup):
     given = (pictures, np.eye(22, dtype=np.float32), InputSpec(32, 32), Augmentation(rotation=90, shift=0.1))
     drawn = {"batch_size": 8, "seed": 1, "epoch": 2, "mixup": mixup}
     # Three processes: one with two replicas, two with one.
-    shards = [distribution.Shard(4, 0, 2), distribution.Shard(4, 2, 1), distribution.Shard(4, 3, 1)]
+    shards = [Shard(4, 0, 2), Shard(4, 2, 1), Shard(4, 3, 1)]
     parts = [list(training_batches(*given, **drawn, shard=shard)) for shard in shards]
     for batch, ((images, patients), labels) in enumerate(training_batches(*given, **drawn)):
         of_batch = parts[0][2 * batch : 2 * batch + 2] + parts[1][batch : batch + 1] + parts[2][batch : batch + 1]

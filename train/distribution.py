@@ -26,6 +26,7 @@ import numpy.typing as npt
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ..edge_runtime.preprocess import InputSpec
 from .recipes import Recipe
+from .sampling import WHOLE, Shard
 
 KINDS = ("mirrored", "multi-worker")
 
@@ -45,18 +46,6 @@ class Place:
     @property
     def chief(self) -> bool:
         return self.worker == 0
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which parts of each batch this process makes: `count` of `replicas`, from number `first` on."""
-
-    replicas: int = 1
-    first: int = 0
-    count: int = 1
-
-
-WHOLE = Shard()
 
 
 def place(kind: str | None, environment: Mapping[str, str] = os.environ) -> Place:

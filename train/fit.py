@@ -24,11 +24,12 @@ from ..edge_runtime.errors import DataError
 from ..edge_runtime.preprocess import InputSpec
 from . import checkpoints, losses, sampling
 from .averaging import UpdateAverage, WeightAverage
-from .distribution import ALONE, Alone, Shard
+from .distribution import ALONE, Alone
 from .engine import keras
 from .heads import choose_trained, seed_dropout
 from .pipeline import Pictures, training_batches
 from .recipes import Recipe
+from .sampling import Shard
 from .schedules import factor
 from .tensorboard import write_scalars
 

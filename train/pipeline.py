@@ -21,9 +21,9 @@ from ..edge_runtime.errors import DataError, ImageError
 from ..edge_runtime.preprocess import InputSpec
 from . import cache, sampling
 from .augment import Augmentation, apply, draw
-from .distribution import WHOLE, Shard
 from .engine import tf
 from .patients import Patients
+from .sampling import WHOLE, Shard
 
 _CHUNK = 1024
 _THREADS = min(os.cpu_count() or 1, 8)

@@ -1,6 +1,8 @@
-"""Which pictures an epoch shows, where the classes are not equally many. Validation and test are never touched."""
+"""Which pictures an epoch shows, and which of them here. Validation and test are never touched."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,18 @@ from ..edge_runtime.errors import UnknownNameError
 
 BALANCES = ("none", "class-weight", "oversample", "undersample")
 """Beside these, a number: so many pictures of each class in an epoch."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which parts of each batch this process makes: `count` of `replicas`, from number `first` on."""
+
+    replicas: int = 1
+    first: int = 0
+    count: int = 1
+
+
+WHOLE = Shard()
 
 
 def check_balance(balance: str) -> None:
