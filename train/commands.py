@@ -61,6 +61,14 @@ class ImageSize(click.ParamType):
     "--task", type=click.Choice(["diagnosis", "malignant", "malignant-classes"]), help="[default: the recipe's]"
 )
 @click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Learn from its answers too (distillation); may be repeated.",
+)
+@click.option(
     "--metadata",
     is_flag=False,
     flag_value="all",
@@ -140,6 +148,7 @@ def train(
     mixed_precision: bool | None,
     deterministic: bool,
     distribute: str | None,
+    teachers: tuple[Path, ...],
     cache: str,
     xla: bool | None,
     tensorboard: Path | None,
@@ -163,6 +172,7 @@ def train(
       skin-edge train HAM10000 --out runs/told --metadata age,sex,site
       skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
+      skin-edge train HAM10000 --out runs/small --teacher runs/first --split runs/first/split.csv
       skin-edge train HAM10000 --out runs/first --resume
     """
     from . import cross_validation, patients, recipes, run_folder
@@ -194,6 +204,7 @@ def train(
         task = task or started.config.get("task")
         xla = bool(started.config.get("xla")) if xla is None else xla
         layout = layout or started.config["data"]["layout"]
+        teachers = teachers or tuple(Path(one["run"]) for one in started.config.get("teachers", []))
     columns = Columns(image_column, label_column, group_column)
     if started and columns == PATH_LABEL_GROUP:
         columns = Columns(**started.config.get("csv_columns", {}))
@@ -219,6 +230,7 @@ def train(
         xla=bool(xla),
         tensorboard=tensorboard,
         distribute=distribute,
+        teachers=teachers,
     )
     metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
     if not metrics:

@@ -54,6 +54,7 @@ def fit(
     tensorboard: Path | None = None,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
     together: Alone = ALONE,
+    soften: Callable[[Any], Any] | None = None,
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the best epoch's weights in it.
 
@@ -62,7 +63,8 @@ def fit(
     with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
     folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
     written, and first with those of the epochs that a checkpoint held; what it raises ends the training. together: the
-    devices or machines that train; `model` was made in its scope.
+    devices or machines that train; `model` was made in its scope. soften: makes other targets of an epoch's batches
+    (`distillation.Teachers.soften`).
 
     Raises DivergedError where an answer is not a number.
     """
@@ -109,6 +111,8 @@ def fit(
             phase = phase_of(head_only=False)
         seed_dropout(model, seed, epoch)
         batches, steps = together.batches(partial(shard_of, epoch))
+        if soften:
+            batches = soften(batches)
         start = perf_counter()
         progress = _Progress(epoch, recipe, steps, report)
         callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, state.learning_rate, (epoch - 1) * steps)]

@@ -17,7 +17,7 @@ import pandas as pd
 from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
-from . import distribution, grouping, patients, run_folder, splits, tasks
+from . import distillation, distribution, grouping, patients, run_folder, splits, tasks
 from .clean import check, clean, dropped_by
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
@@ -36,7 +36,7 @@ class TrainSettings:
     labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
     leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the
     steps. tensorboard: a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one
-    device.
+    device. teachers: runs to learn from (`distillation.py`).
     """
 
     data: Path
@@ -60,6 +60,7 @@ class TrainSettings:
     xla: bool = False
     tensorboard: Path | None = None
     distribute: str | None = None
+    teachers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     here = distribution.place(settings.distribute)
     if here.kind and settings.xla:
         raise UsageError("--xla does not go with --distribute: XLA compiles steps for one device only")
+    if settings.teachers and (here.kind or settings.recipe.metadata):
+        flag = "--distribute" if here.kind else "--metadata"
+        raise UsageError(f"--teacher does not go with {flag}")
     with distribution.one_line() if here.kind else contextlib.nullcontext():
         if here.chief:
             return _train(settings, here, report, fold)
@@ -117,6 +121,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     _check_output(out, settings)
     files.check_writable(out)
     check(settings.clean)
+    teachers = distillation.read(settings.teachers)
     if settings.tensorboard:
         try:
             settings.tensorboard.mkdir(parents=True, exist_ok=True)
@@ -140,6 +145,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
         dataset, frame, dropped, sides = prepared.dataset, prepared.frame, prepared.dropped, prepared.sides
         near, skipped = prepared.near_duplicates, dict(fold.skipped) if fold else dict[str, str]()
         settings = with_fields(settings, dataset)
+    distillation.check(teachers, started.labels if started else dataset.labels, frame)
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
     if not fold:
@@ -178,6 +184,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
                 "near_duplicates": near,
                 "leakage": grouping.leakage(frame),
                 **({"metadata": encoding.to_list()} if encoding else {}),
+                **({"teachers": distillation.described(teachers)} if teachers else {}),
                 **({"fold": {"number": fold.number, "of": fold.of}} if fold else {}),
                 **({"distribute": {"kind": here.kind, "devices": together.replicas}} if here.kind else {}),
             },
@@ -201,6 +208,10 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     parts = {name: np.flatnonzero(frame["split"] == name) for name in splits.PARTS}
     data = {name: (pictures.take(rows), run.targets(run.part(name))) for name, rows in parts.items()}
     codes = tuple(label.code for label in run.labels)
+    soften = None
+    if teachers:
+        share, views = run.recipe.distillation, run.recipe.teacher_views
+        soften = distillation.Teachers(teachers, codes, share=share, views=views).soften
     together.agree(_sameness(run, frame))
     together.share(out / "checkpoints")
     state = fit(
@@ -215,6 +226,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
         xla=settings.xla,
         tensorboard=settings.tensorboard,
         together=together,
+        soften=soften,
     )
     if mixed or here.kind:
         # What is kept computes in float32 and on one device: layers remember their precision, and the converter knows
@@ -426,6 +438,9 @@ def check_resumable(run: Run, settings: TrainSettings) -> None:
         different.append("near_duplicates")
     if tuple(run.config.get("clean") or {}) != tuple(dict.fromkeys(settings.clean)):
         different.append("clean")
+    taught = distillation.described(distillation.read(settings.teachers))
+    if [one["sha256"] for one in taught] != [one["sha256"] for one in run.config.get("teachers", [])]:
+        different.append("teacher")
     if different:
         raise UsageError(
             f"{run.folder} was started with other settings ({', '.join(different)}): repeat its flags, which are in "

@@ -52,9 +52,11 @@ class Recipe:
     unfreeze: how many of the backbone's last layers are trained; None trains all. batch_norm: of BATCH_NORMS; one that
     does not adapt runs in inference mode, with the statistics it came with. batch_norm_momentum: None keeps the
     backbone's own (0.99). l2: penalty on the head's kernel. head_epochs: so many first epochs train the head alone.
-    loss: of LOSSES. label_smoothing, mixup: 0 is without. balance: which pictures of a class an epoch shows or how much
-    they count ("none", "class-weight", "oversample", "undersample" or a number per class), in training only;
-    balance_validation: as many validation pictures of each class, where epochs are compared.
+    loss: of LOSSES. label_smoothing, mixup: 0 is without. distillation: where there are teachers (`distillation.py`),
+    their share in a target; teacher_views: 1, or 4 to ask them for a picture's mirror images too. balance: which
+    pictures of a class an epoch shows or how much they count ("none", "class-weight", "oversample", "undersample" or a
+    number per class), in training only; balance_validation: as many validation pictures of each class, where epochs are
+    compared.
     schedule: of SCHEDULES. warmup_epochs: of a linear rise. plateau_patience, early_stopping: epochs.
     weight_decay: Adam's, decoupled (AdamW). ema: decay per step of the running average of the weights that is
     validated and kept; 0 is without.
@@ -97,6 +99,8 @@ class Recipe:
 
     loss: str = "cross-entropy"
     label_smoothing: float = 0.0
+    distillation: float = 0.7
+    teacher_views: int = 1
     epochs: int = 500
     head_epochs: int = 0
     batch_size: int = 32
@@ -137,6 +141,7 @@ class Recipe:
             ("dropout", 0, 0.99),
             ("label_smoothing", 0, 0.99),
             ("ema", 0, 0.99999),
+            ("distillation", 0, 1),
             ("mixup", 0, 100),
             ("l2", 0, 100),
             ("weight_decay", 0, 1),
@@ -147,6 +152,9 @@ class Recipe:
         ):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} {getattr(self, name)} is outside {low}..{high}")
+
+        if self.teacher_views not in (1, 4):
+            raise UsageError(f"teacher_views {self.teacher_views} is neither 1 nor 4")
 
     def to_dict(self) -> dict[str, Any]:
         """YAML- and JSON-ready: all that decides a training."""
