@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,12 +23,13 @@ LABELS = tuple(Label(code, code, False) for code in "abc")
 
 
 def frame(**split_of):
-    rows = [(name, name[0], part) for name, part in split_of.items()]
-    return pd.DataFrame(rows, columns=["image_id", "group", "split"])
+    """p1="train" is picture p1 of lesion p."""
+    rows = [(f"{name}.jpg", name, name[0], part) for name, part in split_of.items()]
+    return pd.DataFrame(rows, columns=["path", "image_id", "group", "split"])
 
 
 def teacher(split, labels=LABELS):
-    return SimpleNamespace(folder="runs/t", labels=labels, split=split)
+    return SimpleNamespace(folder=Path("runs/t"), labels=labels, split=split)
 
 
 def test_a_teacher_of_the_same_split_may_teach():
@@ -39,14 +41,17 @@ def test_a_teacher_of_the_same_split_may_teach():
     ("student", "says"),
     [
         (frame(p1="test", q1="val"), "1 of the 1 test images"),
-        (frame(p2="test", q1="val"), "1 of the 1 test images"),  # another picture of a lesion it knows
+        (
+            frame(p2="test", q1="val", s1="train", s2="train"),
+            "1 of the 1 test images",
+        ),  # another picture of a lesion it knows
         (frame(q1="test", r1="val"), "1 of the 1 test images"),  # its validation part chose its epoch
         (frame(p1="val", p2="val", r1="val", s1="test"), "2 of the 3 validation images"),
     ],
 )
 def test_a_teacher_that_knows_the_answers_is_refused(student, says):
     with pytest.raises(DataError, match=says):
-        distillation.check([teacher(frame(p1="train", q1="val", r1="test"))], LABELS, student)
+        distillation.check([teacher(frame(p1="train", p0="train", q1="val", r1="test"))], LABELS, student)
 
 
 def test_a_teacher_of_other_classes_is_refused():
@@ -131,3 +136,34 @@ def test_a_student_learns_from_its_teacher_and_resumes_the_same(ham, tmp_path, c
     assert [row[:4] for row in rows[0]] == [row[:4] for row in rows[1]]
     figures = [json.loads((folder / "metrics.json").read_text())["test"] for folder in (whole, cut)]
     assert figures[0] == figures[1]
+
+
+def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
+    from skin_edge.train import recipes, run_folder
+
+    def made(name, split, taught=None):
+        table = split.assign(label="a")
+        recipe = recipes.get("quickstart")
+        return run_folder.begin(
+            tmp_path / name, recipe=recipe, labels=LABELS, config={}, split=table, skipped={}, taught=taught
+        )
+
+    first = made("first", frame(p1="train", p2="train", q1="val", r1="test"))
+    taught = distillation.taught([first])
+    assert sorted(taught["image_id"]) == ["p1", "p2", "q1"]
+    second = made("second", frame(s1="train", s2="train", t1="val", u1="test"), taught)
+    distillation.check([second], LABELS, frame(p1="train", r1="test", r2="test", t1="val"))
+    with pytest.raises(DataError, match="1 of the 2 test images"):
+        distillation.check([second], LABELS, frame(p3="test", r1="test", r2="train"))
+    assert sorted(distillation.taught([second])["image_id"]) == ["p1", "p2", "q1", "s1", "s2", "t1"]
+
+
+def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
+    """Class folders of different origin often hold a 0001.jpg; without lesions only the files tell."""
+    (tmp_path / "one").write_bytes(b"1")
+    (tmp_path / "other").write_bytes(b"22")
+    known = frame(a="train", b="val").assign(path=str(tmp_path / "one"))
+    own = frame(a="test").assign(path=str(tmp_path / "other"))
+    distillation.check([teacher(known)], LABELS, own)
+    with pytest.raises(DataError, match="1 of the 1 test images"):
+        distillation.check([teacher(known)], LABELS, own.assign(path=str(tmp_path / "one")))

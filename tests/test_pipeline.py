@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +83,18 @@ def test_targets_stay_with_their_pictures(paths):
     for tensor, position in zip(images, order, strict=True):
         expected = preprocess.normalize(preprocess.to_pixels(paths[position], SPEC), SPEC)
         assert np.allclose(tensor, expected, atol=1e-6)
+
+
+def test_epochs_leave_no_threads_and_no_pixels_behind(paths):
+    """TensorFlow keeps the Python functions that it was given until the process ends."""
+    epoch(paths, 1)
+    threads, batches = threading.active_count(), _ahead()
+    for number in range(2, 8):
+        epoch(paths, number)
+    assert threading.active_count() <= max(threads, pipeline._THREADS + 1)
+    assert batches == _ahead() == 0
+
+
+def _ahead():
+    gc.collect()
+    return sum(len(one._made) for one in gc.get_objects() if isinstance(one, pipeline._Ahead))

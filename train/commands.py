@@ -190,10 +190,10 @@ def train(
     recipe = recipes.get(recipe_name or (started.recipe.name if started else recipes.DEFAULT))
     if started and recipe.name == started.recipe.name:
         recipe = started.recipe
+    if metadata is not None:  # before --set, which may choose a network that needs it
+        recipe = replace(recipe, metadata=patients.names_of(metadata))
     recipe = recipe.with_settings(pairs(settings))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
-    if metadata is not None:
-        recipe = replace(recipe, metadata=patients.names_of(metadata))
     split = split or (str(started.config["split"]) if started else recipe.split)
     if seed is None:
         seed = int(started.config["seed"]) if started else 42
@@ -204,7 +204,10 @@ def train(
         task = task or started.config.get("task")
         xla = bool(started.config.get("xla")) if xla is None else xla
         layout = layout or started.config["data"]["layout"]
+        distribute = distribute or (started.config.get("distribute") or {}).get("kind")
         teachers = teachers or tuple(Path(one["run"]) for one in started.config.get("teachers", []))
+    if not teachers and {"distillation", "teacher_views"} & set(pairs(settings)):
+        raise UsageError("--set distillation and --set teacher_views say how to learn from a --teacher: name one")
     columns = Columns(image_column, label_column, group_column)
     if started and columns == PATH_LABEL_GROUP:
         columns = Columns(**started.config.get("csv_columns", {}))

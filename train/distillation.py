@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.labels import Label
-from . import run_folder
+from . import run_folder, splits
 from .run_folder import Run
 
 _OWN_PARTS = {"test": ("train", "val"), "val": ("train",)}
@@ -46,16 +46,22 @@ def check(teachers: Sequence[Run], labels: Sequence[Label], frame: pd.DataFrame)
         if sorted(label.code for label in run.labels) != codes:
             theirs = ", ".join(label.code for label in run.labels)
             raise UsageError(f"--teacher {run.folder} knows the classes {theirs}; this training has {', '.join(codes)}")
+        known = run_folder.learned_from(run)
         for part, taught in _OWN_PARTS.items():
-            seen = run.split.loc[run.split["split"].isin(taught)]
-            own = frame.loc[frame["split"] == part]
-            both = own["image_id"].isin(seen["image_id"]) | own["group"].isin(seen["group"])
+            own = (frame["split"] == part).to_numpy()
+            both = splits.shown_in(known, frame, known["split"].isin(taught)) & own
             if both.any():
                 name = {"test": "test", "val": "validation"}[part]
                 raise DataError(
-                    f"--teacher {run.folder} has learned from {int(both.sum())} of the {len(own)} {name} images or "
+                    f"--teacher {run.folder} has learned from {both.sum()} of the {own.sum()} {name} images or "
                     "their lesions: train both with the same --split FILE"
                 )
+
+
+def taught(teachers: Sequence[Run]) -> pd.DataFrame:
+    """What all of them, and their own teachers, have learned from: rows as in split.csv."""
+    known = pd.concat([run_folder.learned_from(run) for run in teachers], ignore_index=True)
+    return known.loc[known["split"] != "test"].drop_duplicates(["path", "split"])
 
 
 def described(teachers: Sequence[Run]) -> list[dict[str, str]]:
@@ -84,6 +90,7 @@ class Teachers:
             model = run.model()
             model.trainable = False
             self._models.append((model, run.recipe.image_size, [own.index(code) for code in codes]))
+        self._traced: Any = None
 
     def answer(self, images: Any) -> Any:
         """float32 [b, height, width, 3] in real input units -> the mean probabilities, float32 [b, classes]."""
@@ -106,9 +113,12 @@ class Teachers:
 
     def soften(self, batches: Any) -> Any:
         """A dataset of (images, targets) -> the same with targets that are in part the teachers' answers."""
+        from .engine import tf
+
         share = np.float32(self._share)
+        self._traced = self._traced or tf.function(self.answer, reduce_retracing=True)  # once, not in every epoch
 
         def soft(images: Any, targets: Any) -> tuple[Any, Any]:
-            return images, (1 - share) * targets + share * self.answer(images)
+            return images, (1 - share) * targets + share * self._traced(images)
 
         return batches.map(soft).prefetch(2)

@@ -67,6 +67,8 @@ def place(kind: str | None, environment: Mapping[str, str] = os.environ) -> Plac
         raise UsageError(f"TF_CONFIG names no cluster and task; it is such as {_EXAMPLE}") from None
     if not set(cluster) <= {"chief", "worker"} or not 0 <= index < len(cluster.get(task, [])):
         raise UsageError(f"TF_CONFIG: task {task} {index} is not in a cluster of chief and worker, such as {_EXAMPLE}")
+    if len(cluster.get("chief", [])) > 1:
+        raise UsageError("TF_CONFIG names more than one chief: keep one, and call the others workers")
     hosts = [*cluster.get("chief", []), *cluster.get("worker", [])]
     for host in hosts:
         if not re.fullmatch(r"\S+:\d+", str(host)) or hosts.count(host) > 1:
@@ -238,7 +240,7 @@ def one_line() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """Without the names of TensorFlow's functions, which stand before in double braces."""
-    return str(error).splitlines()[0].rpartition("}} ")[2].rstrip(":")
+    return (str(error).splitlines() or [type(error).__name__])[0].rpartition("}} ")[2].rstrip(":")
 
 
 def copy_weights(source: Any, target: Any) -> None:

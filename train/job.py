@@ -190,6 +190,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
             },
             split=frame,
             skipped=skipped,
+            taught=distillation.taught(teachers) if teachers else None,
         )
     else:
         run = started
@@ -338,7 +339,7 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
         raise UsageError(f"{out} is no run folder, so {flag}: choose another --out")
     if settings.overwrite:
         split = [] if settings.split in splits.KINDS else [settings.split]
-        files.check_replaceable(out, [settings.data, *split])
+        files.check_replaceable(out, [settings.data, *split, *settings.teachers])
     elif not settings.resume:
         raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
 
@@ -410,12 +411,13 @@ def without_unreadable(
         )
     skipped = {str(frame["image_id"][position]): reason for position, reason in failures.items()}
     kept = np.setdiff1d(np.arange(len(frame)), list(failures))
+    parts = [part for part in splits.PARTS if "split" in frame and (frame["split"] == part).any()]
     report(f"leaving out {len(skipped)} images that cannot be read; they are listed in skipped.csv")
     frame = frame.iloc[kept].reset_index(drop=True)
     if "split" not in frame:
         return frame, pictures.take(kept), skipped
     for label in sorted(frame["label"].unique()):
-        absent = [part for part in splits.PARTS if not ((frame["label"] == label) & (frame["split"] == part)).any()]
+        absent = [part for part in parts if not ((frame["label"] == label) & (frame["split"] == part)).any()]
         if absent:
             raise DataError(f"without the unreadable images, class '{label}' has none left in: {', '.join(absent)}")
     return frame, pictures.take(kept), skipped
@@ -431,6 +433,8 @@ def check_resumable(run: Run, settings: TrainSettings) -> None:
     for name, default in (("task", "diagnosis"), ("xla", False)):
         if run.config.get(name, default) != getattr(settings, name):
             different.append(name)
+    if (run.config.get("distribute") or {}).get("kind") != settings.distribute:
+        different.append("distribute")
     if settings.labels and run.config.get("own_labels") != _own_labels(settings):
         different.append("labels")
     near = (run.config.get("near_duplicates") or {"on": False})["on"]

@@ -19,7 +19,7 @@ from ..benchmarks.subgroups import ATTRIBUTES
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import patients, report, report_page, run_folder, tasks
+from . import patients, report, report_page, run_folder, splits, tasks
 from .evaluate import predictions
 from .layouts import Dataset, read_dataset
 from .run_folder import Run
@@ -246,21 +246,10 @@ def _about_run(run: Run) -> dict[str, Any]:
 def _known_share(run: Run, rows: pd.DataFrame, part: str) -> float:
     """The share of rows that show a lesion or picture of a part of the run.
 
-    Lesions are told by their id where both sides have such; pictures by id and, where both files are there, by size,
-    for class folders of different origin use the same file names.
+    What its teachers had in that part counts as well.
     """
-    before = run.part(part)
-    leaked = np.zeros(len(rows), bool)
-    if report.groups_of(run.split) is not None and report.groups_of(rows) is not None:
-        leaked |= rows["group"].isin(set(before["group"])).to_numpy()
-    paths = dict(zip(before["image_id"], before["path"], strict=True))
-    for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
-        leaked[position] |= image_id in paths and _sizes_agree(Path(paths[image_id]), Path(path))
-    return float(leaked.mean())
-
-
-def _sizes_agree(one: Path, other: Path) -> bool:
-    return not (one.is_file() and other.is_file()) or one.stat().st_size == other.stat().st_size
+    known = run_folder.learned_from(run)
+    return float(splits.shown_in(known, rows, known["split"] == part).mean())
 
 
 def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache as cache_of
 from pathlib import Path
 from typing import Any
 
@@ -206,16 +207,23 @@ class _Ahead:
 
     def __init__(self, make: Callable[[int], _Batch], batches: int):
         self._make, self._batches = make, batches
-        self._pool = ThreadPoolExecutor(_THREADS)
         self._made: dict[int, Future[_Batch]] = {}
 
     def __call__(self, number: int) -> _Batch:
+        """One thread at a time."""
         for coming in range(number, min(number + _THREADS + 2, self._batches)):
             if coming not in self._made:
-                self._made[coming] = self._pool.submit(self._make, coming)
+                self._made[coming] = _pool().submit(self._make, coming)
         made = self._made[number].result()
-        self._made = {coming: future for coming, future in self._made.items() if number <= coming}
+        # TensorFlow keeps what it calls, and so this object, to the end of the process: no pixels may stay in it.
+        last = number == self._batches - 1
+        self._made = {} if last else {coming: future for coming, future in self._made.items() if number <= coming}
         return made
+
+
+@cache_of
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS)
 
 
 def plain_batches(pictures: Pictures, spec: InputSpec, *, batch_size: int = 64) -> Any:

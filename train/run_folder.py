@@ -1,6 +1,6 @@
 """The RUN folder: what a training leaves behind, and how the floors above read it.
 
-config.yaml  split.csv  labels.txt  skipped.csv  history.csv  model.keras  metrics.json  predictions.csv
+config.yaml  split.csv  labels.txt  skipped.csv  taught.csv  history.csv  model.keras  metrics.json  predictions.csv
 report.html  curves.png  confusion_matrix.png  checkpoints/
 """
 
@@ -87,8 +87,11 @@ def begin(
     config: Mapping[str, Any],
     split: pd.DataFrame,
     skipped: Mapping[str, str],
+    taught: pd.DataFrame | None = None,
 ) -> Run:
     """Makes the folder, whole or not at all: config.yaml, split.csv, labels.txt and skipped.csv (image_id, reason).
+
+    taught: what its teachers have learned from, with columns of split.csv; becomes taught.csv.
 
     An older `folder` goes.
     """
@@ -96,6 +99,8 @@ def begin(
     with files.replacing_folder(folder) as new:
         extra = [name for name in EXTRA_COLUMNS if name in split and (split[name].notna() & (split[name] != "")).any()]
         files.write(new / "split.csv", split[[*SPLIT_COLUMNS, *extra]].to_csv(index=False))
+        if taught is not None:
+            files.write(new / "taught.csv", taught.to_csv(index=False))
         files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in labels))
         if skipped:
             table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
@@ -122,6 +127,18 @@ def read(folder: str | Path) -> Run:
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
     return Run(folder, recipe, labels, config, split)
+
+
+def learned_from(run: Run) -> pd.DataFrame:
+    """All that it or a teacher of it has learned from, and of its own the test part: columns as split.csv, all text."""
+    path = run.folder / "taught.csv"
+    if not path.is_file():
+        return run.split
+    try:
+        taught = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    return pd.concat([run.split, taught], ignore_index=True).fillna("")
 
 
 def is_run(folder: str | Path) -> bool:

@@ -177,7 +177,9 @@ def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]
         raise UsageError(f"study '{name}' was not made by skin-edge tune: choose another --study")
     different = [key for key in about if before.get(key) != about[key]]
     if "recipe" in different:
-        old = before.get("recipe", {})
+        old = (
+            Recipe.from_dict(before["recipe"]).to_dict() if "recipe" in before else {}
+        )  # an older one has fewer fields
         different += [key for key, value in about["recipe"].items() if old.get(key) != value]
         different.remove("recipe")
     if different:
