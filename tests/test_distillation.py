@@ -167,3 +167,22 @@ def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
     distillation.check([teacher(known)], LABELS, own)
     with pytest.raises(DataError, match="1 of the 1 test images"):
         distillation.check([teacher(known)], LABELS, own.assign(path=str(tmp_path / "one")))
+
+
+def test_a_teacher_is_not_replaced_by_its_student(ham, tmp_path, capsys):
+    from skin_edge.train import recipes, run_folder
+
+    split = frame(p1="train", q1="val", r1="test").assign(label="a")
+    begun = run_folder.begin(
+        tmp_path / "run", recipe=recipes.get("quickstart"), labels=LABELS, config={}, split=split, skipped={}
+    )
+    (begun.folder / "model.keras").write_bytes(b"dear")
+    flags = ["--out", str(begun.folder), "--overwrite", "--teacher", str(begun.folder)]
+    assert run(["train", str(ham), *flags]) == 2
+    one_line(capsys)
+    assert (begun.folder / "model.keras").read_bytes() == b"dear"
+
+
+def test_how_to_learn_needs_a_teacher(ham, tmp_path, capsys):
+    assert run(["train", str(ham), "--out", str(tmp_path / "run"), "--set", "distillation=0.5"]) == 2
+    assert "--teacher" in one_line(capsys)

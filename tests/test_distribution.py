@@ -165,6 +165,7 @@ def test_tf_config_tells_the_place():
         ("worker", 0, {"worker": ["a", "b:1"]}, "'a' is no host:port"),
         ("worker", 0, {"worker": ["a:1", "a:1"]}, "'a:1' is no host:port of its own"),
         ("worker", "first", {"worker": ["a:1", "b:1"]}, "names no cluster and task"),
+        ("chief", 1, {"chief": ["a:1", "b:1"]}, "more than one chief"),
     ],
 )
 def test_a_place_that_is_not_in_the_cluster(task, index, cluster, says):

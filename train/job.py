@@ -105,7 +105,7 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     if settings.teachers and (here.kind or settings.recipe.metadata):
         flag = "--distribute" if here.kind else "--metadata"
         raise UsageError(f"--teacher does not go with {flag}")
-    with distribution.one_line() if here.kind else contextlib.nullcontext():
+    with distribution.one_line() if here.kind == "multi-worker" else contextlib.nullcontext():
         if here.chief:
             return _train(settings, here, report, fold)
         # What the others compute is what the chief has: they keep it as long as it takes.
@@ -307,7 +307,7 @@ def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> P
     dataset = read_dataset(settings.data, settings.layout, settings.columns)
     kept, dropped = clean(dataset.frame, settings.clean)
     for rule, count in dropped.items():
-        report(f"--clean {rule} leaves out {count} images")
+        report(f"--clean {rule} leaves out {count or 'no'} images")
     if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
         raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
     taken = dropped_by(dataset.frame, settings.clean)
