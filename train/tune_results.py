@@ -155,7 +155,7 @@ def _page(result: Mapping[str, Any]) -> str:
     header = (
         f"<h1>Search: {html.escape(result['study'])}</h1>\n"
         f'<p class="soft">skin-edge tune of recipe {html.escape(result["recipe"]["name"])}, seed {result["seed"]}; '
-        f"trained on {images['train']} images, compared on the {images['val']} of the validation part; the "
+        f"trained on {images['train']} images, compared on the {images['val']} of the validation part; "
         f"no trial saw the {images['test']} of the test part</p>\n"
         f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n'
         '<nav><a href="#best">Best settings</a><a href="#history">History</a><a href="#trials">Trials</a></nav>'
@@ -206,6 +206,8 @@ def _history(result: Mapping[str, Any]) -> str:
     steps: list[tuple[float, float]] = []
     for number, value in ended["complete"]:
         steps.append((number, max(value, steps[-1][1] if steps else value)))
+    if steps:  # to the last trial, though that one was stopped
+        steps.append((max(row["trial"] for row in result["trials"]), steps[-1][1]))
     data = [charts.Line("best so far", "a", steps), charts.Line("complete", "a", ended["complete"], joined=False)]
     if ended["pruned"]:
         data.append(charts.Line("pruned", "b", ended["pruned"], joined=False))
