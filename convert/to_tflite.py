@@ -62,7 +62,10 @@ def converter_of(model: Any) -> Any:
         for position, tensor in enumerate(model.inputs)
     ]
     concrete = tf.function(answer).get_concrete_function(*specs)
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    # The converter saves what it is given: of a Keras model it would trace every layer once more, for the same bytes.
+    holder = tf.Module()
+    holder.variables_of_the_model = list(model.variables)
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
 
 
 def order_ends(network: Any) -> None:
