@@ -243,6 +243,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     if not here.chief:
         return {}
     report(f"kept epoch {state.best_epoch} of {state.epoch}; evaluating")
+    model.optimizer = None  # its state would be two thirds of the file, and is in checkpoints/
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     probabilities = {name: model.predict(plain_batches(data[name][0], spec), verbose=0) for name in ("val", "test")}
