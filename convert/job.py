@@ -414,11 +414,11 @@ def _quantization_aware(
             balance=run.recipe.balance,
         )
 
-    def logits_of(model: Any, spec: Any = spec) -> npt.NDArray[np.float32]:
+    def answers_of(model: Any, spec: Any = spec) -> npt.NDArray[np.float32]:
         return tf.nest.flatten(model.predict(plain_batches(validation, spec), verbose=0))[0]
 
     def validate(model: Any) -> float:
-        return _balanced_accuracy(metrics, truth, logits_of(model), codes)
+        return _balanced_accuracy(metrics, truth, answers_of(model), codes)
 
     history = qat.train_quantized(
         quantized,
@@ -436,7 +436,7 @@ def _quantization_aware(
         edited = flatbuffer.read(network)
         post_training.float_vectors(edited)
         network = flatbuffer.write(edited)
-    return network, history, logits_of(quantized, _as_fed(network, spec))
+    return network, history, answers_of(quantized, _as_fed(network, spec))
 
 
 def _balanced_accuracy(metrics: Any, truth: npt.NDArray[np.int64], scores: Any, codes: tuple[str, ...]) -> float:

@@ -83,6 +83,8 @@ class Teachers:
     """
 
     def __init__(self, runs: Sequence[Run], codes: Sequence[str], *, share: float, views: int):
+        from .engine import tf
+
         self._share, self._views = share, views
         self._models: list[tuple[Any, tuple[int, int], list[int]]] = []
         for run in runs:
@@ -90,7 +92,7 @@ class Teachers:
             model = run.model()
             model.trainable = False
             self._models.append((model, run.recipe.image_size, [own.index(code) for code in codes]))
-        self._traced: Any = None
+        self._answer = tf.function(self.answer, reduce_retracing=True)  # traced once, not in every epoch
 
     def answer(self, images: Any) -> Any:
         """float32 [b, height, width, 3] in real input units -> the mean probabilities, float32 [b, classes]."""
@@ -113,12 +115,9 @@ class Teachers:
 
     def soften(self, batches: Any) -> Any:
         """A dataset of (images, targets) -> the same with targets that are in part the teachers' answers."""
-        from .engine import tf
-
         share = np.float32(self._share)
-        self._traced = self._traced or tf.function(self.answer, reduce_retracing=True)  # once, not in every epoch
 
         def soft(images: Any, targets: Any) -> tuple[Any, Any]:
-            return images, (1 - share) * targets + share * self._traced(images)
+            return images, (1 - share) * targets + share * self._answer(images)
 
         return batches.map(soft).prefetch(2)

@@ -63,7 +63,8 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
         run = run_folder.read(model)
         labels, frozen, about = run.labels, _frozen(run), _about_run(run)
         answers, errors = _by_keras(run, rows, report_line)
-        leaked, chose = _known_share(run, rows, "train"), _known_share(run, rows, "val")
+        known = run_folder.learned_from(run)
+        leaked, chose = (float(splits.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
     else:
         labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
         leaked, chose = None, None
@@ -241,15 +242,6 @@ def _frozen(run: Run) -> dict[str, Any]:
 
 def _about_run(run: Run) -> dict[str, Any]:
     return {"kind": "the Keras model of a run", "name": run.folder.resolve().name, "sha256": None}
-
-
-def _known_share(run: Run, rows: pd.DataFrame, part: str) -> float:
-    """The share of rows that show a lesion or picture of a part of the run.
-
-    What its teachers had in that part counts as well.
-    """
-    known = run_folder.learned_from(run)
-    return float(splits.shown_in(known, rows, known["split"] == part).mean())
 
 
 def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:

@@ -182,11 +182,11 @@ def training_batches(
         return tuple(_mixed(array, kept) for array in arrays)
 
     ahead = _Ahead(drawn, batches * shard.count)
-    kinds = tuple(tf.TensorSpec([None, *array.shape[1:]]) for array in ahead(0))
+    shapes = [(spec.height, spec.width, 3), *([patients.vectors.shape[1:]] if patients else []), targets.shape[1:]]
 
     def batch_of(number: Any) -> Any:
-        arrays = tf.numpy_function(lambda batch: ahead(int(batch)), [number], [tf.float32] * len(kinds))
-        *inputs, target = (tf.ensure_shape(array, kind.shape) for array, kind in zip(arrays, kinds, strict=True))
+        arrays = tf.numpy_function(lambda batch: ahead(int(batch)), [number], [tf.float32] * len(shapes))
+        *inputs, target = (tf.ensure_shape(array, [None, *shape]) for array, shape in zip(arrays, shapes, strict=True))
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), target
 
     return tf.data.Dataset.range(batches * shard.count).map(batch_of).prefetch(2)
@@ -214,11 +214,8 @@ class _Ahead:
         for coming in range(number, min(number + _THREADS + 2, self._batches)):
             if coming not in self._made:
                 self._made[coming] = _pool().submit(self._make, coming)
-        made = self._made[number].result()
         # TensorFlow keeps what it calls, and so this object, to the end of the process: no pixels may stay in it.
-        last = number == self._batches - 1
-        self._made = {} if last else {coming: future for coming, future in self._made.items() if number <= coming}
-        return made
+        return self._made.pop(number).result()
 
 
 @cache_of

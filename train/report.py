@@ -112,8 +112,7 @@ def targets(rows: pd.DataFrame, labels: Sequence[Label]) -> npt.NDArray[np.int64
 
 def groups_of(rows: pd.DataFrame) -> npt.NDArray[Any] | None:
     """The lesion of each row; None where every image is its own, for then nothing is known of lesions."""
-    names = rows["group"].to_numpy(str)
-    return names if len(np.unique(names)) < len(names) else None
+    return rows["group"].to_numpy(str) if splits.tells_lesions(rows["group"]) else None
 
 
 def of_labels(labels: Sequence[Label]) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def shown_in(known: pd.DataFrame, rows: pd.DataFrame, which: pd.Series) -> npt.N
     before = known.loc[which]
     found = np.zeros(len(rows), bool)
     for column in ("group", "lesion"):
-        if column in known and column in rows and _tells_lesions(known[column]) and _tells_lesions(rows[column]):
+        if column in known and column in rows and tells_lesions(known[column]) and tells_lesions(rows[column]):
             found |= (rows[column].isin(set(before[column])) & (rows[column] != "")).to_numpy()
     paths = dict(zip(before["image_id"], before["path"], strict=True))
     for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
@@ -216,7 +216,7 @@ def shown_in(known: pd.DataFrame, rows: pd.DataFrame, which: pd.Series) -> npt.N
     return found
 
 
-def _tells_lesions(names: pd.Series) -> bool:
+def tells_lesions(names: pd.Series) -> bool:
     """Where every name is there once, nothing is known of lesions."""
     return names.nunique() < len(names)
 

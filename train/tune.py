@@ -177,9 +177,8 @@ def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]
         raise UsageError(f"study '{name}' was not made by skin-edge tune: choose another --study")
     different = [key for key in about if before.get(key) != about[key]]
     if "recipe" in different:
-        old = (
-            Recipe.from_dict(before["recipe"]).to_dict() if "recipe" in before else {}
-        )  # an older one has fewer fields
+        # One of an older version has fewer fields.
+        old = Recipe.from_dict(before["recipe"]).to_dict() if "recipe" in before else {}
         different += [key for key, value in about["recipe"].items() if old.get(key) != value]
         different.remove("recipe")
     if different:
