@@ -40,6 +40,14 @@ def test_the_packaged_model_is_far_better_than_chance(data_root):
     assert np.mean(hits) > 0.6
 
 
+def test_the_packaged_model_answers_alike_on_photographs_and_their_thumbnails(data_root):
+    from skin_edge.benchmarks.copies import compare
+
+    result = compare(SkinClassifier(DEFAULT_MODEL), data_root / "data" / "fullsize", data_root / "data" / "ham10000")
+    assert result["n"] == 53
+    assert result["differ"] <= 3
+
+
 @pytest.mark.slow
 def test_a_taste_of_ham10000_from_train_to_bench(data_root, tmp_path, capsys):
     weights = next((data_root / "pretrained").glob("mobilenet_1_0_224*notop*.h5"))
