@@ -6,7 +6,7 @@ temperature is Guo et al., "On Calibration of Modern Neural Networks", ICML 2017
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks import metrics
+from ..benchmarks.temperature import choose_temperature, softmax
 from ..edge_runtime.errors import ConversionError, DataError
 from ..train.engine import keras
 from . import flatbuffer
@@ -51,14 +52,35 @@ def shift_for(tau: float, counts: npt.NDArray[np.integer[Any]]) -> Floats:
     return shift - shift.mean()
 
 
-def choose_tau(logits: Floats, truth: npt.NDArray[np.int64], counts: npt.NDArray[np.integer[Any]]) -> float:
-    """The tau of TAUS with the best balanced accuracy on the pictures given; the smallest where several are best."""
+def tradeoff(
+    logits: Floats, truth: npt.NDArray[np.int64], counts: npt.NDArray[np.integer[Any]]
+) -> list[dict[str, float]]:
+    """What each tau of TAUS makes of the pictures given: {tau, balanced_accuracy, accuracy, ece}, JSON-ready.
+
+    logits: float64 [n, classes]. ece: with the temperature that suits the shifted logits best.
+
+    Raises DataError for a class without training pictures.
+    """
     codes = [str(position) for position in range(len(counts))]
-    scores = [
-        metrics.evaluate(truth, logits + shift_for(tau, counts), codes, bootstrap=0)["balanced_accuracy"]
-        for tau in TAUS
-    ]
-    return TAUS[int(np.argmax(scores))]
+    rows: list[dict[str, float]] = []
+    for tau in TAUS:
+        shifted = logits + shift_for(tau, counts)
+        tempered = softmax(shifted / choose_temperature(softmax(shifted), truth))
+        figures = metrics.evaluate(truth, tempered, codes, bootstrap=0)
+        rows.append(
+            {
+                "tau": tau,
+                "balanced_accuracy": figures["balanced_accuracy"],
+                "accuracy": figures["accuracy"],
+                "ece": metrics.calibration(truth, tempered)["ece"],
+            }
+        )
+    return rows
+
+
+def choose_tau(rows: Sequence[Mapping[str, float]]) -> float:
+    """The tau of `tradeoff` with the best balanced accuracy; the smallest where several are best."""
+    return max(rows, key=lambda row: row["balanced_accuracy"])["tau"]
 
 
 def shift_head(folded: Any, shift: Floats) -> Any:

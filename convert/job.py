@@ -183,7 +183,8 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
 
     counts = np.bincount(run.targets(run.part("train")), minlength=len(codes))
     float_logits = logits_of(float_scores)
-    tau = confidence.choose_tau(float_logits, truth, counts) if settings.tau is None else settings.tau
+    candidates = confidence.tradeoff(float_logits, truth, counts) if settings.tau != 0 else []
+    tau = confidence.choose_tau(candidates) if settings.tau is None else settings.tau
     shift = confidence.shift_for(tau, counts)
     if tau:
         folded = confidence.shift_head(folded, shift)
@@ -298,6 +299,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         "size_to_float32": sizes[settings.model_file] / sizes["model_float32.tflite"],
         "quantization": method,
         "calibration": calibrated.to_dict(),
+        "logit_shift_candidates": candidates,
         "tried": tried,
         "qat_history": kept.history,
         "operators": _counted(operators),

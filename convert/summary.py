@@ -11,6 +11,8 @@ from ..edge_runtime.classifier import DISCLAIMER
 if TYPE_CHECKING:
     from .quickstart import Quickstart
 
+_SHOWN_TAUS = (0, 0.3, 0.5, 0.7, 1)
+
 
 def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
     """result: what `job.convert` returned. At most 80 columns but for long names of folders."""
@@ -33,12 +35,22 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
             f"  {row['effort']}: {-row['drop'] * 100:+.1f} points of balanced accuracy{', kept' if row['kept'] else ''}"
             for row in result["tried"]
         ]
+    candidates = result["logit_shift_candidates"]
+    if candidates:
+        lines.append("logit shift, as the float model's validation answers would have it:")
+        lines += [
+            f"  tau {row['tau']:<6g}balanced accuracy {row['balanced_accuracy']:.3f}, "
+            f"accuracy {row['accuracy']:.3f}, ECE {row['ece']:.3f}"
+            for row in candidates
+            if row["tau"] in _SHOWN_TAUS or row["tau"] == calibration["logit_shift_tau"]
+        ]
     floating = ", ".join(quantization["float_operators"]) or "none"
     folded = f"temperature {calibration['temperature']:.2f}"
     if calibration["logit_shift_tau"]:
         folded += f", logit shift {calibration['logit_shift_tau']:g} (in both columns)"
     lines += [
-        f"quantized by {quantization['method']}; folded in: {folded}",
+        f"quantized by {quantization['method']}",
+        f"folded in: {folded}",
         f"operators that compute in float: {floating}",
         "",
         f"written to {out}; next, on the test part:",

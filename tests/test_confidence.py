@@ -48,8 +48,16 @@ def test_tau_is_the_best_on_the_pictures_given():
     truth = generator.choice(2, 3000, p=prior)
     evidence = generator.normal(np.where(truth == 1, 1.0, -1.0), 1.0)
     logits = np.stack([np.zeros(3000), 2 * evidence], axis=1) + np.log(prior)  # Bayes-optimal for accuracy
-    tau = confidence.choose_tau(logits, truth, (prior * 1000).astype(int))
+    rows = confidence.tradeoff(logits, truth, (prior * 1000).astype(int))
+    tau = confidence.choose_tau(rows)
     assert 0.7 <= tau <= 1.3, "1 makes it Bayes-optimal for balanced accuracy"
+    assert max(rows, key=lambda row: row["accuracy"])["tau"] <= 0.2
+    unshifted, chosen = rows[0], rows[confidence.TAUS.index(tau)]
+    assert unshifted["balanced_accuracy"] == pytest.approx(
+        np.mean([(logits.argmax(axis=1) == truth)[truth == k].mean() for k in (0, 1)])
+    )
+    assert unshifted["accuracy"] == (logits.argmax(axis=1) == truth).mean() > chosen["accuracy"]
+    assert all(0 <= row["ece"] < 0.1 for row in rows[:11])
 
 
 @pytest.mark.parametrize("twin", ["tiny_int8", "tiny_float32"])

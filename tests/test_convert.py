@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -453,7 +455,12 @@ def test_a_killed_conversion_leaves_what_was_there(learned_run, ptq, tmp_path):
 @pytest.fixture(scope="module")
 def with_map(learned_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("cam") / "int8"
-    assert convert(learned_run, "--int8", "--ptq", "--cam", "--logit-shift", "0.5", "--out", out) == 0
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert convert(learned_run, "--int8", "--ptq", "--cam", "--logit-shift", "0.5", "--out", out) == 0
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("  tau ")]
+    assert [line.split()[1] for line in lines] == ["0", "0.3", "0.5", "0.7", "1"]
+    assert all(len(line) <= 80 and "balanced accuracy" in line for line in lines)
     return out
 
 
