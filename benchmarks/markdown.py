@@ -20,11 +20,12 @@ def markdown(result: Mapping[str, Any]) -> str:
         if part.title:
             blocks.append(f"# {_text(part.title)}")
         for section in part.sections:
-            blocks += _section(section)
+            blocks += blocks_of(section)
     return "\n\n".join(blocks) + "\n"
 
 
-def _section(section: Section) -> list[str]:
+def blocks_of(section: Section) -> list[str]:
+    """Heading, notes and tables of a section, to be joined by empty lines."""
     blocks = [f"## {_text(section.title)}"]
     if section.notes:
         blocks.append("\n".join(f"- {_text(note)}" for note in section.notes))

@@ -21,9 +21,42 @@ def evaluate(*arguments):
     return run(["evaluate", *map(str, arguments)])
 
 
+def check_markdown(text, test):
+    """Every table is well formed, and its cells are what metrics.json says."""
+    tables = {}
+    for block in text.split("\n\n"):
+        if block.startswith("## "):
+            title = block[3:]
+        elif block.startswith("|"):
+            rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines()]
+            assert len({len(row) for row in rows}) == 1
+            tables[title] = {row[0]: row[1:] for row in rows[2:]}
+
+    def said(row, key):
+        bounds = (row.get("intervals") or {}).get(key)
+        if row.get(key) is None:
+            return "not defined"
+        return f"{row[key]:.3f}" + (f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else "")
+
+    for key, title in (("balanced_accuracy", "balanced accuracy"), ("macro_auc", "macro AUC")):
+        assert tables["Figures"][title] == [said(test, key)]
+    for code, row in test["per_class"].items():
+        wanted = [f"{row['n']:,}", *(said(row, key) for key in ("sensitivity", "specificity"))]
+        assert tables["Each class, where the most probable one is the answer"][code][:3] == wanted
+    assert [list(map(int, row)) for row in tables["Confusion matrix"].values()] == test["confusion_matrix"]
+    points = [row[1] for row in tables.get("At frozen thresholds", {}).values()]
+    assert points == [said(row, "sensitivity") for row in test["operating_points"]]
+    for attribute, groups in test["subgroups"].items():
+        for row in groups:
+            first = "too few images" if row["too_few"] else said(row, "balanced_accuracy")
+            has_figures = any(not other["too_few"] for other in groups)
+            assert tables[f"By {attribute}"][row["group"]][2:3] == ([first] if has_figures else [])
+
+
 def written(folder):
     results = json.loads((folder / "metrics.json").read_text(), parse_constant=pytest.fail)
     check(Page((folder / "report.html").read_text()), results)
+    check_markdown((folder / "figures.md").read_text(), results["test"])
     return results, pd.read_csv(folder / "predictions.csv", keep_default_na=False)
 
 

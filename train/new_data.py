@@ -19,7 +19,7 @@ from ..benchmarks.subgroups import ATTRIBUTES
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import patients, report, report_page, run_folder, splits, tasks
+from . import patients, report, report_markdown, report_page, run_folder, splits, tasks
 from .evaluate import predictions
 from .layouts import Dataset, read_dataset
 from .run_folder import Run
@@ -126,11 +126,15 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
 
 
 def write(out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwrite: bool) -> None:
-    """Writes predictions.csv, report.html and metrics.json into `out`. Raises OutputExistsError where one is there."""
+    """Writes predictions.csv, report.html, figures.md and metrics.json into `out`.
+
+    Raises OutputExistsError where something is there.
+    """
     if not overwrite:
         check_free(out)
     files.write(out / "predictions.csv", table.to_csv(index=False, float_format="%.6g"))
     files.write(out / "report.html", report_page.page(results))
+    files.write(out / "figures.md", report_markdown.figures(results))
     files.write(out / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
@@ -142,7 +146,7 @@ def check_free(out: Path) -> None:
 
 def check_replaceable(out: Path) -> None:
     """Raises UsageError where `out` is anything but a folder that `evaluate` wrote, or an empty one."""
-    ours = {"predictions.csv", "report.html", "metrics.json"}
+    ours = {"predictions.csv", "report.html", "figures.md", "metrics.json"}
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
         raise UsageError(
             f"{out} holds other things than an evaluation, so --overwrite does not touch it: another --out"

@@ -17,7 +17,7 @@ from ..edge_runtime.errors import UsageError
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write metrics.json, predictions.csv and report.html there.  [default: write nothing]",
+    help="Write metrics.json, predictions.csv, report.html and figures.md (Markdown) there.  [default: write nothing]",
 )
 @click.option(
     "--split-part",

@@ -71,7 +71,7 @@ def evaluation(results: Mapping[str, Any], out: Path | None) -> str:
         for row in test["operating_points"]:
             name = f"{row['target']}, {row['wanted']:.0%} {row['chosen_for']}"[:30]
             lines.append(f"{name:30}{_with_interval(row, 'sensitivity'):>22}{_with_interval(row, 'specificity'):>22}")
-    written = [f"written to {out}: report.html, metrics.json, predictions.csv"] if out else []
+    written = [f"written to {out}: report.html, figures.md, metrics.json, predictions.csv"] if out else []
     return "\n".join([*lines, "", *written, DISCLAIMER])
 
 
