@@ -69,6 +69,12 @@ class ImageSize(click.ParamType):
     help="Learn from its answers too (distillation); may be repeated.",
 )
 @click.option(
+    "--start",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Start with its weights, at this or another size, on this or other data.",
+)
+@click.option(
     "--metadata",
     is_flag=False,
     flag_value="all",
@@ -149,6 +155,7 @@ def train(
     deterministic: bool,
     distribute: str | None,
     teachers: tuple[Path, ...],
+    start: Path | None,
     cache: str,
     xla: bool | None,
     tensorboard: Path | None,
@@ -173,6 +180,7 @@ def train(
       skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
       skin-edge train HAM10000 --out runs/small --teacher runs/first --split runs/first/split.csv
+      skin-edge train HAM10000 --out runs/large --start runs/small --image-size 224 --split runs/small/split.csv
       skin-edge train HAM10000 --out runs/first --resume
     """
     from . import cross_validation, patients, recipes, run_folder
@@ -206,6 +214,11 @@ def train(
         layout = layout or started.config["data"]["layout"]
         distribute = distribute or (started.config.get("distribute") or {}).get("kind")
         teachers = teachers or tuple(Path(one["run"]) for one in started.config.get("teachers", []))
+        start = start or (Path(started.config["start"]["run"]) if "start" in started.config else None)
+    if start and overrides["weights"]:
+        raise UsageError("--start and --weights contradict each other: both say which weights to start with")
+    if start:
+        recipe = replace(recipe, weights="none")
     if not teachers and {"distillation", "teacher_views"} & set(pairs(settings)):
         raise UsageError("--set distillation and --set teacher_views say how to learn from a --teacher: name one")
     columns = Columns(image_column, label_column, group_column)
@@ -234,6 +247,7 @@ def train(
         tensorboard=tensorboard,
         distribute=distribute,
         teachers=teachers,
+        start=start,
     )
     metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
     if not metrics:

@@ -47,8 +47,9 @@ def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str,
         raise UsageError(f"--folds makes its own parts: --split {settings.split} does not go with it")
     if settings.distribute:
         raise UsageError("--folds does not go with --distribute: train the folds on one device")
-    if settings.teachers:
-        raise UsageError("--folds does not go with --teacher: a teacher would have seen what a fold tests")
+    for flag, runs in settings.earlier.items():
+        if runs:
+            raise UsageError(f"--folds does not go with {flag}: an earlier run would have seen what a fold tests")
     check(settings.clean)
     _check_output(out, settings)
     files.check_writable(out)

@@ -8,72 +8,23 @@ into one network and one view.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ..edge_runtime.errors import DataError, UsageError
+from ..edge_runtime.errors import UsageError
 from ..edge_runtime.labels import Label
-from . import run_folder, splits
 from .run_folder import Run
 
-_OWN_PARTS = {"test": ("train", "val"), "val": ("train",)}
-"""What of a student's split no teacher may have seen, and in which of its own parts."""
 
-
-def read(folders: Sequence[Path]) -> list[Run]:
-    """The teachers' runs. Raises UsageError or DataError for a folder that is none, or was trained with metadata."""
-    runs = [run_folder.read(folder) for folder in folders]
-    for run in runs:
-        if run.recipe.metadata:
-            raise UsageError(f"--teacher {run.folder}: it takes metadata; a teacher sees the picture alone")
-        if not (run.folder / "model.keras").is_file():
-            raise DataError(f"--teacher {run.folder}: it has no model.keras: its training has not ended")
-    return runs
-
-
-def check(teachers: Sequence[Run], labels: Sequence[Label], frame: pd.DataFrame) -> None:
-    """Raises UsageError where the classes differ, DataError where a teacher has learned from what tests the student.
-
-    labels, frame: the student's; columns image_id, group and split.
-    """
+def check_classes(teachers: Sequence[Run], labels: Sequence[Label]) -> None:
+    """Raises UsageError where a teacher knows other classes than the student's `labels`."""
     codes = sorted(label.code for label in labels)
     for run in teachers:
         if sorted(label.code for label in run.labels) != codes:
             theirs = ", ".join(label.code for label in run.labels)
             raise UsageError(f"--teacher {run.folder} knows the classes {theirs}; this training has {', '.join(codes)}")
-        known = run_folder.learned_from(run)
-        for part, taught in _OWN_PARTS.items():
-            own = (frame["split"] == part).to_numpy()
-            both = splits.shown_in(known, frame, known["split"].isin(taught)) & own
-            if both.any():
-                name = {"test": "test", "val": "validation"}[part]
-                raise DataError(
-                    f"--teacher {run.folder} has learned from {both.sum()} of the {own.sum()} {name} images or "
-                    "their lesions: train both with the same --split FILE"
-                )
-
-
-def taught(teachers: Sequence[Run]) -> pd.DataFrame:
-    """What all of them, and their own teachers, have learned from: rows as in split.csv."""
-    known = pd.concat([run_folder.learned_from(run) for run in teachers], ignore_index=True)
-    return known.loc[known["split"] != "test"].drop_duplicates(["path", "split"])
-
-
-def described(teachers: Sequence[Run]) -> list[dict[str, str]]:
-    """For config.yaml: where each is, and the SHA-256 of its model."""
-    return [
-        {
-            "run": str(run.folder),
-            "recipe": run.recipe.name,
-            "sha256": hashlib.sha256((run.folder / "model.keras").read_bytes()).hexdigest(),
-        }
-        for run in teachers
-    ]
 
 
 class Teachers:

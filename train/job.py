@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from ..edge_runtime import __version__, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
-from . import distillation, distribution, grouping, patients, run_folder, splits, tasks
+from . import distillation, distribution, earlier_runs, grouping, patients, run_folder, splits, tasks
 from .clean import check, clean, dropped_by
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
@@ -36,7 +37,7 @@ class TrainSettings:
     labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
     leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the
     steps. tensorboard: a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one
-    device. teachers: runs to learn from (`distillation.py`).
+    device. teachers: runs to learn from (`distillation.py`). start: a run to start with the weights of.
     """
 
     data: Path
@@ -61,6 +62,12 @@ class TrainSettings:
     tensorboard: Path | None = None
     distribute: str | None = None
     teachers: tuple[Path, ...] = ()
+    start: Path | None = None
+
+    @property
+    def earlier(self) -> dict[str, tuple[Path, ...]]:
+        """Flag -> the runs that it learns from."""
+        return {"--teacher": self.teachers, "--start": (self.start,) if self.start else ()}
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,9 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     here = distribution.place(settings.distribute)
     if here.kind and settings.xla:
         raise UsageError("--xla does not go with --distribute: XLA compiles steps for one device only")
-    if settings.teachers and (here.kind or settings.recipe.metadata):
-        flag = "--distribute" if here.kind else "--metadata"
-        raise UsageError(f"--teacher does not go with {flag}")
+    for flag, runs in settings.earlier.items():
+        if runs and (here.kind or settings.recipe.metadata):
+            raise UsageError(f"{flag} does not go with {'--distribute' if here.kind else '--metadata'}")
     with distribution.one_line() if here.kind == "multi-worker" else contextlib.nullcontext():
         if here.chief:
             return _train(settings, here, report, fold)
@@ -121,7 +128,8 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     _check_output(out, settings)
     files.check_writable(out)
     check(settings.clean)
-    teachers = distillation.read(settings.teachers)
+    earlier = {flag: earlier_runs.read(folders, flag) for flag, folders in settings.earlier.items()}
+    teachers, start = earlier["--teacher"], earlier["--start"]
     if settings.tensorboard:
         try:
             settings.tensorboard.mkdir(parents=True, exist_ok=True)
@@ -145,7 +153,10 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
         dataset, frame, dropped, sides = prepared.dataset, prepared.frame, prepared.dropped, prepared.sides
         near, skipped = prepared.near_duplicates, dict(fold.skipped) if fold else dict[str, str]()
         settings = with_fields(settings, dataset)
-    distillation.check(teachers, started.labels if started else dataset.labels, frame)
+    labels = started.labels if started else dataset.labels
+    distillation.check_classes(teachers, labels)
+    for flag, runs in earlier.items():
+        earlier_runs.check_unseen(runs, frame, flag)
 
     # TensorFlow is imported only now: everything that can be wrong with the call has been said in a second.
     if not fold:
@@ -173,24 +184,27 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     length = encoding.length if encoding else 0
     if not started:
         with together.scope():  # before RUN: it may refuse weights or sizes
-            model = classifier(settings.recipe, len(dataset.labels), length)
+            model = classifier(settings.recipe, len(labels), length)
+        for one in start:
+            report(earlier_runs.give_weights(one, model, [label.code for label in labels]))
         run = run_folder.begin(
             out,
             recipe=settings.recipe,
-            labels=dataset.labels,
+            labels=labels,
             config={
                 **_config(settings, dataset, sides, frame, mixed),
                 "clean": dropped,
                 "near_duplicates": near,
                 "leakage": grouping.leakage(frame),
                 **({"metadata": encoding.to_list()} if encoding else {}),
-                **({"teachers": distillation.described(teachers)} if teachers else {}),
+                **({"teachers": earlier_runs.described(teachers)} if teachers else {}),
+                **({"start": earlier_runs.described(start)[0]} if start else {}),
                 **({"fold": {"number": fold.number, "of": fold.of}} if fold else {}),
                 **({"distribute": {"kind": here.kind, "devices": together.replicas}} if here.kind else {}),
             },
             split=frame,
             skipped=skipped,
-            taught=distillation.taught(teachers) if teachers else None,
+            taught=earlier_runs.taught([*teachers, *start]) if teachers or start else None,
         )
     else:
         run = started
@@ -199,6 +213,8 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
             raise UsageError(f"{out} was started with {flag}: resume it with that")
         with together.scope():
             model = classifier(run.recipe, len(run.labels), length)
+        for one in start:  # for a run that was killed in its first epoch; a checkpoint overwrites them
+            earlier_runs.give_weights(one, model, [label.code for label in labels])
     _report_split(run, dataset, report)
     if encoding:
         known = patients.encoded(encoding, run.split, run.recipe.metadata_dropout)
@@ -340,7 +356,7 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
         raise UsageError(f"{out} is no run folder, so {flag}: choose another --out")
     if settings.overwrite:
         split = [] if settings.split in splits.KINDS else [settings.split]
-        files.check_replaceable(out, [settings.data, *split, *settings.teachers])
+        files.check_replaceable(out, [settings.data, *split, *chain(*settings.earlier.values())])
     elif not settings.resume:
         raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
 
@@ -443,9 +459,12 @@ def check_resumable(run: Run, settings: TrainSettings) -> None:
         different.append("near_duplicates")
     if tuple(run.config.get("clean") or {}) != tuple(dict.fromkeys(settings.clean)):
         different.append("clean")
-    taught = distillation.described(distillation.read(settings.teachers))
-    if [one["sha256"] for one in taught] != [one["sha256"] for one in run.config.get("teachers", [])]:
-        different.append("teacher")
+    start = run.config.get("start")
+    learned_from = {"--teacher": run.config.get("teachers", []), "--start": [start] if start else []}
+    for flag, folders in settings.earlier.items():
+        known = earlier_runs.described(earlier_runs.read(folders, flag))
+        if [one["sha256"] for one in known] != [one["sha256"] for one in learned_from[flag]]:
+            different.append(flag.removeprefix("--"))
     if different:
         raise UsageError(
             f"{run.folder} was started with other settings ({', '.join(different)}): repeat its flags, which are in "

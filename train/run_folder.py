@@ -103,7 +103,7 @@ def begin(
 ) -> Run:
     """Makes the folder, whole or not at all: config.yaml, split.csv, labels.txt and skipped.csv (image_id, reason).
 
-    taught: what its teachers have learned from, with columns of split.csv; becomes taught.csv.
+    taught: what the runs before it have learned from, with columns of split.csv; becomes taught.csv.
 
     An older `folder` goes.
     """
@@ -142,7 +142,7 @@ def read(folder: str | Path) -> Run:
 
 
 def learned_from(run: Run) -> pd.DataFrame:
-    """All that it or a teacher of it has learned from, and of its own the test part: columns as split.csv, all text."""
+    """All that it or a run before it has learned from, and of its own the test part: columns as split.csv, all text."""
     path = run.folder / "taught.csv"
     if not path.is_file():
         return run.split

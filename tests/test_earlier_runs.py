@@ -15,9 +15,9 @@ import yaml
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.edge_runtime.labels import Label
-from skin_edge.train import distillation
+from skin_edge.train import distillation, earlier_runs
 
-from .miniatures import one_line
+from .miniatures import SMALL, one_line
 
 LABELS = tuple(Label(code, code, False) for code in "abc")
 
@@ -34,7 +34,7 @@ def teacher(split, labels=LABELS):
 
 def test_a_teacher_of_the_same_split_may_teach():
     split = frame(p1="train", q1="val", r1="test")
-    distillation.check([teacher(split)], LABELS, split)
+    earlier_runs.check_unseen([teacher(split)], split, "--teacher")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,13 @@ def test_a_teacher_of_the_same_split_may_teach():
 )
 def test_a_teacher_that_knows_the_answers_is_refused(student, says):
     with pytest.raises(DataError, match=says):
-        distillation.check([teacher(frame(p1="train", p0="train", q1="val", r1="test"))], LABELS, student)
+        known = teacher(frame(p1="train", p0="train", q1="val", r1="test"))
+        earlier_runs.check_unseen([known], student, "--teacher")
 
 
 def test_a_teacher_of_other_classes_is_refused():
     with pytest.raises(UsageError, match="knows the classes a, b; this training has a, b, c"):
-        distillation.check([teacher(frame(p1="train"), LABELS[:2])], LABELS, frame(p1="train"))
+        distillation.check_classes([teacher(frame(p1="train"), LABELS[:2])], LABELS)
 
 
 @pytest.mark.parametrize("views", [1, 4])
@@ -93,10 +94,12 @@ def test_targets_are_the_label_and_the_mean_answer(views):
     assert np.allclose(targets, np.mean(answers[::2], axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("earlier", ["--teacher", "--start"])
 @pytest.mark.parametrize(("flag", "value"), [("--metadata", "age"), ("--distribute", "mirrored"), ("--folds", "3")])
-def test_what_does_not_go_together_is_refused(flag, value, ham, tmp_path, capsys):
-    assert run(["train", str(ham), "--out", str(tmp_path / "run"), "--teacher", str(tmp_path), flag, value]) == 2
-    assert f"{flag}" in one_line(capsys)
+def test_what_does_not_go_together_is_refused(earlier, flag, value, ham, tmp_path, capsys):
+    assert run(["train", str(ham), "--out", str(tmp_path / "run"), earlier, str(tmp_path), flag, value]) == 2
+    line = one_line(capsys)
+    assert flag in line and earlier in line
     assert not (tmp_path / "run").exists()
 
 
@@ -149,13 +152,13 @@ def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
         )
 
     first = made("first", frame(p1="train", p2="train", q1="val", r1="test"))
-    taught = distillation.taught([first])
+    taught = earlier_runs.taught([first])
     assert sorted(taught["image_id"]) == ["p1", "p2", "q1"]
     second = made("second", frame(s1="train", s2="train", t1="val", u1="test"), taught)
-    distillation.check([second], LABELS, frame(p1="train", r1="test", r2="test", t1="val"))
+    earlier_runs.check_unseen([second], frame(p1="train", r1="test", r2="test", t1="val"), "--teacher")
     with pytest.raises(DataError, match="1 of the 2 test images"):
-        distillation.check([second], LABELS, frame(p3="test", r1="test", r2="train"))
-    assert sorted(distillation.taught([second])["image_id"]) == ["p1", "p2", "q1", "s1", "s2", "t1"]
+        earlier_runs.check_unseen([second], frame(p3="test", r1="test", r2="train"), "--teacher")
+    assert sorted(earlier_runs.taught([second])["image_id"]) == ["p1", "p2", "q1", "s1", "s2", "t1"]
 
 
 def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
@@ -164,9 +167,9 @@ def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
     (tmp_path / "other").write_bytes(b"22")
     known = frame(a="train", b="val").assign(path=str(tmp_path / "one"))
     own = frame(a="test").assign(path=str(tmp_path / "other"))
-    distillation.check([teacher(known)], LABELS, own)
+    earlier_runs.check_unseen([teacher(known)], own, "--teacher")
     with pytest.raises(DataError, match="1 of the 1 test images"):
-        distillation.check([teacher(known)], LABELS, own.assign(path=str(tmp_path / "one")))
+        earlier_runs.check_unseen([teacher(known)], own.assign(path=str(tmp_path / "one")), "--teacher")
 
 
 def test_a_teacher_is_not_replaced_by_its_student(ham, tmp_path, capsys):
@@ -186,3 +189,84 @@ def test_a_teacher_is_not_replaced_by_its_student(ham, tmp_path, capsys):
 def test_how_to_learn_needs_a_teacher(ham, tmp_path, capsys):
     assert run(["train", str(ham), "--out", str(tmp_path / "run"), "--set", "distillation=0.5"]) == 2
     assert "--teacher" in one_line(capsys)
+
+
+def network(codes, size):
+    """Recipe quickstart's, every weight different."""
+    from dataclasses import replace
+
+    from skin_edge.train import recipes
+    from skin_edge.train.heads import classifier
+
+    model = classifier(replace(recipes.get("quickstart"), image_size=size, weights="none"), len(codes))
+    values = np.random.default_rng(0)
+    model.set_weights([values.uniform(0.5, 1, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def earlier(codes, size=(32, 32), recipe="quickstart"):
+    from skin_edge.train import recipes
+
+    labels = tuple(Label(code, code, False) for code in codes)
+    made = network(codes, size)
+    return SimpleNamespace(folder=Path("runs/e"), labels=labels, model=lambda: made, recipe=recipes.get(recipe))
+
+
+def test_the_start_gives_all_weights_at_another_size_in_the_order_of_the_classes():
+    first, model = earlier("abc"), network("cab", (48, 64))
+    given = first.model().get_weights()
+    model.set_weights([np.zeros_like(weight) for weight in given])
+    assert earlier_runs.give_weights(first, model, "cab") == "starts with the weights of runs/e"
+    for got, weight in zip(model.get_weights()[:-2], given[:-2], strict=True):
+        assert np.array_equal(got, weight)
+    for got, weight in zip(model.get_weights()[-2:], given[-2:], strict=True):
+        assert np.array_equal(got, weight[..., [2, 0, 1]])
+
+
+def test_the_last_layer_stays_where_the_classes_are_others():
+    first, model = earlier("abc"), network("abcd", (32, 32))
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    assert "but for the last layer" in earlier_runs.give_weights(first, model, "abcd")
+    assert not model.get_weights()[-2].any()
+    assert np.array_equal(model.get_weights()[0], first.model().get_weights()[0])
+
+
+def test_another_network_is_no_start():
+    from dataclasses import replace
+
+    from skin_edge.train import recipes
+    from skin_edge.train.heads import classifier
+
+    other = classifier(replace(recipes.get("quickstart"), image_size=(32, 32), width=0.5, weights="none"), 3)
+    with pytest.raises(UsageError, match="another network"):
+        earlier_runs.give_weights(earlier("abc"), other, "abc")
+
+
+def test_start_and_weights_contradict_each_other(ham, tmp_path, capsys):
+    flags = ["--start", str(tmp_path), "--weights", "none"]
+    assert run(["train", str(ham), "--out", str(tmp_path / "run"), *flags]) == 2
+    assert "--weights" in one_line(capsys)
+
+
+def test_a_training_starts_where_another_ended(tiny_run, ham, tmp_path, capsys):
+    """At a learning rate of nearly nothing it stays there; a split of its own is refused; what it saw is kept."""
+    from skin_edge.train import run_folder
+
+    flags = [*SMALL, "--learning-rate", "1e-9", "--epochs", "1", "--start", str(tiny_run)]
+    flags = [flag for flag in flags if flag not in ("--weights", "none")]
+    out = tmp_path / "run"
+    assert run(["train", str(ham), "--out", str(out), *flags, "--seed", "7"]) == 1
+    assert "--start" in one_line(capsys)
+    assert not out.exists()
+    assert run(["train", str(ham), "--out", str(out), *flags, "--split", str(tiny_run / "split.csv")]) == 0
+    assert f"starts with the weights of {tiny_run}" in capsys.readouterr().err
+    before, after = (run_folder.read(folder).model() for folder in (tiny_run, out))
+    for one, other in zip(before.trainable_weights, after.trainable_weights, strict=True):
+        assert np.allclose(one, other, atol=1e-5)
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["start"]["run"] == str(tiny_run) and len(config["start"]["sha256"]) == 64
+    assert (out / "taught.csv").is_file()
+    (out / "metrics.json").unlink()
+    assert run(["train", str(ham), "--out", str(out), "--resume", "--start", str(out)]) == 2
+    assert "start" in one_line(capsys)
+    assert run(["train", str(ham), "--out", str(out), "--resume"]) == 0
