@@ -80,9 +80,10 @@ def give_weights(run: Run, model: Any, codes: Sequence[str]) -> str:
     same_classes = sorted(known) == sorted(codes)
     shapes = [[weight.shape for layer in layers[:-1] for weight in layer.weights] for layers in (own, theirs)]
     if shapes[0] != shapes[1]:
+        size = ", and its image size, for it flattens its features" if run.recipe.pooling == "flatten" else ""
         raise UsageError(
             f"--start {run.folder} is another network ({run.recipe.backbone}, width {run.recipe.width:g}, recipe "
-            f"{run.recipe.name}): train with its backbone, width and head"
+            f"{run.recipe.name}): train with its backbone, width and head{size}"
         )
     for target, given in zip(own[:-1], theirs[:-1], strict=True):
         target.set_weights(given.get_weights())
