@@ -438,7 +438,8 @@ def _calibration(results: Mapping[str, Any], show: _Figures) -> str:
     ]
     notes = [
         "A probability of 0.8 should be right in 8 of 10 pictures. ECE: the mean distance from that, over 15 bins of "
-        "the highest probability. Brier score: the squared distance to the truth, 0 to 2. Lower is better for both."
+        "the highest probability. Brier score: the squared distance to the truth, 0 to 2. Lower is better for both. "
+        "Resampled pictures come twice, which an ECE takes for misjudged: a small one can lie below its interval."
     ]
     if "recalibrated" in test:
         kinds.append(("after the temperature", "b", "recalibrated"))
