@@ -180,7 +180,7 @@ def train(
       skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
       skin-edge train HAM10000 --out runs/small --teacher runs/first --split runs/first/split.csv
-      skin-edge train HAM10000 --out runs/large --start runs/small --image-size 224 --split runs/small/split.csv
+      skin-edge train HAM10000 --out runs/large --start runs/small --split runs/small/split.csv
       skin-edge train HAM10000 --out runs/first --resume
     """
     from . import cross_validation, patients, recipes, run_folder
