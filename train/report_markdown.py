@@ -50,8 +50,8 @@ def _headlines(results: Mapping[str, Any]) -> Section:
         f"{test['n']:,} images of {test['n_groups']:,} lesions or patients; {results['data']['name']}.",
         f"Of {results['model']['name']}"
         + (f", SHA-256 {results['model']['sha256']}." if "sha256" in results["model"] else "."),
-        f"In brackets: 95% intervals from {test['bootstrap']:,} resamples of {over}. An ECE grows with resampling, so a "
-        "small one can lie below its interval.",
+        f"In brackets: 95% intervals from {test['bootstrap']:,} resamples of {over}. An ECE grows with resampling, so "
+        "a small one can lie below its interval.",
     ]
     if missed["n"]:
         notes.append(
