@@ -39,17 +39,16 @@ def compare(classifier: SkinClassifier, folder: Path, other: Path) -> dict[str, 
     changed: list[dict[str, Any]] = []
     largest: list[float] = []
     for name in shared:
-        one, two = classifier.predict(ours[name]).probabilities, classifier.predict(theirs[name]).probabilities
-        largest.append(max(abs(one[code] - two[code]) for code in one))
-        top, other_top = _top(one), _top(two)
-        if top != other_top:
+        one, two = classifier.predict(ours[name]), classifier.predict(theirs[name])
+        largest.append(max(abs(value - two.probabilities[code]) for code, value in one.probabilities.items()))
+        if one.label != two.label:
             changed.append(
                 {
                     "name": name,
-                    "class": top,
-                    "probability": one[top],
-                    "other_class": other_top,
-                    "other_probability": two[other_top],
+                    "class": one.label,
+                    "probability": one.probabilities[one.label],
+                    "other_class": two.label,
+                    "other_probability": two.probabilities[two.label],
                 }
             )
     return {
@@ -80,10 +79,6 @@ def table(result: Mapping[str, Any]) -> str:
         for row in result["changed"]
     ]
     return "\n".join([*lines, DISCLAIMER])
-
-
-def _top(probabilities: Mapping[str, float]) -> str:
-    return max(probabilities, key=lambda code: probabilities[code])
 
 
 def _pictures(folder: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks import metrics
-from ..benchmarks.temperature import choose_temperature, softmax
+from ..benchmarks.temperature import choose_temperature, softmax, with_temperature
 from ..edge_runtime.errors import ConversionError, DataError
 from ..train.engine import keras
 from . import flatbuffer
@@ -64,8 +64,8 @@ def tradeoff(
     codes = [str(position) for position in range(len(counts))]
     rows: list[dict[str, float]] = []
     for tau in TAUS:
-        shifted = logits + shift_for(tau, counts)
-        tempered = softmax(shifted / choose_temperature(softmax(shifted), truth))
+        shifted = softmax(logits + shift_for(tau, counts))
+        tempered = with_temperature(shifted, choose_temperature(shifted, truth))
         figures = metrics.evaluate(truth, tempered, codes, bootstrap=0)
         rows.append(
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -193,8 +194,6 @@ def test_how_to_learn_needs_a_teacher(ham, tmp_path, capsys):
 
 def network(codes, size):
     """Recipe quickstart's, every weight different."""
-    from dataclasses import replace
-
     from skin_edge.train import recipes
     from skin_edge.train.heads import classifier
 
@@ -204,12 +203,12 @@ def network(codes, size):
     return model
 
 
-def earlier(codes, size=(32, 32), recipe="quickstart"):
+def earlier(codes):
     from skin_edge.train import recipes
 
     labels = tuple(Label(code, code, False) for code in codes)
-    made = network(codes, size)
-    return SimpleNamespace(folder=Path("runs/e"), labels=labels, model=lambda: made, recipe=recipes.get(recipe))
+    made = network(codes, (32, 32))
+    return SimpleNamespace(folder=Path("runs/e"), labels=labels, model=lambda: made, recipe=recipes.get("quickstart"))
 
 
 def test_the_start_gives_all_weights_at_another_size_in_the_order_of_the_classes():
@@ -232,8 +231,6 @@ def test_the_last_layer_stays_where_the_classes_are_others():
 
 
 def test_another_network_is_no_start():
-    from dataclasses import replace
-
     from skin_edge.train import recipes
     from skin_edge.train.heads import classifier
 

@@ -217,8 +217,6 @@ def train(
         start = start or (Path(started.config["start"]["run"]) if "start" in started.config else None)
     if start and overrides["weights"]:
         raise UsageError("--start and --weights contradict each other: both say which weights to start with")
-    if start:
-        recipe = replace(recipe, weights="none")
     if not teachers and {"distillation", "teacher_views"} & set(pairs(settings)):
         raise UsageError("--set distillation and --set teacher_views say how to learn from a --teacher: name one")
     columns = Columns(image_column, label_column, group_column)

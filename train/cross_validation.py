@@ -112,7 +112,7 @@ def _check_begun(out: Path, begun: Mapping[str, Any], settings: TrainSettings, k
     if (out / "metrics.json").is_file():
         raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
     if run_folder.is_run(_fold(out, 1)):
-        check_resumable(run_folder.read(_fold(out, 1)), settings)
+        check_resumable(run_folder.read(_fold(out, 1)), settings, {})
     files.remove_leftovers(out)
 
 

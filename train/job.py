@@ -6,7 +6,7 @@ import contextlib
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -112,6 +112,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     for flag, runs in settings.earlier.items():
         if runs and (here.kind or settings.recipe.metadata):
             raise UsageError(f"{flag} does not go with {'--distribute' if here.kind else '--metadata'}")
+    if settings.start:
+        settings = replace(settings, recipe=replace(settings.recipe, weights="none"))
     with distribution.one_line() if here.kind == "multi-worker" else contextlib.nullcontext():
         if here.chief:
             return _train(settings, here, report, fold)
@@ -139,7 +141,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns)
         settings = with_fields(settings, dataset)
-        check_resumable(started, settings)
+        check_resumable(started, settings, earlier)
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
         files.remove_leftovers(out)
@@ -182,11 +184,19 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     else:
         encoding = patients.fitted(told, frame.loc[frame["split"] == "train"]) if told else None
     length = encoding.length if encoding else 0
-    if not started:
-        with together.scope():  # before RUN: it may refuse weights or sizes
-            model = classifier(settings.recipe, len(labels), length)
-        for one in start:
-            report(earlier_runs.give_weights(one, model, [label.code for label in labels]))
+    if started and mixed != started.config["mixed_precision"]:
+        flag = "--no-mixed-precision" if mixed else "--mixed-precision"
+        raise UsageError(f"{out} was started with {flag}: resume it with that")
+    codes = tuple(label.code for label in labels)
+    with together.scope():  # before RUN: it may refuse weights or sizes
+        model = classifier(started.recipe if started else settings.recipe, len(codes), length)
+    for one in start:  # when resumed too: a run may have been killed before its first checkpoint
+        given = earlier_runs.give_weights(one, model, codes)
+        if not started:
+            report(given)
+    if started:
+        run = started
+    else:
         run = run_folder.begin(
             out,
             recipe=settings.recipe,
@@ -206,15 +216,6 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
             skipped=skipped,
             taught=earlier_runs.taught([*teachers, *start]) if teachers or start else None,
         )
-    else:
-        run = started
-        if mixed != run.config["mixed_precision"]:
-            flag = "--no-mixed-precision" if mixed else "--mixed-precision"
-            raise UsageError(f"{out} was started with {flag}: resume it with that")
-        with together.scope():
-            model = classifier(run.recipe, len(run.labels), length)
-        for one in start:  # for a run that was killed in its first epoch; a checkpoint overwrites them
-            earlier_runs.give_weights(one, model, [label.code for label in labels])
     _report_split(run, dataset, report)
     if encoding:
         known = patients.encoded(encoding, run.split, run.recipe.metadata_dropout)
@@ -224,7 +225,6 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
 
     parts = {name: np.flatnonzero(frame["split"] == name) for name in splits.PARTS}
     data = {name: (pictures.take(rows), run.targets(run.part(name))) for name, rows in parts.items()}
-    codes = tuple(label.code for label in run.labels)
     soften = None
     if teachers:
         share, views = run.recipe.distillation, run.recipe.teacher_views
@@ -440,8 +440,8 @@ def without_unreadable(
     return frame, pictures.take(kept), skipped
 
 
-def check_resumable(run: Run, settings: TrainSettings) -> None:
-    """A resumed training is the same training: every setting must agree."""
+def check_resumable(run: Run, settings: TrainSettings, earlier: Mapping[str, Sequence[Run]]) -> None:
+    """A resumed training is the same training: every setting must agree. earlier: the runs of `settings.earlier`."""
     before, now = run.recipe.to_dict(), settings.recipe.to_dict()
     different = [name for name in before if before[name] != now[name]]
     for name, value in (("seed", settings.seed), ("split", settings.split), ("limit", settings.limit)):
@@ -461,9 +461,9 @@ def check_resumable(run: Run, settings: TrainSettings) -> None:
         different.append("clean")
     start = run.config.get("start")
     learned_from = {"--teacher": run.config.get("teachers", []), "--start": [start] if start else []}
-    for flag, folders in settings.earlier.items():
-        known = earlier_runs.described(earlier_runs.read(folders, flag))
-        if [one["sha256"] for one in known] != [one["sha256"] for one in learned_from[flag]]:
+    for flag, before_it in learned_from.items():
+        known = earlier_runs.described(earlier.get(flag, ()))
+        if [one["sha256"] for one in known] != [one["sha256"] for one in before_it]:
             different.append(flag.removeprefix("--"))
     if different:
         raise UsageError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..benchmarks.markdown import blocks_of
-from ..benchmarks.sections import Section, Table
+from ..benchmarks.sections import Section, Table, with_interval
 from ..edge_runtime.classifier import DISCLAIMER
 
 _HEADLINES = (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy"), ("macro_auc", "macro AUC"))
@@ -40,9 +40,10 @@ def _headlines(results: Mapping[str, Any]) -> Section:
     rows = [(title, _with_interval(test, key)) for key, title in _HEADLINES]
     rows.append((f"accuracy of always answering {test['majority_class']}", _number(test["majority_class_baseline"])))
     for name, target in test["targets"].items():
-        rows.append((f"AUC, {name} or not", _number(target["auc"]) + _interval(target["interval"])))
+        auc = {"auc": target["auc"], "intervals": {"auc": target["interval"]}}
+        rows.append((f"AUC, {name} or not", _with_interval(auc, "auc")))
     rows += [
-        (title, _number(test["calibration"][key]) + _interval(test["calibration"]["intervals"].get(key)))
+        (title, _with_interval(test["calibration"], key))
         for key, title in (("ece", "ECE, 15 bins"), ("brier", "Brier score (0 to 2)"))
     ]
     over = "whole lesions or patients" if test["intervals_over"] == "groups" else "images"
@@ -93,7 +94,7 @@ def _thresholds(test: Mapping[str, Any]) -> Section:
         rows.append(
             (
                 f"{row['target']}, {row['wanted']:.0%} {row['chosen_for']}",
-                _number(row["threshold"], 4),
+                f"{row['threshold']:.4f}",
                 _with_interval(row, "sensitivity"),
                 _with_interval(row, "specificity"),
                 f"{other} {_number(row['roc'][other])}",
@@ -111,11 +112,10 @@ def _subgroups(attribute: str, groups: Sequence[Mapping[str, Any]]) -> Section:
     shown = [(key, title) for key, title in _SUBGROUPS if any(key in row for row in groups)]
     rows: list[tuple[str, ...]] = []
     for row in groups:
-        counts = f"{row['n']:,}", f"{row['n_groups']:,}"
+        cells = [_with_interval(row, key) for key, _ in shown]
         if row["too_few"]:
-            rows.append((row["group"], *counts, *["too few images", *[""] * len(shown)][: len(shown)]))
-        else:
-            rows.append((row["group"], *counts, *(_with_interval(row, key) for key, _ in shown)))
+            cells = ["" if position else "too few images" for position in range(len(shown))]
+        rows.append((row["group"], f"{row['n']:,}", f"{row['n_groups']:,}", *cells))
     columns = (attribute, "images", "lesions", *(title for _, title in shown))
     notes = ["Balanced accuracy is over the classes that a group has. Where intervals overlap, nothing has been shown."]
     if not shown:
@@ -124,12 +124,8 @@ def _subgroups(attribute: str, groups: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _with_interval(row: Mapping[str, Any], key: str) -> str:
-    return _number(row.get(key)) + _interval(row.get("intervals", {}).get(key))
+    return _number(None) if row.get(key) is None else with_interval(row, key)
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "not defined" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
