@@ -419,8 +419,15 @@ def _quantization_aware(
     def answers_of(model: Any, spec: Any = spec) -> npt.NDArray[np.float32]:
         return tf.nest.flatten(model.predict(plain_batches(validation, spec), verbose=0))[0]
 
-    def validate(model: Any) -> float:
-        return _balanced_accuracy(metrics, truth, answers_of(model), codes)
+    wanted = answers_of(teacher)
+
+    def validate(model: Any) -> dict[str, float]:
+        logits = answers_of(model)
+        balanced, away = _balanced_accuracy(metrics, truth, logits, codes), qat.divergence(logits, wanted)
+        # What learns from the float network is as good as it is near to it; the balanced accuracy of a few hundred
+        # pictures would choose by luck among epochs that differ in a handful of answers.
+        score = -away if settings.distill else balanced
+        return {"score": score, "divergence": away, "balanced_accuracy": balanced}
 
     history = qat.train_quantized(
         quantized,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow_model_optimization as tfmot
+from scipy.special import log_softmax
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 
 from ..edge_runtime.errors import UsageError
@@ -125,7 +126,7 @@ def train_quantized(
     quantized: Any,
     teacher: Any,
     batches: Callable[[int], Any],
-    validate: Callable[[Any], float],
+    validate: Callable[[Any], dict[str, float]],
     *,
     epochs: int,
     learning_rate: float,
@@ -137,14 +138,14 @@ def train_quantized(
     quantized: -> logits, or [logits, class activation map], which then gets the weights that the logits have learned.
     teacher: the float network, logits as `quantized` has them. With distill its answers are the targets (cross-entropy
     at TEMPERATURE), without it the labels are. batches: epoch (from 1) -> a Dataset of (inputs, one-hot). validate:
-    network -> score, higher is better. learning_rate: of Adam at the start; it falls to zero along a cosine.
-    Returns one row per epoch with "epoch", "score" and, from 1 on, "loss".
+    network -> "score", higher is better, "divergence" and "balanced_accuracy". learning_rate: of Adam at the start; it
+    falls to zero along a cosine. Returns one row per epoch: these three, "epoch" and, from 1 on, "loss".
     """
-    report("quantization-aware training; per epoch: loss, validation balanced accuracy")
-    best = validate(quantized)
-    kept = quantized.get_weights()
-    history: list[dict[str, float]] = [{"epoch": 0, "score": best}]
-    report(f"quantization-aware epoch 0/{epochs}  balanced accuracy {best:.3f}")
+    report("quantization-aware training; on the validation part: divergence from float")
+    row = {"epoch": 0, **validate(quantized)}
+    best, kept = row["score"], quantized.get_weights()
+    history: list[dict[str, float]] = [row]
+    report(f"QAT epoch 0/{epochs}  {_measured(row)}")
     step = None
     for epoch in range(1, epochs + 1):
         data = batches(epoch)
@@ -160,21 +161,30 @@ def train_quantized(
             if now - last >= 1:
                 last = now
                 rate = number * len(one_hot) / (now - start)
-                report(f"\rquantization-aware epoch {epoch}/{epochs}  step {number}/{steps}  {rate:.0f} images/s")
-        score = validate(quantized)
-        row = {"epoch": epoch, "score": score, "loss": float(np.mean([float(loss) for loss in losses]))}
+                report(f"\rQAT epoch {epoch}/{epochs}  step {number}/{steps}  {rate:.0f} images/s")
+        row = {"epoch": epoch, **validate(quantized), "loss": float(np.mean([float(loss) for loss in losses]))}
         history.append(row)
-        better = score > best
+        better = row["score"] > best
         if better:
-            best, kept = score, quantized.get_weights()
-        report(
-            f"quantization-aware epoch {epoch}/{epochs}  loss {row['loss']:.3f}  balanced accuracy "
-            f"{score:.3f}{' (best)' if better else ''}"
-        )
+            best, kept = row["score"], quantized.get_weights()
+        report(f"QAT epoch {epoch}/{epochs}  loss {row['loss']:.4f}  {_measured(row)}{' *' if better else ''}")
     quantized.set_weights(kept)
     if len(quantized.outputs) > 1:
         copy_weights(quantized)
     return history
+
+
+def _measured(row: dict[str, float]) -> str:
+    return f"divergence {row['divergence']:.4f}  balanced accuracy {row['balanced_accuracy']:.3f}"
+
+
+def divergence(logits: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+    """The mean Kullback-Leibler divergence, in nats, of the probabilities in `logits` from those in `wanted`.
+
+    logits, wanted: float32 [n, classes]. 0 is the same answer everywhere.
+    """
+    log_p, log_q = log_softmax(wanted, axis=1), log_softmax(logits, axis=1)
+    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
 
 
 def _training_step(quantized: Any, teacher: Any, optimizer: Any, distill: bool) -> Callable[[Any, Any], Any]:

@@ -314,7 +314,7 @@ def test_distillation_learns_from_the_float_network(model, images):
             quantized,
             fold.fold_head(model),
             lambda epoch: batches,
-            lambda network: next(scores),
+            lambda network: {"score": next(scores), "divergence": 0.0, "balanced_accuracy": 0.5},
             epochs=4,
             learning_rate=3e-3,
             distill=distill,
@@ -339,13 +339,38 @@ def test_the_best_epoch_is_kept_the_one_before_training_too(model, images):
         quantized,
         model,
         lambda epoch: batches,
-        lambda network: next(scores),
+        lambda network: {"score": next(scores), "divergence": 0.0, "balanced_accuracy": 0.5},
         epochs=1,
         learning_rate=1e-2,
         distill=False,
         report=lambda line: None,
     )
     assert all(np.array_equal(a, b) for a, b in zip(before, quantized.get_weights(), strict=True))
+
+
+def test_the_divergence_is_that_of_the_formula():
+    from skin_edge.convert.qat import divergence
+
+    wanted, logits = np.log(np.float32([[0.5, 0.5], [0.9, 0.1]])), np.log(np.float32([[0.25, 0.75], [0.9, 0.1]]))
+    by_hand = (0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)) / 2
+    assert divergence(logits + 3, wanted) == pytest.approx(by_hand, abs=1e-6), (
+        "a constant on all logits changes nothing"
+    )
+    assert divergence(wanted, wanted) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flag", "chooses"), [("--distill", "divergence"), ("--no-distill", "balanced_accuracy")])
+def test_the_kept_epoch_is_the_nearest_to_its_teacher_or_the_best_by_the_labels(
+    learned_run, tmp_path, capsys, flag, chooses
+):
+    flags = [flag, "--qat-epochs", 3, "--qat-learning-rate", "0.001", "--out", tmp_path / "out", "--json"]
+    assert convert(learned_run, "--int8", *flags) == 0
+    result = json.loads(capsys.readouterr().out)
+    figures = [row[chooses] for row in result["qat_history"]]
+    assert len(figures) == 4 and len(set(figures)) > 1
+    best = min(figures) if chooses == "divergence" else max(figures)
+    assert result["quantization"]["kept_epoch"] == figures.index(best)
 
 
 def test_a_model_of_synthetic_images_says_so(learned_run):
@@ -443,7 +468,7 @@ def test_a_killed_conversion_leaves_what_was_there(learned_run, ptq, tmp_path):
     )
     assert process.stderr
     for line in process.stderr:
-        if line.startswith("quantization-aware epoch 1/"):
+        if line.startswith("QAT epoch 1/"):
             break
     process.send_signal(signal.SIGKILL)
     process.wait()
