@@ -224,5 +224,5 @@ def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, .
                 f"{image} is a model: there is one, and it comes first (skin-edge predict [MODEL] IMAGE...)"
             )
     if not has_model:
-        click.echo("no model named: the packaged, provisional one answers", err=True)
+        click.echo("no model named: the packaged one answers", err=True)
     return (first if has_model else None), images

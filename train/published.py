@@ -1,4 +1,4 @@
-"""The recipes: the published systems this project grew from, as data. What the fields mean: `recipes.Recipe`.
+"""The recipes as data: the published systems this project grew from and its own. The fields: `recipes.Recipe`.
 
 Where a publication leaves a number open, the one here is this project's, and the summary says so. Pretrained networks
 get the values their weights were trained on, whatever the publication fed them; small networks get what it fed them
@@ -505,6 +505,46 @@ MALIGNANT_CLASSES_UNFROZEN = replace(
     learning_rate=1e-4,
 )
 
+# --- This project's own -------------------------------------------------------------------------------------------
+
+SKIN_EDGE_DEFAULT = Recipe(
+    name="skin-edge-default",
+    summary="the packaged model's last training: MobileNet 1.0, all layers, any angle, other light and sharpness, "
+    "averaged weights. It begins with an earlier run (--start) and learns from others (--teacher), in the sequence "
+    "that docs/experiments.md gives",
+    source="this project, chosen on the validation part of HAM10000 at 200x150 px, split by lesion",
+    expected="docs/results.md",
+    hours=1,
+    image_size=(160, 160),
+    unfreeze=None,
+    augmentation=Augmentation(
+        rotation=180,
+        zoom=0.3,
+        shift=0.12,
+        flip_horizontal=True,
+        flip_vertical=True,
+        brightness=0.1,
+        contrast=0.15,
+        channel_gain=0.1,
+        saturation=0.15,
+        sharpness=0.5,
+    ),
+    epochs=12,
+    learning_rate=5e-4,
+    schedule="cosine",
+    warmup_epochs=1,
+    ema=0.995,
+    early_stopping=40,
+    best_by="macro_auc",
+    search={
+        "learning_rate": Log(1e-4, 3e-3),
+        "dropout": Between(0.1, 0.6),
+        "distillation": Between(0.3, 0.9),
+        "ema": OneOf(0.0, 0.99, 0.995, 0.999),
+        "mixup": Between(0.0, 0.4),
+    },
+)
+
 QUICKSTART = Recipe(
     name="quickstart",
     summary="a small MobileNet from scratch, for the synthetic images of skin-edge quickstart",
@@ -540,6 +580,7 @@ RECIPES = {
         DENSENET121,
         MOBILENET_ENHANCED,
         MOBILENET_ENHANCED_PUBLISHED,
+        SKIN_EDGE_DEFAULT,
         CNN_IMAGES,
         CNN_RESIDUAL_METADATA,
         CNN_METADATA_AUGMENTED,
