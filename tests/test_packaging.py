@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import re
 import subprocess
 import sys
@@ -32,7 +33,7 @@ CONTENTS = {
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }
-MODELS = ["LICENSE.txt", "skin_edge_default_int8.md", "skin_edge_default_int8.tflite"]
+MODELS = ["LICENSE.txt", "MODEL_CARD.md", "skin_edge_default_int8.tflite"]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,20 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
     assert names == expected
     assert len(licenses) == 2
+
+
+def test_the_model_card_is_that_of_the_packaged_file():
+    """Figures of another file would be lies: whoever replaces one replaces both."""
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+    from skin_edge.edge_runtime.model_file import read_model_file
+
+    card = DEFAULT_MODEL.with_name("MODEL_CARD.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(DEFAULT_MODEL.read_bytes()).hexdigest() in card
+    contract = read_model_file(DEFAULT_MODEL).contract
+    frozen = [row for row in contract["thresholds"] if row["target"] in ("mel", "malignant")]
+    assert len(frozen) == 4
+    for row in frozen:
+        assert f"| {row['threshold']:.4f} |" in card, row
 
 
 def test_the_device_install_is_light(wheel):

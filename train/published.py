@@ -509,12 +509,11 @@ MALIGNANT_CLASSES_UNFROZEN = replace(
 
 SKIN_EDGE_DEFAULT = Recipe(
     name="skin-edge-default",
-    summary="the packaged model's last training: MobileNet 1.0, all layers, any angle, other light and sharpness, "
-    "averaged weights. It begins with an earlier run (--start) and learns from others (--teacher), in the sequence "
-    "that docs/experiments.md gives",
+    summary="MobileNet 1.0, all layers, any angle, other light and sharpness, averaged weights; the last training of "
+    "the sequence in docs/experiments.md: it begins with an earlier run (--start) and learns from others (--teacher)",
     source="this project, chosen on the validation part of HAM10000 at 200x150 px, split by lesion",
-    expected="docs/results.md",
-    hours=1,
+    expected="0.806 accuracy, 0.721 balanced",
+    hours=2,
     image_size=(160, 160),
     unfreeze=None,
     augmentation=Augmentation(
