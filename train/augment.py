@@ -194,4 +194,6 @@ def _compressed(pixels: npt.NDArray[Any], quality: int) -> npt.NDArray[Any]:
     """As it comes back from a JPEG file of that quality, 1 to 100; its colours at half the resolution (4:2:0)."""
     rounded = cv2.cvtColor(np.rint(pixels).astype(np.uint8), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", rounded, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None  # OpenCV's own file
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)
