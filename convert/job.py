@@ -189,7 +189,8 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     if tau:
         folded = confidence.shift_head(folded, shift)
     network = with_map(folded) if settings.cam else folded
-    float_balanced = _balanced_accuracy(metrics, truth, float_logits + shift, codes)
+    wanted = float_logits + shift  # what the float network answers with this shift
+    float_balanced = _balanced_accuracy(metrics, truth, wanted, codes)
 
     def attempt(method: str, percentile: float | None) -> _Attempt:
         history: list[dict[str, float]] = []
@@ -212,7 +213,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
                 described["calibration"] = "min/max" if percentile is None else f"percentile {percentile:g}"
         else:
             quantized, history, simulated = _quantization_aware(
-                network, folded, run, settings, calibration_batch, pictures_of, validation, truth, report
+                network, folded, run, settings, calibration_batch, pictures_of, validation, truth, wanted, report
             )
             described = {
                 "method": "quantization-aware training",
@@ -289,7 +290,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         _check_device(folder / settings.model_file, validation.pixels[:32], run.part("val"), quantized_scores[:32])
-    reference = softmax((float_logits + shift) / temperature)
+    reference = softmax(wanted / temperature)
     groups = run.part("val")["group"].to_numpy(str)
     sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
     return {
@@ -388,9 +389,13 @@ def _quantization_aware(
     pictures_of: Callable[[Any, str], Any],
     validation: Any,
     truth: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.float64],
     report: Report,
 ) -> tuple[bytes, list[dict[str, float]], npt.NDArray[np.float32]]:
-    """(a .tflite whose first output is logits, the epochs, the simulation's logits on the validation part)."""
+    """(a .tflite whose first output is logits, the epochs, the simulation's logits on the validation part).
+
+    wanted: the teacher's logits there, float64 [n, classes]; a constant per row is left open.
+    """
     from ..benchmarks import metrics
     from ..train.engine import tf
     from ..train.pipeline import plain_batches, training_batches
@@ -418,8 +423,6 @@ def _quantization_aware(
 
     def answers_of(model: Any, spec: Any = spec) -> npt.NDArray[np.float32]:
         return tf.nest.flatten(model.predict(plain_batches(validation, spec), verbose=0))[0]
-
-    wanted = answers_of(teacher)
 
     def validate(model: Any) -> dict[str, float]:
         logits = answers_of(model)

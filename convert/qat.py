@@ -178,10 +178,10 @@ def _measured(row: dict[str, float]) -> str:
     return f"divergence {row['divergence']:.4f}  balanced accuracy {row['balanced_accuracy']:.3f}"
 
 
-def divergence(logits: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> float:
+def divergence(logits: npt.NDArray[np.floating], wanted: npt.NDArray[np.floating]) -> float:
     """The mean Kullback-Leibler divergence, in nats, of the probabilities in `logits` from those in `wanted`.
 
-    logits, wanted: float32 [n, classes]. 0 is the same answer everywhere.
+    logits, wanted: [n, classes], but for a constant per row. 0 is the same answer everywhere.
     """
     log_p, log_q = log_softmax(wanted, axis=1), log_softmax(logits, axis=1)
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())

@@ -297,6 +297,12 @@ def test_the_same_run_gives_the_same_files(qat, learned_run, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (qat / name).read_bytes()
 
 
+def scored(scores):
+    """A validation that finds these scores, one after the other."""
+    following = iter(scores)
+    return lambda network: {"score": next(following), "divergence": 0.0, "balanced_accuracy": 0.5}
+
+
 def test_distillation_learns_from_the_float_network(model, images):
     """With a teacher that contradicts the labels, the student follows the teacher."""
     from skin_edge.convert import fold
@@ -308,13 +314,12 @@ def test_distillation_learns_from_the_float_network(model, images):
 
     def share_kept(distill):
         quantized = qat_module.quantization_aware(fold.fold_head(model), images)
-        scores = iter(range(100))  # every epoch is better: the last is kept
         batches = tf.data.Dataset.from_tensor_slices((images, wrong)).batch(8)
         history = qat_module.train_quantized(
             quantized,
             fold.fold_head(model),
             lambda epoch: batches,
-            lambda network: {"score": next(scores), "divergence": 0.0, "balanced_accuracy": 0.5},
+            scored(range(100)),  # every epoch is better: the last is kept
             epochs=4,
             learning_rate=3e-3,
             distill=distill,
@@ -333,13 +338,12 @@ def test_the_best_epoch_is_kept_the_one_before_training_too(model, images):
 
     quantized = qat_module.quantization_aware(fold.fold_head(model), images)
     before = [weights.copy() for weights in quantized.get_weights()]
-    scores = iter([0.9, 0.1])
     batches = tf.data.Dataset.from_tensor_slices((images, np.eye(7, dtype=np.float32)[[0] * len(images)])).batch(8)
     qat_module.train_quantized(
         quantized,
         model,
         lambda epoch: batches,
-        lambda network: {"score": next(scores), "divergence": 0.0, "balanced_accuracy": 0.5},
+        scored([0.9, 0.1]),
         epochs=1,
         learning_rate=1e-2,
         distill=False,
