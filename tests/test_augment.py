@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize
 from skin_edge.train.augment import Augmentation, apply, draw
@@ -148,29 +144,6 @@ def test_sharpness_scales_the_difference_to_the_mean_of_nine():
     expected = np.clip(pixels + one * (pixels - np.mean(around, axis=0)), 0, 255) / 127.5 - 1
     assert np.allclose(transformed(image(), sharp, aspect=1.0)[0], expected, atol=1e-4)
     assert 0.79 < drawn(sharp).sharpness.max() <= 0.8
-
-
-def test_compression_is_a_jpeg_of_the_quality_drawn_with_red_still_red():
-    squeezed = Augmentation(compression=0.7)
-    quality = int(drawn(squeezed, [1.0]).qualities[0])
-    y, x = np.mgrid[:24, :32]
-    smooth = np.stack([120 + 4 * x, 90 + 3 * y, 40 + x + y], axis=-1).clip(0, 255).astype(np.uint8)[None]
-    expected = io.BytesIO()
-    Image.fromarray(smooth[0]).save(expected, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(expected) as again:
-        wanted = normalize(np.asarray(again)[None], SPEC)
-    assert np.abs(transformed(smooth, squeezed, aspect=1.0) - wanted).max() < 0.06, "another libjpeg rounds otherwise"
-    qualities = drawn(squeezed).qualities
-    assert qualities.min() >= 30 and qualities.max() <= 100 and np.ptp(qualities) > 60
-    assert drawn(Augmentation(compression=1.0)).qualities.min() >= 1
-
-
-def test_compression_changes_no_other_draw():
-    everything = Augmentation(rotation=90, zoom=0.2, brightness=0.1, sharpness=0.5, cutout=0.3)
-    plain, squeezed = drawn(everything), drawn(replace(everything, compression=0.5))
-    assert not plain.qualities.any() and squeezed.qualities.all()
-    for name in ("transforms", "colours", "sharpness", "boxes"):
-        assert np.array_equal(getattr(plain, name), getattr(squeezed, name))
 
 
 def test_cutout_greys_one_rectangle_of_the_side_drawn():

@@ -78,9 +78,11 @@ def test_targets_are_the_label_and_the_mean_answer(views):
     ]
     images = np.random.default_rng(0).uniform(-1, 1, (5, 6, 8, 3)).astype(np.float32)
     one_hot = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]]
-    batches = tf.data.Dataset.from_tensor_slices((images, one_hot)).batch(2)
+    worse = np.zeros_like(images)  # what the student sees: the teachers must not look at it
+    batches = tf.data.Dataset.from_tensor_slices((worse, one_hot, images)).batch(2)
     softened = distillation.Teachers(runs, "abc", share=0.7, views=views).soften(batches)
-    targets = np.concatenate([target for _, target in softened.as_numpy_iterator()])
+    shown, targets = map(np.concatenate, zip(*softened.as_numpy_iterator(), strict=True))
+    assert np.array_equal(shown, worse)
 
     answers = []
     for rows, columns in [(1, 1), (1, -1), (-1, 1), (-1, -1)][:views]:

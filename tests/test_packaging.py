@@ -25,11 +25,11 @@ CONTENTS = {
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
-        contact_sheets cross_validation data_commands distillation distribution duplicates earlier_runs engine
-        evaluate fit grouping heads inspection job layout_tables layouts leaks losses networks new_data options
-        patients pipeline published recipe_commands recipes report report_commands report_markdown report_page
-        run_folder sampling schedules search_space splits step_times summary synthetic tasks tensorboard
-        throughput tune tune_commands tune_results""",
+        contact_sheets cross_validation data_commands degradation distillation distribution duplicates
+        earlier_runs engine evaluate fit grouping heads inspection job layout_tables layouts leaks losses
+        networks new_data options patients pipeline published recipe_commands recipes report report_commands
+        report_markdown report_page run_folder sampling schedules search_space splits step_times summary
+        synthetic tasks tensorboard throughput tune tune_commands tune_results""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
 }

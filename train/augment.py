@@ -31,9 +31,12 @@ class Augmentation:
     around mid-grey. channel_gain: a factor 1 - channel_gain .. 1 + channel_gain for each of red, green and blue, as
     another light source or sensor would make it. saturation: 1 - saturation .. 1 + saturation, 0 being grey.
     sharpness: of a picture's difference to its 3x3 mean, that much more or less (-1 is the mean itself), as another
-    resampling or lens would leave it. compression: JPEG of quality 100 down to 100 * (1 - compression), for thumbnails
-    have artefacts that a camera's picture has not. cutout: the side of a square that is set to mid-grey, in parts of
-    the picture's, 0 .. cutout. Pixels from beyond the border are the picture mirrored.
+    resampling or lens would leave it. cutout: the side of a square that is set to mid-grey, in parts of the picture's,
+    0 .. cutout. Pixels from beyond the border are the picture mirrored.
+
+    And what every other picture loses (`degradation.py`): resolution: it is reduced to 1 - resolution .. 1 of its size
+    and enlarged again. compression: JPEG of quality 100 down to 100 * (1 - compression). noise: Gaussian, of a standard
+    deviation of 0 .. noise levels of 0..255.
     """
 
     rotation: float = 0.0
@@ -46,8 +49,14 @@ class Augmentation:
     channel_gain: float = 0.0
     saturation: float = 0.0
     sharpness: float = 0.0
-    compression: float = 0.0
     cutout: float = 0.0
+    resolution: float = 0.0
+    compression: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def degrades(self) -> bool:
+        return bool(self.resolution or self.compression or self.noise)
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,12 @@ class Draw:
 
     transforms: float64 [n, 2, 3], times an output pixel's (x, y, 1) is where it comes from.
     colours: float32 [n, 4, 3], a pixel's (red, green, blue, 1) times this is its new (red, green, blue), in 0..255.
-    sharpness: float32 [n]. qualities: int32 [n], of JPEG, 1..100; 0 leaves the picture as it is. boxes: float32 [n, 4],
-    top, left, bottom, right of what is cut out, in pixels.
+    sharpness: float32 [n]. boxes: float32 [n, 4], top, left, bottom, right of what is cut out, in pixels.
     """
 
     transforms: npt.NDArray[np.float64]
     colours: npt.NDArray[np.float32]
     sharpness: npt.NDArray[np.float32]
-    qualities: npt.NDArray[np.int32]
     boxes: npt.NDArray[np.float32]
 
     def take(self, positions: npt.NDArray[np.int64]) -> Draw:
@@ -72,7 +79,6 @@ class Draw:
             self.transforms[positions],
             self.colours[positions],
             self.sharpness[positions],
-            self.qualities[positions],
             self.boxes[positions],
         )
 
@@ -102,11 +108,6 @@ def draw(
     sharpness = generator.uniform(-augmentation.sharpness, augmentation.sharpness, n)
     side = generator.uniform(0, augmentation.cutout, n)
     middle = generator.uniform(0, 1, (2, n))
-    # Drawn last, and only where it is wanted: without it, every other draw is what it was before there was any.
-    qualities = np.zeros(n, np.int32)
-    if augmentation.compression:
-        lost = generator.uniform(0, augmentation.compression, n)
-        qualities = np.maximum(np.rint(100 * (1 - lost)), 1).astype(np.int32)
 
     # How much longer, in the original, a pixel of the squashed picture is along x than along y.
     to_original = aspects * height / width
@@ -124,7 +125,6 @@ def draw(
         np.stack([a0, a1, a2, b0, b1, b2], axis=1).reshape(n, 2, 3),
         _colours(contrast, brightness, gains, saturation),
         sharpness.astype(np.float32),
-        qualities,
         np.stack([*edges, (middle[1] + half) * width], axis=1).astype(np.float32),
     )
 
@@ -164,13 +164,10 @@ def apply(
             borderMode=cv2.BORDER_REFLECT,
         )
         colours = drawn.colours[position]
-        if augmentation.sharpness or augmentation.saturation or augmentation.compression:
+        if augmentation.sharpness or augmentation.saturation:
             mapped = _sharpened(pixels, float(drawn.sharpness[position]))
             mapped = cv2.transform(mapped, np.ascontiguousarray(colours.T))
-            mapped = np.clip(mapped, 0, 255)
-            if drawn.qualities[position]:
-                mapped = _compressed(mapped, int(drawn.qualities[position]))
-            out[position] = (mapped - mean) / std
+            out[position] = (np.clip(mapped, 0, 255) - mean) / std
         elif augmentation.brightness or augmentation.contrast or augmentation.channel_gain:
             # Each channel by itself, and 256 levels: a table is all it takes.
             table = (np.clip(levels * np.diagonal(colours) + colours[3], 0, 255) - mean) / std
@@ -188,12 +185,3 @@ def _sharpened(pixels: npt.NDArray[Any], amount: float) -> npt.NDArray[Any]:
     if not amount:
         return levels
     return levels + amount * (levels - cv2.blur(levels, (3, 3), borderType=cv2.BORDER_REFLECT))
-
-
-def _compressed(pixels: npt.NDArray[Any], quality: int) -> npt.NDArray[Any]:
-    """As it comes back from a JPEG file of that quality, 1 to 100; its colours at half the resolution (4:2:0)."""
-    rounded = cv2.cvtColor(np.rint(pixels).astype(np.uint8), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", rounded, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    assert decoded is not None  # OpenCV's own file
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)

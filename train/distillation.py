@@ -2,8 +2,8 @@
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. The teachers answer the very
 picture that the student sees, augmented as it is (Beyer et al., "Knowledge distillation: A good teacher is patient and
-consistent", CVPR 2022), and where asked to, its mirror images too: what several networks and several views know goes
-into one network and one view.
+consistent", CVPR 2022) but not degraded (`degradation.py`), and where asked to, its mirror images too: what several
+networks and several views know goes into one network and one view.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Teachers:
         return tf.reduce_mean(tf.reshape(mean, [len(seen), -1, mean.shape[-1]]), axis=0)
 
     def soften(self, batches: Any) -> Any:
-        """A dataset of (images, targets) -> the same with targets that are in part the teachers' answers."""
+        """(images, targets, the images that the teachers see) -> (images, targets that are in part their answers)."""
         share = np.float32(self._share)
 
-        def soft(images: Any, targets: Any) -> tuple[Any, Any]:
-            return images, (1 - share) * targets + share * self._answer(images)
+        def soft(images: Any, targets: Any, seen: Any) -> tuple[Any, Any]:
+            return images, (1 - share) * targets + share * self._answer(seen)
 
         return batches.map(soft).prefetch(2)

@@ -63,8 +63,8 @@ def fit(
     with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
     folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
     written, and first with those of the epochs that a checkpoint held; what it raises ends the training. together: the
-    devices or machines that train; `model` was made in its scope. soften: makes other targets of an epoch's batches
-    (`distillation.Teachers.soften`).
+    devices or machines that train; `model` was made in its scope. soften: makes other targets of an epoch's batches,
+    in which the images that were not degraded come third (`distillation.Teachers.soften`).
 
     Raises DivergedError where an answer is not a number.
     """
@@ -101,6 +101,7 @@ def fit(
             balance=recipe.balance,
             mixup=recipe.mixup,
             shard=shard,
+            undegraded=soften is not None,
         )
 
     report("per epoch: loss, validation loss, balanced accuracy (* best), speed, time left")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, ImageError
 from ..edge_runtime.preprocess import InputSpec
-from . import cache, sampling
+from . import cache, degradation, sampling
 from .augment import Augmentation, apply, draw
 from .engine import tf
 from .patients import Patients
@@ -140,6 +140,7 @@ def training_batches(
     balance: str = "none",
     mixup: float = 0.0,
     shard: Shard = WHOLE,
+    undegraded: bool = False,
 ) -> Any:
     """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
 
@@ -149,7 +150,8 @@ def training_batches(
     the share of another picture of the batch is drawn (Zhang et al., "mixup", arXiv 1710.09412); 0 mixes none. Order
     and augmentation follow from (seed, epoch) alone. A last batch that is not full is left out (other pictures each
     epoch), so that BatchNormalization never sees a handful. shard: which parts of each batch are made, one after the
-    other; the parts of all shards are, in their order, the batch that one device sees.
+    other; the parts of all shards are, in their order, the batch that one device sees. undegraded: the images as they
+    were before they lost anything (see degradation.py) come third, after the targets.
 
     Raises DataError where a batch that is not full would have to be shared.
     """
@@ -172,9 +174,12 @@ def training_batches(
         own = np.arange(len(rows))[(shard.first + part_of_it) * part :][:part]
         # mixup: every picture is mixed with the one before it, the first of a batch with the last (-1).
         used = np.concatenate([own[:1] - 1, own]) if mixup else own
-        images = apply(augmentation, pictures.gather(rows[used]), one.take(used), spec)
-        arrays = [images, targets[rows[used]].astype(np.float32)]
-        if patients:  # a generator of its own: with metadata or without, the pictures are the same
+        whole = images = apply(augmentation, pictures.gather(rows[used]), one.take(used), spec)
+        if augmentation.degrades:  # a generator of its own: what augmentation draws is the same without it
+            losses = degradation.draw(augmentation, len(rows), np.random.default_rng([seed, 9, epoch, batch]))
+            images = degradation.degrade(whole, losses.take(used), spec)
+        arrays = [images, targets[rows[used]].astype(np.float32), *([whole] if undegraded else [])]
+        if patients:  # and of its own: with metadata or without, the pictures are the same
             arrays.insert(1, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, batch]))[used])
         if not mixup:
             return tuple(arrays)
@@ -182,12 +187,15 @@ def training_batches(
         return tuple(_mixed(array, kept) for array in arrays)
 
     ahead = _Ahead(drawn, batches * shard.count)
-    shapes = [(spec.height, spec.width, 3), *([patients.vectors.shape[1:]] if patients else []), targets.shape[1:]]
+    picture = (spec.height, spec.width, 3)
+    given = [picture, patients.vectors.shape[1:]] if patients else [picture]
+    shapes = [*given, targets.shape[1:], *([picture] if undegraded else [])]
 
     def batch_of(number: Any) -> Any:
         arrays = tf.numpy_function(lambda batch: ahead(int(batch)), [number], [tf.float32] * len(shapes))
-        *inputs, target = (tf.ensure_shape(array, [None, *shape]) for array, shape in zip(arrays, shapes, strict=True))
-        return (inputs[0] if len(inputs) == 1 else tuple(inputs)), target
+        known = [tf.ensure_shape(array, [None, *shape]) for array, shape in zip(arrays, shapes, strict=True)]
+        inputs, others = known[: len(given)], known[len(given) :]
+        return (inputs[0] if len(inputs) == 1 else tuple(inputs)), *others
 
     return tf.data.Dataset.range(batches * shard.count).map(batch_of).prefetch(2)
 

@@ -1,0 +1,134 @@
+"""What a picture loses, and that teachers see it before."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skin_edge.edge_runtime.preprocess import InputSpec, normalize
+from skin_edge.train import pipeline
+from skin_edge.train.augment import Augmentation
+from skin_edge.train.degradation import Losses, degrade, draw
+
+from . import miniatures
+
+SPEC = InputSpec(24, 32)
+ALL = Augmentation(resolution=0.6, compression=0.7, noise=4)
+
+
+def drawn(augmentation, n=2000, seed=0):
+    return draw(augmentation, n, np.random.default_rng(seed))
+
+
+def losses(scale=1.0, cubic=False, quality=0, noise=0.0, seed=3):
+    return Losses(
+        np.asarray([scale], np.float32),
+        np.asarray([cubic]),
+        np.asarray([quality], np.int32),
+        np.asarray([noise], np.float32),
+        np.asarray([seed]),
+    )
+
+
+def smooth():
+    y, x = np.mgrid[:24, :32]
+    return np.stack([120 + 4 * x, 90 + 3 * y, 40 + x + y], axis=-1).clip(0, 255).astype(np.uint8)[None]
+
+
+def test_each_loss_befalls_every_other_picture_within_its_limits():
+    one = drawn(ALL)
+    for share in ((one.scales < 1).mean(), (one.qualities > 0).mean(), (one.noise > 0).mean(), one.cubic.mean()):
+        assert 0.45 < share < 0.55
+    assert 0.4 <= one.scales.min() < 0.42
+    assert 30 <= one.qualities[one.qualities > 0].min() < 32 and one.qualities.max() == 100
+    assert 3.9 < one.noise.max() <= 4
+    befallen = np.stack([one.scales < 1, one.qualities > 0, one.noise > 0])
+    assert np.abs(np.corrcoef(befallen) - np.eye(3)).max() < 0.1  # each by itself
+    assert len(np.unique(one.seeds)) == 2000
+
+
+@pytest.mark.parametrize("name", ["resolution", "compression", "noise"])
+def test_what_is_not_asked_for_is_not_drawn_and_changes_no_other_draw(name):
+    with_all, without = drawn(ALL), drawn(replace(ALL, **{name: 0.0}))
+    fields = {"resolution": "scales", "compression": "qualities", "noise": "noise"}
+    for other, field in fields.items():
+        same = np.array_equal(getattr(with_all, field), getattr(without, field))
+        assert same == (other != name)
+    nothing = {"resolution": 1, "compression": 0, "noise": 0}[name]
+    assert (getattr(without, fields[name]) == nothing).all()
+    assert drawn(Augmentation(compression=1.0)).qualities[drawn(Augmentation(compression=1.0)).qualities > 0].min() == 1
+
+
+def test_nothing_lost_is_the_same_picture():
+    images = normalize(np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8), SPEC)
+    assert np.allclose(degrade(images, losses(), SPEC), images, atol=1e-6)
+
+
+@pytest.mark.parametrize("cubic", [False, True])
+def test_a_reduced_picture_keeps_its_means_and_loses_what_is_fine(cubic):
+    coarse = np.kron(np.random.default_rng(0).integers(60, 200, (1, 3, 4, 3)), np.ones((1, 8, 8, 1))).astype(np.uint8)
+    checks = 40 * (np.indices((24, 32)).sum(axis=0) % 2 * 2 - 1)[None, ..., None]
+    images = normalize((coarse + checks).astype(np.uint8), SPEC)
+    after = degrade(images, losses(scale=0.5, cubic=cubic), SPEC)
+    assert np.allclose(after.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.02)
+    inner = [slice(8 * k + 3, 8 * k + 5) for k in range(3)]
+    expected = normalize(coarse, SPEC)
+    for rows in inner:
+        assert np.allclose(after[:, rows, 3:5], expected[:, rows, 3:5], atol=0.05)  # the checks are gone
+
+
+def test_compression_is_a_jpeg_of_the_quality_drawn_with_red_still_red():
+    expected = io.BytesIO()
+    Image.fromarray(smooth()[0]).save(expected, "JPEG", quality=40, subsampling="4:2:0")
+    with Image.open(expected) as again:
+        wanted = normalize(np.asarray(again)[None], SPEC)
+    after = degrade(normalize(smooth(), SPEC), losses(quality=40), SPEC)
+    assert np.abs(after - wanted).max() < 0.06, "another libjpeg rounds otherwise"
+
+
+def test_noise_has_the_deviation_drawn_and_follows_from_its_seed():
+    grey = normalize(np.full((1, 24, 32, 3), 128, np.uint8), SPEC)
+    after = degrade(grey, losses(noise=4), SPEC)
+    assert (after - grey).std() * 127.5 == pytest.approx(4, rel=0.05)
+    assert np.array_equal(after, degrade(grey, losses(noise=4), SPEC))
+    assert not np.array_equal(after, degrade(grey, losses(noise=4, seed=4), SPEC))
+
+
+def test_the_given_images_stay_and_the_range_is_kept():
+    images = normalize(np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8), SPEC)
+    before = images.copy()
+    after = degrade(images, losses(scale=0.5, cubic=True, quality=30, noise=8), SPEC)
+    assert np.array_equal(images, before)
+    assert after.dtype == np.float32 and after.min() >= -1 and after.max() <= 1
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = sorted(str(path) for path in miniatures.ham10000(tmp_path).rglob("*.jpg"))
+    return pipeline.load(paths, SPEC)[0]
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_an_epoch_gives_the_picture_as_it_was_beside_what_the_student_sees(pictures, mixup):
+    targets = np.eye(len(pictures), dtype=np.float32)
+    moving = Augmentation(rotation=180, zoom=0.2, brightness=0.1, sharpness=0.5)
+
+    def epoch(augmentation, **flags):
+        batches = pipeline.training_batches(
+            pictures, targets, SPEC, augmentation, batch_size=16, seed=42, epoch=2, mixup=mixup, **flags
+        )
+        return [np.concatenate(arrays) for arrays in zip(*batches.as_numpy_iterator(), strict=True)]
+
+    plain, order = epoch(moving)
+    worse = replace(moving, resolution=0.6, noise=4)
+    shown, same_order, seen = epoch(worse, undegraded=True)
+    assert np.array_equal(seen, plain)  # the degradation changes no draw of the augmentation
+    assert np.array_equal(order, same_order)
+    assert 0.5 < (shown != plain).any(axis=(1, 2, 3)).mean() < 1
+    again, _ = epoch(worse)
+    assert np.array_equal(shown, again)
+    assert all(np.array_equal(one, plain) for one in epoch(moving, undegraded=True)[::2])

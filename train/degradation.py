@@ -1,0 +1,92 @@
+"""What a picture loses on its way to the network: resolution, JPEG artefacts, noise.
+
+Augmentation (`augment.py`) shows another picture; this shows the same one, worse. Where there are teachers they see it
+as it was before, so that the student learns to answer as if nothing had been lost: thumbnails have artefacts that a
+camera's picture has not, and a network that has seen nothing else leans on them. Xie et al., "Self-training with Noisy
+Student improves ImageNet classification", CVPR 2020, teach a noised student from a teacher that is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..edge_runtime.preprocess import InputSpec
+from .augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What was drawn for n pictures.
+
+    scales: float32 [n], 0..1, of the size that a picture is reduced to before it is enlarged again; 1 leaves it. cubic:
+    bool [n], enlarged so and not bilinearly. qualities: int32 [n], of JPEG, 1..100; 0 leaves it. noise: float32 [n],
+    standard deviation in levels of 0..255. seeds: int64 [n], of the noise.
+    """
+
+    scales: npt.NDArray[np.float32]
+    cubic: npt.NDArray[np.bool_]
+    qualities: npt.NDArray[np.int32]
+    noise: npt.NDArray[np.float32]
+    seeds: npt.NDArray[np.int64]
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Losses:
+        """What was drawn for some of the pictures."""
+        return Losses(
+            self.scales[positions],
+            self.cubic[positions],
+            self.qualities[positions],
+            self.noise[positions],
+            self.seeds[positions],
+        )
+
+
+def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> Losses:
+    """Draws for n pictures; each of the three befalls every other picture, whatever else does."""
+    befalls = generator.random((3, n)) < 0.5
+    lost = generator.uniform(0, 1, (3, n)) * befalls
+    qualities = np.maximum(np.rint(100 * (1 - augmentation.compression * lost[1])), 1)
+    return Losses(
+        (1 - augmentation.resolution * lost[0]).astype(np.float32),
+        generator.random(n) < 0.5,
+        np.where(befalls[1] & (augmentation.compression > 0), qualities, 0).astype(np.int32),
+        (augmentation.noise * lost[2]).astype(np.float32),
+        generator.integers(0, 2**63, n, dtype=np.int64),
+    )
+
+
+def degrade(images: npt.NDArray[np.float32], drawn: Losses, spec: InputSpec) -> npt.NDArray[np.float32]:
+    """float32 [b, height, width, 3] in real input units -> the same, worse; `images` are left as they are."""
+    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    out = np.empty_like(images)
+    for position, image in enumerate(images):
+        pixels = image * std + mean
+        if drawn.scales[position] < 1:
+            pixels = _resampled(pixels, float(drawn.scales[position]), bool(drawn.cubic[position]))
+        if drawn.qualities[position]:
+            pixels = _compressed(pixels, int(drawn.qualities[position]))
+        if drawn.noise[position]:
+            noise = np.random.default_rng(drawn.seeds[position]).standard_normal(pixels.shape, np.float32)
+            pixels = pixels + drawn.noise[position] * noise
+        out[position] = (np.clip(pixels, 0, 255) - mean) / std
+    return out
+
+
+def _resampled(pixels: npt.NDArray[Any], scale: float, cubic: bool) -> npt.NDArray[Any]:
+    height, width = pixels.shape[:2]
+    reduced = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.resize(pixels, reduced, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR)
+
+
+def _compressed(pixels: npt.NDArray[Any], quality: int) -> npt.NDArray[Any]:
+    """As it comes back from a JPEG file of that quality, 1 to 100; its colours at half the resolution (4:2:0)."""
+    rounded = cv2.cvtColor(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8), cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", rounded, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None  # OpenCV's own file
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.float32)
