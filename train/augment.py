@@ -34,9 +34,9 @@ class Augmentation:
     resampling or lens would leave it. cutout: the side of a square that is set to mid-grey, in parts of the picture's,
     0 .. cutout. Pixels from beyond the border are the picture mirrored.
 
-    And what every other picture loses (`degradation.py`): resolution: it is reduced to 1 - resolution .. 1 of its size
-    and enlarged again. compression: JPEG of quality 100 down to 100 * (1 - compression). noise: Gaussian, of a standard
-    deviation of 0 .. noise levels of 0..255.
+    And what three of four pictures lose (`degradation.py`), as if they came from a file of another size: resolution:
+    that file has 1 - resolution .. 1 + resolution of the picture's size. compression: it is JPEG of quality 100 down to
+    100 * (1 - compression). noise: Gaussian, of a standard deviation of 0 .. noise levels of 0..255.
     """
 
     rotation: float = 0.0

@@ -1,4 +1,4 @@
-"""What a picture loses on its way to the network: resolution, JPEG artefacts, noise.
+"""What a picture loses on its way to the network: as a smaller file, by JPEG, by a sensor's noise.
 
 Augmentation (`augment.py`) shows another picture; this shows the same one, worse. Where there are teachers they see it
 as it was before, so that the student learns to answer as if nothing had been lost: thumbnails have artefacts that a
@@ -18,13 +18,15 @@ import numpy.typing as npt
 from ..edge_runtime.preprocess import InputSpec
 from .augment import Augmentation
 
+_BEFALLS = 0.75
+
 
 @dataclass(frozen=True)
 class Losses:
     """What was drawn for n pictures.
 
-    scales: float32 [n], 0..1, of the size that a picture is reduced to before it is enlarged again; 1 leaves it. cubic:
-    bool [n], enlarged so and not bilinearly. qualities: int32 [n], of JPEG, 1..100; 0 leaves it. noise: float32 [n],
+    scales: float32 [n], of the size that a picture's file has, in parts of its own; 1 leaves it. cubic: bool [n],
+    enlarged so and not bilinearly. qualities: int32 [n], of JPEG at that size, 1..100; 0 leaves it. noise: float32 [n],
     standard deviation in levels of 0..255. seeds: int64 [n], of the noise.
     """
 
@@ -46,12 +48,13 @@ class Losses:
 
 
 def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> Losses:
-    """Draws for n pictures; each of the three befalls every other picture, whatever else does."""
-    befalls = generator.random((3, n)) < 0.5
+    """Draws for n pictures; each of the three befalls three of four, whatever else does."""
+    befalls = generator.random((3, n)) < _BEFALLS
     lost = generator.uniform(0, 1, (3, n)) * befalls
+    larger = generator.random(n) < 0.5
     qualities = np.maximum(np.rint(100 * (1 - augmentation.compression * lost[1])), 1)
     return Losses(
-        (1 - augmentation.resolution * lost[0]).astype(np.float32),
+        (1 + augmentation.resolution * lost[0] * np.where(larger, 1, -1)).astype(np.float32),
         generator.random(n) < 0.5,
         np.where(befalls[1] & (augmentation.compression > 0), qualities, 0).astype(np.int32),
         (augmentation.noise * lost[2]).astype(np.float32),
@@ -65,10 +68,12 @@ def degrade(images: npt.NDArray[np.float32], drawn: Losses, spec: InputSpec) -> 
     out = np.empty_like(images)
     for position, image in enumerate(images):
         pixels = image * std + mean
-        if drawn.scales[position] < 1:
-            pixels = _resampled(pixels, float(drawn.scales[position]), bool(drawn.cubic[position]))
+        enlarging = cv2.INTER_CUBIC if drawn.cubic[position] else cv2.INTER_LINEAR
+        file = max(round(spec.width * drawn.scales[position]), 1), max(round(spec.height * drawn.scales[position]), 1)
+        pixels = _resized(pixels, file, enlarging)
         if drawn.qualities[position]:
             pixels = _compressed(pixels, int(drawn.qualities[position]))
+        pixels = _resized(pixels, (spec.width, spec.height), enlarging)
         if drawn.noise[position]:
             noise = np.random.default_rng(drawn.seeds[position]).standard_normal(pixels.shape, np.float32)
             pixels = pixels + drawn.noise[position] * noise
@@ -76,11 +81,12 @@ def degrade(images: npt.NDArray[np.float32], drawn: Losses, spec: InputSpec) -> 
     return out
 
 
-def _resampled(pixels: npt.NDArray[Any], scale: float, cubic: bool) -> npt.NDArray[Any]:
-    height, width = pixels.shape[:2]
-    reduced = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = cv2.resize(pixels, reduced, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR)
+def _resized(pixels: npt.NDArray[Any], size: tuple[int, int], enlarging: int) -> npt.NDArray[Any]:
+    """size: (width, height). Reduced by the mean of the area."""
+    width = pixels.shape[1]
+    if size == pixels.shape[1::-1]:
+        return pixels
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if size[0] < width else enlarging)
 
 
 def _compressed(pixels: npt.NDArray[Any], quality: int) -> npt.NDArray[Any]:
