@@ -67,13 +67,14 @@ def _draw_curves(history: pd.DataFrame, run: Run) -> None:
     score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
     score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
     score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
-    best = history.loc[history[f"val_{run.recipe.best_by}"].idxmax()]
+    by_figure = history[f"val_{run.recipe.best_by}"]
+    kept = history.iloc[-1 if run.recipe.keep == "last" else by_figure.argmax()]
     score.plot(
-        best["epoch"],
-        best[f"val_{run.recipe.best_by}"],
+        kept["epoch"],
+        kept[f"val_{run.recipe.best_by}"],
         "o",
         color="C2",
-        label=f"kept: epoch {best['epoch']:.0f}",
+        label=f"kept: epoch {kept['epoch']:.0f}",
     )
     score.set(title="Accuracy", xlabel="epoch", ylim=(0, 1))
     for axis in (loss, score):

@@ -104,7 +104,7 @@ def fit(
             undegraded=soften is not None,
         )
 
-    report("per epoch: loss, validation loss, balanced accuracy (* best), speed, time left")
+    report("per epoch: loss, validation loss, balanced accuracy (* kept), speed, time left")
 
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
         epoch = state.epoch + 1
@@ -198,9 +198,9 @@ class _Phase:
 
 
 def _adapt(state: checkpoints.State, recipe: Recipe, row: Mapping[str, float]) -> None:
-    """The best epoch by the recipe's figure; and ReduceLROnPlateau on the validation loss, as Keras does it."""
+    """The epoch to keep; and ReduceLROnPlateau on the validation loss, as Keras does it."""
     score = row[f"val_{recipe.best_by}"]
-    if score > state.best_score:
+    if score > state.best_score or recipe.keep == "last":
         state.best_score, state.best_epoch = score, state.epoch
     if recipe.schedule != "plateau":
         return

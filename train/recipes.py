@@ -29,6 +29,8 @@ BATCH_NORMS = ("trained-layers", "frozen", "all")
 """Whose BatchNormalization adapts: that of the layers that are trained, none of the backbone's, or every one."""
 
 POOLINGS = ("average", "max", "flatten")
+KEEPS = ("best", "last")
+FIGURES = ("balanced_accuracy", "accuracy", "macro_auc")
 """From the backbone's features to one vector: the mean or the largest over all positions, or all of them in a row."""
 
 NO_SETTINGS = ("name", "summary", "source", "expected", "hours", "qat", "task", "clean", "search")
@@ -60,7 +62,8 @@ class Recipe:
     schedule: of SCHEDULES. warmup_epochs: of a linear rise. plateau_patience, early_stopping: epochs.
     weight_decay: Adam's, decoupled (AdamW). ema: decay per step of the running average of the weights that is
     validated and kept; 0 is without.
-    best_by: the validation figure that keeps the best epoch and stops early (higher is better).
+    keep: "best" keeps the best epoch by the validation figure `best_by` (of FIGURES, higher is better), and stops early
+    when it has not risen for a while; "last" keeps the last one, for a schedule that ends, and does not stop early.
 
     Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
     split: "lesion" or "random". fractions: of images in training, validation and test.
@@ -112,6 +115,7 @@ class Recipe:
     plateau_patience: int = 5
     plateau_factor: float = 0.5
     early_stopping: int = 15
+    keep: str = "best"
     best_by: str = "balanced_accuracy"
 
     split: str = "lesion"
@@ -134,6 +138,8 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("batch_norm", BATCH_NORMS),
             ("pooling", POOLINGS),
+            ("keep", KEEPS),
+            ("best_by", FIGURES),
         ):
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
