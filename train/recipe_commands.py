@@ -21,7 +21,7 @@ def recipes(name: str | None, as_json: bool) -> None:
     """List the recipes of skin-edge train, or show one.
 
     Hours: 30 epochs of 6,500 pictures (HAM10000) on two CPU cores. QAT: whether quantization-aware training is
-    possible; where it is not, convert with --ptq. Result: as published, on the publication's own split.
+    possible; where it is not, convert with --ptq. Result: as the source says, on its own split.
 
     \b
     Example:
@@ -46,7 +46,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 def _table(recipes: list[Recipe]) -> str:
     lines: list[str] = []
     for task in dict.fromkeys(recipe.task for recipe in recipes):
-        lines += [*([""] if lines else []), f"{task:<28} {'pixels':>7} {'hours':>5} QAT result as published"]
+        lines += [*([""] if lines else []), f"{task:<28} {'pixels':>7} {'hours':>5} QAT result, by its source"]
         lines += [
             f"{recipe.name:<28} {_size(recipe):>7} {_hours(recipe):>5} {'yes' if recipe.qat else 'no':<3} "
             f"{recipe.expected}"
@@ -65,7 +65,7 @@ def _page(recipe: Recipe) -> str:
     rows = {
         "what": recipe.summary,
         "from": recipe.source,
-        "published": recipe.expected,
+        "result": recipe.expected,
         "hours": f"{_hours(recipe)}, for 30 epochs of 6,500 pictures on two CPU cores",
         "QAT": "possible" if recipe.qat else "not possible: convert with --ptq",
         "task": recipe.task,
