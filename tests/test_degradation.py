@@ -82,6 +82,13 @@ def test_a_reduced_picture_keeps_its_means_and_loses_what_is_fine(cubic):
         assert np.allclose(after[:, rows, 3:5], expected[:, rows, 3:5], atol=0.05)  # the checks are gone
 
 
+def test_cubic_enlarging_overshoots_an_edge_and_bilinear_does_not():
+    edge = normalize(np.repeat(np.where(np.arange(32) < 16, 60, 200)[None, None, :, None], 24, 1).repeat(3, 3), SPEC)
+    bilinear, cubic = (degrade(edge, losses(scale=0.5, cubic=cubic), SPEC) for cubic in (False, True))
+    assert bilinear.max() <= edge.max() + 1e-6 and bilinear.min() >= edge.min() - 1e-6
+    assert cubic.max() > edge.max() + 0.02 and cubic.min() < edge.min() - 0.02
+
+
 def test_compression_is_a_jpeg_of_the_quality_drawn_with_red_still_red():
     expected = io.BytesIO()
     Image.fromarray(smooth()[0]).save(expected, "JPEG", quality=40, subsampling="4:2:0")

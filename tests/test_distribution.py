@@ -122,17 +122,19 @@ def test_the_parts_of_all_shards_are_the_batches_of_one_device(mixup):
     pixels, vectors = generator.integers(0, 256, (22, 32, 32, 3), np.uint8), generator.random((22, 3), np.float32)
     known = Patients(vectors, np.asarray([0, 1, 1]), 0.3)
     pictures = Pictures(pixels, np.arange(22), np.ones(22, np.float32), known)
-    given = (pictures, np.eye(22, dtype=np.float32), InputSpec(32, 32), Augmentation(rotation=90, shift=0.1))
-    drawn = {"batch_size": 8, "seed": 1, "epoch": 2, "mixup": mixup}
+    augmentation = Augmentation(rotation=90, shift=0.1, resolution=0.5, compression=0.5, noise=4)
+    given = (pictures, np.eye(22, dtype=np.float32), InputSpec(32, 32), augmentation)
+    drawn = {"batch_size": 8, "seed": 1, "epoch": 2, "mixup": mixup, "undegraded": True}
     # Three processes: one with two replicas, two with one.
     shards = [Shard(4, 0, 2), Shard(4, 2, 1), Shard(4, 3, 1)]
     parts = [list(training_batches(*given, **drawn, shard=shard)) for shard in shards]
-    for batch, ((images, patients), labels) in enumerate(training_batches(*given, **drawn)):
+    for batch, ((images, patients), labels, seen) in enumerate(training_batches(*given, **drawn)):
         of_batch = parts[0][2 * batch : 2 * batch + 2] + parts[1][batch : batch + 1] + parts[2][batch : batch + 1]
         assert [len(part[1]) for part in of_batch] == [2, 2, 2, 2]
         assert np.array_equal(np.concatenate([part[1] for part in of_batch]), labels)
         assert np.array_equal(np.concatenate([part[0][1] for part in of_batch]), patients)
         assert np.array_equal(np.concatenate([part[0][0] for part in of_batch]), images)
+        assert np.array_equal(np.concatenate([part[2] for part in of_batch]), seen) and not np.array_equal(seen, images)
     if not mixup:
         seen = np.concatenate([part[1].numpy().argmax(axis=1) for one in parts for part in one])
         assert len(seen) == 16 and len(set(seen)) == 16, "no picture twice in an epoch"

@@ -94,6 +94,25 @@ def test_the_best_epoch_is_kept_or_the_last(keep, kept):
     assert seen == [(epoch, {1: 0.8, 2: 0.7, 3: 0.9}[epoch]) for epoch in kept]
 
 
+def test_a_training_that_keeps_the_last_epoch_does_not_stop_early(ham, tmp_path):
+    """At a rate that changes nothing, no epoch is better than the first."""
+    still = ["learning_rate=1e-30", "batch_norm=frozen", "head_batch_norm=false", "early_stopping=1"]
+    kept = {}
+    for keep in ("best", "last"):
+        flags = [f"--set={setting}" for setting in (*still, f"keep={keep}")]
+        assert train(ham, tmp_path / keep, "--recipe", "mobilenet-enhanced", "--epochs", "3", *flags) == 0
+        training = json.loads((tmp_path / keep / "metrics.json").read_text())["training"]
+        kept[keep] = training["epochs"], training["best_epoch"]
+    assert kept == {"best": (2, 1), "last": (3, 3)}
+
+
+@pytest.mark.parametrize("setting", ["resolution=160", "resolution=-0.1", "compression=75", "noise=300"])
+def test_what_no_picture_can_lose_is_refused(setting):
+    name, value = f"augmentation.{setting}".split("=")
+    with pytest.raises(UsageError, match=f"{name} .* is outside 0.."):
+        recipes.get("mobilenet-enhanced").with_settings({name: value})
+
+
 @pytest.mark.parametrize("setting", ["keep=first", "best_by=loss"])
 def test_an_unknown_word_in_a_setting_lists_the_known(setting, ham, tmp_path, capsys):
     assert train(ham, tmp_path / "run", "--set", setting) == 2

@@ -206,6 +206,17 @@ def test_a_trial_of_a_machine_that_fell_silent_is_trained_again(tmp_path):
     assert tune._counted(study) == 0 and tune._counted(study, running=True) == 1
 
 
+@pytest.mark.parametrize(("last", "value", "epoch"), [(False, 0.8, 2), (True, 0.6, 3)])
+def test_a_trials_value_is_that_of_the_epoch_it_keeps(last, value, epoch):
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    for number, figure in enumerate((0.5, 0.8, 0.6), 1):
+        trial.report(figure, number)
+    study.tell(trial, value)
+    row = tune_results._row(study.trials[0], last)
+    assert (row["value"], row["best_epoch"], row["epochs"]) == (value, epoch, 3)
+
+
 def test_importance_goes_to_the_setting_that_decides():
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
     assert tune_results._importances(study, ["a", "b"]) == {}

@@ -2,7 +2,7 @@
 
     checkpoints/epoch-0007/   state.json, weights and optimizer (tf.train.Checkpoint)
 
-The latest and the best epoch are kept.
+The latest epoch is here, and the one that is kept.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from .engine import tf
 class State:
     """Where a training stands after `epoch` whole epochs.
 
-    history: one row per epoch, as in history.csv. best_score: of best_epoch (higher is better).
-    plateau_loss, plateau_wait: the lowest validation loss so far and the epochs since. seconds: spent training.
+    history: one row per epoch, as in history.csv. best_epoch: the one that is kept. best_score: its own (higher is
+    better). plateau_loss, plateau_wait: the lowest validation loss so far and the epochs since. seconds: spent
+    training.
     """
 
     epoch: int = 0
@@ -42,7 +43,7 @@ def latest_epoch(folder: Path) -> int:
 
 
 def save(folder: Path, state: State, **objects: Any) -> None:
-    """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor the best.
+    """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor kept.
 
     objects: what has variables: model, optimizer and, where there is one, average.
     """
@@ -74,7 +75,7 @@ def restore_latest(folder: Path, model: Any, optimizer: Any, **others: Any) -> S
 
 
 def restore_best(folder: Path, state: State, **objects: Any) -> None:
-    """Loads the best epoch's weights into the model, and its average."""
+    """Loads the kept epoch's weights into the model, and its average."""
     path = _folder_of(folder, state.best_epoch) / "weights"
     tf.train.Checkpoint(**objects).read(str(path)).expect_partial().assert_existing_objects_matched()
 

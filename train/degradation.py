@@ -3,7 +3,8 @@
 Augmentation (`augment.py`) shows another picture; this shows the same one, worse. Where there are teachers they see it
 as it was before, so that the student learns to answer as if nothing had been lost: thumbnails have artefacts that a
 camera's picture has not, and a network that has seen nothing else leans on them. Xie et al., "Self-training with Noisy
-Student improves ImageNet classification", CVPR 2020, teach a noised student from a teacher that is not.
+Student improves ImageNet classification", CVPR 2020, teach a noised student from a teacher that is not. (Not so in
+quantization-aware training: there the float network sees what its copy sees.)
 """
 
 from __future__ import annotations

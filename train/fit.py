@@ -1,6 +1,6 @@
-"""The epochs: train one, validate, adapt the learning rate, keep the best, write a checkpoint.
+"""The epochs: train one, validate, adapt the learning rate, keep the best or the last, write a checkpoint.
 
-tf_keras makes the steps. The loop around it is here because everything it decides (plateau, best epoch, early stopping)
+tf_keras makes the steps. The loop around it is here because everything it decides (plateau, kept epoch, early stopping)
 has to be in the checkpoint, so that a killed training goes on as if nothing had happened.
 """
 
@@ -56,7 +56,7 @@ def fit(
     together: Alone = ALONE,
     soften: Callable[[Any], Any] | None = None,
 ) -> checkpoints.State:
-    """Trains `model` in place until the recipe says stop and leaves the best epoch's weights in it.
+    """Trains `model` in place until the recipe says stop and leaves the kept epoch's weights in it.
 
     training, validation: pictures and int64 [n] label positions. folder: the run's; checkpoints/ and history.csv are
     written there, and a checkpoint that is there already is gone on from. report: called with one line per epoch, and
@@ -146,10 +146,12 @@ def fit(
         _write_history(folder, state)
         if tensorboard:
             write_scalars(tensorboard, state.history[-1:])
+        # Where the last one is kept, those before it are not worth a star.
+        starred = state.best_epoch == epoch and (recipe.keep == "best" or epoch == recipe.epochs)
         remaining = min(recipe.epochs - epoch, recipe.early_stopping - (epoch - state.best_epoch))
         report(
             f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
-            f"balanced {row['val_balanced_accuracy']:.3f}{'*' if state.best_epoch == epoch else ' '}  "
+            f"balanced {row['val_balanced_accuracy']:.3f}{'*' if starred else ' '}  "
             f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
         )
         if on_epoch:

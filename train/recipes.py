@@ -29,9 +29,13 @@ BATCH_NORMS = ("trained-layers", "frozen", "all")
 """Whose BatchNormalization adapts: that of the layers that are trained, none of the backbone's, or every one."""
 
 POOLINGS = ("average", "max", "flatten")
-KEEPS = ("best", "last")
-FIGURES = ("balanced_accuracy", "accuracy", "macro_auc")
 """From the backbone's features to one vector: the mean or the largest over all positions, or all of them in a row."""
+
+KEEPS = ("best", "last")
+"""Which epoch is kept."""
+
+FIGURES = ("balanced_accuracy", "accuracy", "macro_auc")
+"""Of the validation part, by which epochs and trials are compared."""
 
 NO_SETTINGS = ("name", "summary", "source", "expected", "hours", "qat", "task", "clean", "search")
 """Fields that say what a recipe is, or that flags of their own override."""
@@ -46,8 +50,8 @@ _TUPLES = ("image_size", "fractions", "hidden", "clean", "metadata")
 class Recipe:
     """Everything that decides what a training does, but the data and the seed.
 
-    expected: the published result. hours: that 30 epochs of 6,500 pictures take on two CPU cores, from the time of a
-    training step. qat: whether quantization-aware training knows the network; else convert with --ptq.
+    expected: the result, by its source. hours: that 30 epochs of 6,500 pictures take on two CPU cores, from the time of
+    a training step. qat: whether quantization-aware training knows the network; else convert with --ptq.
     task: of tasks.TASKS, where --task says nothing. clean: rules that leave rows out.
     backbone: of backbones.BACKBONES or networks.NETWORKS.
     image_size: (height, width) in pixels. width: the backbone's width multiplier (alpha).
@@ -64,13 +68,13 @@ class Recipe:
     validated and kept; 0 is without.
     keep: "best" keeps the best epoch by the validation figure `best_by` (of FIGURES, higher is better), and stops early
     when it has not risen for a while; "last" keeps the last one, for a schedule that ends, and does not stop early.
-
-    Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
     split: "lesion" or "random". fractions: of images in training, validation and test.
     metadata: fields of `edge_runtime/patient.py` that the network is told beside the picture; none without.
     metadata_units: of the dense layer between them and the picture's features; with 0 they join the features as they
     are. metadata_dropout: see `patients.Patients.dropped`.
     search: what `skin-edge tune` may vary. It decides nothing about one training, so it is in no run's config.yaml.
+
+    Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
     """
 
     name: str
@@ -158,6 +162,11 @@ class Recipe:
         ):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} {getattr(self, name)} is outside {low}..{high}")
+
+        for name, high in (("resolution", 1), ("compression", 1), ("noise", 255)):
+            value = getattr(self.augmentation, name)
+            if not 0 <= value <= high:
+                raise UsageError(f"augmentation.{name} {value} is outside 0..{high}")
 
         if self.teacher_views not in (1, 4):
             raise UsageError(f"teacher_views {self.teacher_views} is neither 1 nor 4")

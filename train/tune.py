@@ -34,7 +34,7 @@ SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "hyperband", "none")
 
 # They would change which pictures are compared, or by what.
-_NOT_SEARCHED = ("split", "fractions", "best_by", "balance_validation")
+_NOT_SEARCHED = ("split", "fractions", "keep", "best_by", "balance_validation")
 
 _HEARTBEAT = 60  # seconds; a machine that has been silent for twice as long has lost its trial
 

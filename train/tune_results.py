@@ -72,7 +72,8 @@ def text(result: Mapping[str, Any], out: Path) -> str:
 
 
 def _summed_up(study: Any, about: Mapping[str, Any], train_line: Callable[[Mapping[str, str]], str]) -> dict[str, Any]:
-    rows = [_row(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name in _STATES]
+    last = about["recipe"].get("keep") == "last"
+    rows = [_row(trial, last) for trial in study.get_trials(deepcopy=False) if trial.state.name in _STATES]
     complete = [row for row in rows if row["state"] == "complete"]
     best = max(complete, key=lambda row: row["value"], default=None)
     defaults = next((row for row in complete if row["defaults"]), None)
@@ -90,10 +91,13 @@ def _summed_up(study: Any, about: Mapping[str, Any], train_line: Callable[[Mappi
     }
 
 
-def _row(trial: Any) -> dict[str, Any]:
-    """One trial. value: the best epoch's validation figure, of a pruned trial too (null where it had no epoch)."""
+def _row(trial: Any, last: bool) -> dict[str, Any]:
+    """One trial. value: the kept epoch's validation figure, of a pruned trial too (null where it had no epoch).
+
+    last: the recipe keeps the last epoch, not the best.
+    """
     curve = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
-    best = max(curve, key=lambda epoch: curve[epoch], default=None)
+    best = max(curve, key=None if last else lambda epoch: curve[epoch], default=None)
     kept = trial.user_attrs
     return {
         "trial": trial.number,
