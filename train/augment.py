@@ -75,12 +75,7 @@ class Draw:
 
     def take(self, positions: npt.NDArray[np.int64]) -> Draw:
         """What was drawn for some of the pictures."""
-        return Draw(
-            self.transforms[positions],
-            self.colours[positions],
-            self.sharpness[positions],
-            self.boxes[positions],
-        )
+        return Draw(*(array[positions] for array in vars(self).values()))
 
 
 def draw(

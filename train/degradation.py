@@ -39,13 +39,7 @@ class Losses:
 
     def take(self, positions: npt.NDArray[np.int64]) -> Losses:
         """What was drawn for some of the pictures."""
-        return Losses(
-            self.scales[positions],
-            self.cubic[positions],
-            self.qualities[positions],
-            self.noise[positions],
-            self.seeds[positions],
-        )
+        return Losses(*(array[positions] for array in vars(self).values()))
 
 
 def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> Losses:
