@@ -146,9 +146,11 @@ def fit(
         _write_history(folder, state)
         if tensorboard:
             write_scalars(tensorboard, state.history[-1:])
-        # Where the last one is kept, those before it are not worth a star.
-        starred = state.best_epoch == epoch and (recipe.keep == "best" or epoch == recipe.epochs)
-        remaining = min(recipe.epochs - epoch, recipe.early_stopping - (epoch - state.best_epoch))
+        remaining = recipe.epochs - epoch
+        # Where the last epoch is kept, those before it are not worth a star, and none stops early.
+        starred = state.best_epoch == epoch and (recipe.keep == "best" or not remaining)
+        if recipe.keep == "best":
+            remaining = min(remaining, recipe.early_stopping - (epoch - state.best_epoch))
         report(
             f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
             f"balanced {row['val_balanced_accuracy']:.3f}{'*' if starred else ' '}  "
