@@ -70,19 +70,21 @@ def test_the_model_card_is_that_of_the_packaged_file():
         assert f"| {row['threshold']:.4f} |" in card, row
 
 
+def metadata(wheel):
+    """The fields of METADATA, a line each; not the description below them."""
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return archive.read(path).decode().partition("\n\n")[0].splitlines()
+
+
 def test_the_wheel_states_both_licenses_and_is_small(wheel):
     """The weights carry HAM10000's terms, the code its own: an SPDX expression that programs read."""
-    with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        head = archive.read(metadata).decode().partition("\n\n")[0].splitlines()
-    assert "License-Expression: Apache-2.0 AND CC-BY-NC-4.0" in head
+    assert "License-Expression: Apache-2.0 AND CC-BY-NC-4.0" in metadata(wheel)
     assert wheel.stat().st_size < 10e6
 
 
 def test_the_device_install_is_light(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        lines = archive.read(metadata).decode().splitlines()
+    lines = metadata(wheel)
     requirements = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
     required = {re.match(r"[\w-]+", line)[0] for line in requirements if "extra ==" not in line}
     assert required == {"click", "pillow", "numpy", "ai-edge-litert", "tflite-runtime"}

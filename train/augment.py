@@ -8,7 +8,7 @@ So an epoch can be repeated exactly, after a crash too, and what was drawn can b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -59,9 +59,20 @@ class Augmentation:
         return bool(self.resolution or self.compression or self.noise)
 
 
+_Drawn = TypeVar("_Drawn", bound="PerPicture")
+
+
+class PerPicture:
+    """What was drawn for n pictures: a dataclass of arrays whose first axis is the picture."""
+
+    def take(self: _Drawn, positions: npt.NDArray[np.int64]) -> _Drawn:
+        """What was drawn for some of the pictures."""
+        return type(self)(*(array[positions] for array in vars(self).values()))
+
+
 @dataclass(frozen=True)
-class Draw:
-    """What was drawn for n pictures.
+class Draw(PerPicture):
+    """Where each picture comes from, its colours, its sharpness and what is cut out.
 
     transforms: float64 [n, 2, 3], times an output pixel's (x, y, 1) is where it comes from.
     colours: float32 [n, 4, 3], a pixel's (red, green, blue, 1) times this is its new (red, green, blue), in 0..255.
@@ -72,10 +83,6 @@ class Draw:
     colours: npt.NDArray[np.float32]
     sharpness: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32]
-
-    def take(self, positions: npt.NDArray[np.int64]) -> Draw:
-        """What was drawn for some of the pictures."""
-        return Draw(*(array[positions] for array in vars(self).values()))
 
 
 def draw(

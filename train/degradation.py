@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.preprocess import InputSpec
-from .augment import Augmentation
+from .augment import Augmentation, PerPicture
 
 _BEFALLS = 0.75
 
 
 @dataclass(frozen=True)
-class Losses:
-    """What was drawn for n pictures.
+class Losses(PerPicture):
+    """What each picture loses.
 
     scales: float32 [n], of the size that a picture's file has, in parts of its own; 1 leaves it. cubic: bool [n],
     enlarged so and not bilinearly. qualities: int32 [n], of JPEG at that size, 1..100; 0 leaves it. noise: float32 [n],
@@ -36,10 +36,6 @@ class Losses:
     qualities: npt.NDArray[np.int32]
     noise: npt.NDArray[np.float32]
     seeds: npt.NDArray[np.int64]
-
-    def take(self, positions: npt.NDArray[np.int64]) -> Losses:
-        """What was drawn for some of the pictures."""
-        return Losses(*(array[positions] for array in vars(self).values()))
 
 
 def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> Losses:

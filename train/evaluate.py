@@ -29,7 +29,7 @@ def write_results(
     tables = [predictions(run.part(part), probabilities[part], codes) for part in ("val", "test")]
     files.write(run.folder / "predictions.csv", pd.concat(tables).to_csv(index=False, float_format="%.6g"))
     history = pd.read_csv(run.folder / "history.csv")
-    _draw_curves(history, run)
+    _draw_curves(history, run, results["training"]["best_epoch"])
     _draw_confusion(results["test"], codes, run)
     curves = {str(column): history[column].to_list() for column in history.columns}
     files.write(run.folder / "report.html", report_page.page(results, curves))
@@ -58,7 +58,7 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(temporary)
 
 
-def _draw_curves(history: pd.DataFrame, run: Run) -> None:
+def _draw_curves(history: pd.DataFrame, run: Run, kept: int) -> None:
     figure = _figure(9, 3.6)
     loss, score = figure.subplots(1, 2)
     loss.plot(history["epoch"], history["loss"], label="training (augmented, with L2)")
@@ -67,15 +67,8 @@ def _draw_curves(history: pd.DataFrame, run: Run) -> None:
     score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
     score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
     score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
-    by_figure = history[f"val_{run.recipe.best_by}"]
-    kept = history.iloc[-1 if run.recipe.keep == "last" else by_figure.argmax()]
-    score.plot(
-        kept["epoch"],
-        kept[f"val_{run.recipe.best_by}"],
-        "o",
-        color="C2",
-        label=f"kept: epoch {kept['epoch']:.0f}",
-    )
+    figure_then = history.set_index("epoch").loc[kept, f"val_{run.recipe.best_by}"]
+    score.plot(kept, figure_then, "o", color="C2", label=f"kept: epoch {kept}")
     score.set(title="Accuracy", xlabel="epoch", ylim=(0, 1))
     for axis in (loss, score):
         axis.grid(alpha=0.3)

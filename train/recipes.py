@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any
 
 import yaml
@@ -159,14 +160,13 @@ class Recipe:
             ("metadata_dropout", 0, 0.9),
             ("head_epochs", 0, 10_000),
             ("warmup_epochs", 0, 10_000),
+            ("augmentation.resolution", 0, 1),
+            ("augmentation.compression", 0, 1),
+            ("augmentation.noise", 0, 255),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} {getattr(self, name)} is outside {low}..{high}")
-
-        for name, high in (("resolution", 1), ("compression", 1), ("noise", 255)):
-            value = getattr(self.augmentation, name)
-            if not 0 <= value <= high:
-                raise UsageError(f"augmentation.{name} {value} is outside 0..{high}")
+            value = attrgetter(name)(self)
+            if not low <= value <= high:
+                raise UsageError(f"{name} {value} is outside {low}..{high}")
 
         if self.teacher_views not in (1, 4):
             raise UsageError(f"teacher_views {self.teacher_views} is neither 1 nor 4")
