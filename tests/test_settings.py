@@ -69,6 +69,10 @@ def test_losses_by_hand():
     assert of("focal") == pytest.approx([-(0.7**2) * math.log(0.3), -(0.2**2) * math.log(0.8)], rel=1e-5)
     adjusted = [0.3 * 0.2 / (0.5 * 0.7 + 0.3 * 0.2 + 0.2 * 0.1), 0.8 * 0.1 / (0.1 * 0.7 + 0.1 * 0.2 + 0.8 * 0.1)]
     assert of("logit-adjusted") == pytest.approx([-math.log(p) for p in adjusted], rel=1e-5)
+    assert of("logit-adjusted", tau=0) == pytest.approx(of("cross-entropy"), rel=1e-5)
+    half = [s**0.5 for s in (0.7, 0.2, 0.1)]
+    adjusted = [0.3 * half[1] / (0.5 * half[0] + 0.3 * half[1] + 0.2 * half[2])]
+    assert of("logit-adjusted", tau=0.5)[0] == pytest.approx(-math.log(adjusted[0]), rel=1e-5)
     weights = np.asarray([1, 2, 3], np.float32)
     assert of("cross-entropy", weights=weights) == pytest.approx([-2 * math.log(0.3), -3 * math.log(0.8)], rel=1e-5)
     smooth = -(0.9 + 0.1 / 3) * math.log(0.3) - 0.1 / 3 * (math.log(0.5) + math.log(0.2))

@@ -194,6 +194,7 @@ class _Phase:
             shares=sampling.shares(positions, classes, recipe.balance),
             weights=sampling.class_weights(positions, classes, recipe.balance),
             label_smoothing=recipe.label_smoothing,
+            tau=recipe.logit_adjustment,
         )
         model.compile(optimizer=self.optimizer, loss=loss, metrics=["accuracy"], jit_compile=xla)
         self.average = WeightAverage(model, recipe.ema) if recipe.ema else None

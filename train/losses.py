@@ -26,8 +26,8 @@ def focal(targets: Any, log_probabilities: Any, shares: Any) -> Any:
 def logit_adjusted(targets: Any, log_probabilities: Any, shares: Any) -> Any:
     """Cross-entropy of logits + log(share of the class), so that the logits themselves are for balanced classes.
 
-    Menon et al., "Long-tail learning via logit adjustment", arXiv 2007.07314, with tau = 1. A log-probability is a
-    logit but for a constant, which the softmax does not see.
+    Menon et al., "Long-tail learning via logit adjustment", arXiv 2007.07314; `loss` raises the shares to the power of
+    tau. A log-probability is a logit but for a constant, which the softmax does not see.
     """
     return -targets * tf.nn.log_softmax(log_probabilities + tf.math.log(shares))
 
@@ -45,15 +45,17 @@ def loss(
     shares: npt.NDArray[np.float64],
     weights: npt.NDArray[np.float32],
     label_smoothing: float = 0.0,
+    tau: float = 1.0,
 ) -> Callable[[Any, Any], Any]:
     """(targets, probabilities), each float32 [b, classes] -> float32 [b], the loss of each picture.
 
     name: of recipes.LOSSES. shares, weights: of each class, float [classes]: its share among the pictures shown, and
     what it counts. label_smoothing: the part of a target, 0..1, that is spread evenly over all classes (Szegedy et al.,
-    arXiv 1512.00567).
+    arXiv 1512.00567). tau: how much of the shares the logit-adjusted loss takes out: 1 is for balanced classes, 0 is
+    cross-entropy.
     """
     term = _TERMS[name]
-    known = tf.constant(np.maximum(shares, 1e-7), tf.float32)
+    known = tf.constant(np.maximum(shares, 1e-7) ** tau, tf.float32)
     weighted = tf.constant(weights, tf.float32)
 
     def of(targets: Any, probabilities: Any) -> Any:

@@ -59,11 +59,12 @@ class Recipe:
     unfreeze: how many of the backbone's last layers are trained; None trains all. batch_norm: of BATCH_NORMS; one that
     does not adapt runs in inference mode, with the statistics it came with. batch_norm_momentum: None keeps the
     backbone's own (0.99). l2: penalty on the head's kernel. head_epochs: so many first epochs train the head alone.
-    loss: of LOSSES. label_smoothing, mixup: 0 is without. distillation: where there are teachers (`distillation.py`),
-    their share in a target; teacher_views: 1, or 4 to ask them for a picture's mirror images too. balance: which
-    pictures of a class an epoch shows or how much they count ("none", "class-weight", "oversample", "undersample" or a
-    number per class), in training only; balance_validation: as many validation pictures of each class, where epochs are
-    compared.
+    loss: of LOSSES. logit_adjustment: tau of the logit-adjusted loss: 1 trains for equally frequent classes, 0 for
+    those of the training part. label_smoothing, mixup: 0 is without. distillation: where there are teachers
+    (`distillation.py`), their share in a target; teacher_views: 1, or 4 to ask them for a picture's mirror images
+    too. balance: which pictures of a class an epoch shows or how much they count ("none", "class-weight",
+    "oversample", "undersample" or a number per class), in training only; balance_validation: as many validation
+    pictures of each class, where epochs are compared.
     schedule: of SCHEDULES. warmup_epochs: of a linear rise. plateau_patience, early_stopping: epochs.
     weight_decay: Adam's, decoupled (AdamW). ema: decay per step of the running average of the weights that is
     validated and kept; 0 is without.
@@ -106,6 +107,7 @@ class Recipe:
     balance_validation: bool = False
 
     loss: str = "cross-entropy"
+    logit_adjustment: float = 1.0
     label_smoothing: float = 0.0
     distillation: float = 0.7
     teacher_views: int = 1
@@ -154,6 +156,7 @@ class Recipe:
             ("ema", 0, 0.99999),
             ("distillation", 0, 1),
             ("mixup", 0, 100),
+            ("logit_adjustment", 0, 5),
             ("l2", 0, 100),
             ("weight_decay", 0, 1),
             ("metadata_units", 0, 10_000),
