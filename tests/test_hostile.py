@@ -1,4 +1,4 @@
-"""Hostile input: the short form of benchmarks/hostile.py, and that it finds what it is there to find."""
+"""Hostile input: the short form of benchmarks/hostile, and that it finds what it is there to find."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from skin_edge.benchmarks import hostile
-from skin_edge.benchmarks.hostile import Case, Worker, image_case, judge, measure, model_case, table, write_case
+from skin_edge.benchmarks.hostile import pictures
+from skin_edge.benchmarks.hostile.models import model_case
+from skin_edge.benchmarks.hostile.pictures import image_case
+from skin_edge.benchmarks.hostile.run import Case, Worker, judge, measure, table, write_case
 from skin_edge.edge_runtime import ModelFileError, contract, info
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, Prediction
 from skin_edge.edge_runtime.errors import ImageError, UsageError
@@ -121,8 +123,8 @@ def test_a_case_as_a_file(tmp_path):
 def test_the_seed_pictures_are_well_formed():
     from skin_edge.edge_runtime import preprocess
 
-    for form, pictures in hostile._pictures().items():
-        for content in pictures:
+    for form, contents in pictures._pictures().items():
+        for content in contents:
             if form == "TIFF" and b"\x53\x01\x03\x00\x01\x00\x00\x00\x03" in content:  # float samples have no white
                 continue
             assert preprocess.decode(content).mode == "RGB"

@@ -19,11 +19,12 @@ CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands containers contract errors files frames heatmap
         info interpreter labels model_file network operator_names patient preprocess quantization quiet
         tflite_metadata""",
-    "benchmarks": """__init__ bench cases caveats charts commands compare copies figures gate hostile latency
+    "benchmarks": """__init__ bench cases caveats charts commands compare copies figures gate latency
         machine markdown memory metrics operating_points overhead page parity parts peers picture processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
-        peer_scripts/protocol peer_scripts/skin_edge_runtime""",
+        peer_scripts/protocol peer_scripts/skin_edge_runtime
+        hostile/__init__ hostile/__main__ hostile/models hostile/mutations hostile/pictures hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
         earlier_runs engine evaluate fit grouping heads inspection job layout_tables layouts leaks losses
