@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..edge_runtime import files
+from ..edge_runtime import files, pictures
 from ..edge_runtime.containers import is_there
 from ..edge_runtime.errors import DataError, UsageError
+from .locate import located
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 PARTS = ("train", "val", "test")
 COLUMNS = ("path", "image_id", "group", "label", "split")
 METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS, without NumPy
@@ -42,8 +42,7 @@ def read_cases(
     data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
     paths start at the csv's folder), or a folder `<label>/*.jpg`, or `train|val|test/<label>/*.jpg`. split: the part
     that is wanted, or "all"; by default "test" where the data has parts, else everything. images: the folder where the
-    images of a csv lie now; looked for there by path, by file name, then in the folders below. known_labels: the
-    model's.
+    images of a csv lie now (`locate.py` has the rules). known_labels: the model's.
 
     Without the column group, or where it is empty, every image is its own group.
 
@@ -59,15 +58,15 @@ def read_cases(
         cases = _from_csv(data)
     else:
         raise UsageError(f"no such file or folder: {data}")
-    cases = _part(data, cases, split)
+    every, cases = cases, _part(data, cases, split)
     known = set(known_labels)
     for case in cases:
         if case.label not in known:
             raise DataError(
                 f"{data}: label '{case.label}' of {case.image_id} is not among the model's: {', '.join(known_labels)}"
             )
-    if images is not None:
-        cases = _moved(cases, Path(images))
+    if not data.is_dir():
+        cases = _located(data, cases, Path(images) if images is not None else None, every)
     missing = [case.path for case in cases if not is_there(case.path)]
     if missing:
         raise DataError(
@@ -102,8 +101,7 @@ def _from_csv(path: Path) -> list[Case]:
                     raise DataError(f"{path}, line {reader.line_num}: path or label is empty")
                 cases.append(
                     Case(
-                        # Joined to an absolute path, the folder falls away.
-                        path=path.parent / name,
+                        path=Path(name),
                         image_id=row.get("image_id", "").strip() or PurePosixPath(name).stem,
                         group=row.get("group", "").strip() or name,
                         label=label,
@@ -127,7 +125,7 @@ def _from_folders(root: Path) -> list[Case]:
     for split, folder in [(part, root / part) for part in parts] or [("", root)]:
         for label in sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")):
             for path in sorted(label.iterdir()):
-                if path.suffix.lower() in IMAGE_SUFFIXES:
+                if pictures.is_picture(str(path)):
                     name = path.relative_to(root).as_posix()
                     cases.append(Case(path, image_id=name, group=name, label=label.name, split=split))
     if not cases:
@@ -150,26 +148,13 @@ def _part(data: Path, cases: list[Case], split: str | None) -> list[Case]:
     return chosen
 
 
-def _moved(cases: list[Case], root: Path) -> list[Case]:
-    if not root.is_dir():
-        raise UsageError(f"--images {root}: no such folder")
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(root.rglob("*")):
-        by_name[path.name].append(path)
-    return [replace(case, path=_find(case.path, root, by_name)) for case in cases]
-
-
-def _find(path: Path, root: Path, by_name: Mapping[str, list[Path]]) -> Path:
-    # The csv may come from Windows. Of an absolute path the end may still fit: .../HAM10000_images_part_1/x.jpg.
-    parts = [part for part in str(path).replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    for start in range(len(parts)):
-        candidate = root.joinpath(*parts[start:])
-        if candidate.is_file():
-            return candidate
-    candidates = by_name.get(parts[-1], [])
-    if len(candidates) > 1:
-        raise DataError(f"{len(candidates)} files under {root} are named {parts[-1]}: {_first(candidates)}")
-    return candidates[0] if candidates else root / parts[-1]
+def _located(data: Path, cases: list[Case], images: Path | None, among: Sequence[Case]) -> list[Case]:
+    names = [str(case.path) for case in cases]
+    found = located(names, data.parent, images=images, table=data, among=[str(case.path) for case in among])
+    return [
+        replace(case, path=Path(path or data.parent / name))
+        for case, path, name in zip(cases, found, names, strict=True)
+    ]
 
 
 def _first(paths: Sequence[Path]) -> str:

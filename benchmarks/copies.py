@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..edge_runtime import pictures
 from ..edge_runtime.classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
 from ..edge_runtime.errors import DataError, GateError, SkinEdgeError
-from .cases import IMAGE_SUFFIXES
 
 
 def compare(classifier: SkinClassifier, folder: Path, other: Path) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
         raise DataError(f"no such folder: {folder}")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if not pictures.is_picture(str(path)):
             continue
         if path.stem in found:
             raise DataError(f"{folder} holds two pictures named {path.stem}: {found[path.stem]} and {path}")

@@ -139,6 +139,7 @@ def train(
     image_column: str | None,
     label_column: str | None,
     group_column: str | None,
+    images: Path | None,
     labels: Path | None,
     task: str | None,
     metadata: str | None,
@@ -222,6 +223,8 @@ def train(
     columns = Columns(image_column, label_column, group_column)
     if started and columns == PATH_LABEL_GROUP:
         columns = Columns(**started.config.get("csv_columns", {}))
+    if started and images is None and started.config.get("images"):
+        images = Path(started.config["images"])
     job = TrainSettings(
         data,
         out,
@@ -237,6 +240,7 @@ def train(
         overwrite=overwrite,
         layout=layout,
         columns=columns,
+        images=images,
         labels=labels,
         task=task or recipe.task,
         clean=rules or recipe.clean,

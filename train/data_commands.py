@@ -33,6 +33,7 @@ def data(
     image_column: str | None,
     label_column: str | None,
     group_column: str | None,
+    images: Path | None,
     near_duplicates: bool,
     out: Path | None,
     as_json: bool,
@@ -60,7 +61,7 @@ def data(
         if out.exists():
             raise OutputExistsError(out, "choose another --out")
         files.check_writable(out)
-    dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column))
+    dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images)
     n = len(dataset.frame)
     found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
     to_stderr("\r")

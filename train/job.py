@@ -34,10 +34,11 @@ class TrainSettings:
     split: one of `splits.KINDS`, or a csv with image_id and split. limit: about so many images, stratified.
     mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
     for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
-    labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that
-    leave rows out. near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the
-    steps. tensorboard: a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one
-    device. teachers: runs to learn from (`distillation.py`). start: a run to start with the weights of.
+    images: the folder in which the pictures of a table lie, where it is another one. labels: a csv of classes
+    (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that leave rows out.
+    near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the steps. tensorboard:
+    a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one device. teachers: runs
+    to learn from (`distillation.py`). start: a run to start with the weights of.
     """
 
     data: Path
@@ -54,6 +55,7 @@ class TrainSettings:
     overwrite: bool = False
     layout: str | None = None
     columns: Columns = PATH_LABEL_GROUP
+    images: Path | None = None
     labels: Path | None = None
     task: str = "diagnosis"
     clean: tuple[str, ...] = ()
@@ -139,7 +141,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
             raise UsageError(f"--tensorboard {settings.tensorboard} cannot be written ({error.strerror})") from None
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
-        dataset = read_dataset(settings.data, settings.layout, settings.columns)
+        dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
         settings = with_fields(settings, dataset)
         check_resumable(started, settings, earlier)
         if (out / "metrics.json").is_file():
@@ -321,18 +323,30 @@ def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpe
 
 def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> Prepared:
     """Reads the data set, leaves rows out, names the classes, connects groups and, unless told not to, splits."""
-    dataset = read_dataset(settings.data, settings.layout, settings.columns)
+    dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
     kept, dropped = clean(dataset.frame, settings.clean)
     for rule, count in dropped.items():
         report(f"--clean {rule} leaves out {count or 'no'} images")
     if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
         raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
+    if not settings.skip_unreadable:
+        _check_there(kept)
     taken = dropped_by(dataset.frame, settings.clean)
     dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
     for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
         report(line)
     frame, near = _choose(dataset, settings, report, taken, split=split)
     return Prepared(dataset, frame, dropped, sides, near)
+
+
+def _check_there(frame: pd.DataFrame) -> None:
+    """Said before any picture is decoded. Raises DataError where a row has no picture."""
+    missing = frame.loc[frame["path"] == "", "image_id"]
+    if len(missing):
+        raise DataError(
+            f"{len(missing)} of {len(frame)} pictures are not there, the first is {missing.iloc[0]}: --images FOLDER "
+            "says where they are now, --skip-unreadable leaves them out"
+        )
 
 
 def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) -> tuple[Any, dict[int, str]]:
@@ -493,6 +507,7 @@ def _config(
         "own_labels": _own_labels(settings),
         "benign_or_malignant": sides,
         "csv_columns": asdict(settings.columns),
+        **({"images": str(settings.images.resolve())} if settings.images else {}),
         "data": {
             "folder": str(dataset.root),
             "layout": dataset.layout,

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..benchmarks.locate import Finder
 from ..edge_runtime.containers import SEPARATOR
 from ..edge_runtime.errors import DataError
 from .run_folder import EXTRA_COLUMNS
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 NUMBERS = ("age", "diameter_mm")
 TEXTS = tuple(name for name in EXTRA_COLUMNS if name not in NUMBERS)
 
 # What people write for "not known" in a column of numbers.
 _NO_NUMBER = frozenset({"", "unknown", "unk", "na", "n/a", "nan", "none", "null"})
-
-# Folders below DATA in which images are looked for: Kaggle's and Mendeley's archives nest them twice.
-_DEPTH = 3
 
 
 def find_table(root: Path, *names: str) -> Path | None:
@@ -111,34 +106,18 @@ def check_labels(frame: pd.DataFrame, column: str, known: Iterable[str], path: P
         raise DataError(f"{path}: {column} '{row['label']}' of {row['image_id']} is not one of {', '.join(known)}")
 
 
-def index_images(root: Path) -> dict[str, str]:
-    """Stem -> path of the images in `root` and three levels below. Of two with one stem the shallower counts."""
-    index: dict[str, str] = {}
-    folders = [str(root)]
-    for _ in range(_DEPTH + 1):
-        deeper: list[str] = []
-        for folder in folders:
-            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-                if entry.name.startswith((".", "__")):  # .git, __MACOSX
-                    continue
-                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 (hundreds of thousands of them)
-                if suffix.lower() in IMAGE_SUFFIXES:
-                    index.setdefault(stem, entry.path)
-                elif entry.is_dir():
-                    deeper.append(entry.path)
-        folders = deeper
-    return index
-
-
 def paths_by_id(image_ids: pd.Series, root: Path, table: Path, *, lost_ending: str = "") -> list[str]:
-    """The image of each id, "" where there is none. Raises DataError where not one image lies below `root`.
+    """The image of each id, at any depth below `root`, "" where there is none.
 
-    lost_ending: of ids, which the file's name may do without.
+    lost_ending: of ids, which the file's name may do without. Raises DataError where not one image lies below `root`,
+    or where several different ones have an id's name.
     """
-    index = index_images(root)
-    if not index:
-        raise DataError(f"{table} is there, but no image lies in {root} or a folder in it")
-    return [index.get(image_id) or index.get(image_id.removesuffix(lost_ending), "") for image_id in image_ids]
+    finder = Finder(root, table)
+    if finder.is_empty:
+        raise DataError(
+            f"{table} is there, but no image lies in {root} or a folder in it: --images FOLDER says where they lie"
+        )
+    return [finder.by_id(image_id) or finder.by_id(image_id.removesuffix(lost_ending)) for image_id in image_ids]
 
 
 def members_by_id(image_ids: pd.Series, container: Path) -> list[str]:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..benchmarks.locate import located
+from ..edge_runtime import pictures
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ..edge_runtime.labels import HAM10000, ISIC2019, PAD_UFES_20, Label, label_for
 from . import layout_tables as tables
-from .layout_tables import IMAGE_SUFFIXES, find_table, finished, read_table
+from .layout_tables import find_table, finished, read_table
 from .splits import PARTS
 
 # A diagnosis of the ISIC archive, in lower case -> code. Old wording (`diagnosis`) and new (`diagnosis_2` to `_5`).
@@ -66,11 +68,18 @@ PATH_LABEL_GROUP = Columns()
 
 @dataclass(frozen=True)
 class Given:
-    """What a layout looks at. root: the folder. table: the csv, where DATA is a csv and not a folder."""
+    """What a layout looks at. root: the folder. table: the csv, where DATA is a csv and not a folder. images: the
+    folder in which the pictures lie, where it is another one (--images)."""
 
     root: Path
     table: Path | None = None
     columns: Columns = PATH_LABEL_GROUP
+    images: Path | None = None
+
+    @property
+    def pictures(self) -> Path:
+        """The folder below which pictures are looked for by id."""
+        return self.images or self.root
 
 
 @dataclass(frozen=True)
@@ -105,14 +114,21 @@ class Dataset:
         return bool((self.frame["official"] == "test").any())
 
 
-def read_dataset(data: str | Path, layout: str | None = None, columns: Columns = PATH_LABEL_GROUP) -> Dataset:
+def read_dataset(
+    data: str | Path,
+    layout: str | None = None,
+    columns: Columns = PATH_LABEL_GROUP,
+    images: str | Path | None = None,
+) -> Dataset:
     """Recognises the layout, or takes the one that is named, and reads it.
 
     data: a folder, or the csv of the layouts isic-cli and csv. columns: of a plain csv; naming any makes it one.
+    images: the folder in which the pictures lie that a table names, where it is another one (benchmarks/locate.py).
 
-    Raises UsageError where there is no such folder; UnknownNameError for a layout that does not exist; DataError where
-    no layout fits (the message names the known ones) or several do, a column is missing, a label is not in the
-    layout's table, or an id occurs twice.
+    Raises UsageError where there is no such folder, or `images` is given and the pictures are in class folders;
+    UnknownNameError for a layout that does not exist; DataError where no layout fits (the message names the known
+    ones) or several do, a column is missing, a label is not in the layout's table, an id occurs twice, a name fits
+    several pictures, or no picture is there.
     """
     data = Path(data)
     if layout is not None and layout not in LAYOUTS:
@@ -123,10 +139,14 @@ def read_dataset(data: str | Path, layout: str | None = None, columns: Columns =
         if layout not in (None, "csv"):
             raise UsageError(f"--image-column, --label-column and --group-column are for layout csv, not {layout}")
         layout = "csv"
+    if images is not None:
+        images = Path(images).resolve()
+        if not images.is_dir():
+            raise UsageError(f"--images {images}: no such folder")
     if data.is_dir():
-        given, first, then = Given(data.resolve(), None, columns), _TABLES, _FALLBACKS
+        given, first, then = Given(data.resolve(), None, columns, images), _TABLES, _FALLBACKS
     elif data.suffix.lower() in (".csv", ".tsv", ".tab", ".txt"):
-        given, first, then = Given(data.resolve().parent, data.resolve(), columns), ("isic-cli",), ("csv",)
+        given, first, then = Given(data.resolve().parent, data.resolve(), columns, images), ("isic-cli",), ("csv",)
     else:
         raise UsageError(f"{data} is a file: DATA is a folder, or a csv of pictures and labels")
     if layout:
@@ -188,7 +208,7 @@ def _ham10000(given: Given, layout: str, table: Path, test: Path | None) -> Data
             )
             tables.check_labels(held_out, "dx", _HAM_CODES, test)
         frame = pd.concat([frame.assign(official="train"), held_out.assign(official="test")]).fillna("")
-    frame["path"] = tables.paths_by_id(frame["image_id"], given.root, table)
+    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
     never = (frame["image_id"] == _NEVER_PUBLISHED) & (frame["path"] == "")
     if never.any():
         frame = frame.loc[~never]
@@ -214,7 +234,7 @@ def isic2018_task3(given: Given) -> Dataset | None:
         frame = tables.joined(frame, read_table(groupings, {"image": "image_id", "lesion_id": "lesion"}), groupings)
     if (frame["official"] == "train").all():
         frame["official"] = ""
-    frame["path"] = tables.paths_by_id(frame["image_id"], given.root, training)
+    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, training)
     return _dataset(given, "isic2018-task3", finished(frame, training), HAM10000)
 
 
@@ -234,7 +254,7 @@ def isic2019(given: Given) -> Dataset | None:
     if metadata:
         optional = {"age_approx": "age", "anatom_site_general": "site", "lesion_id": "lesion", "sex": "sex"}
         frame = tables.joined(frame, read_table(metadata, {"image": "image_id"}, optional), metadata)
-    frame["path"] = tables.paths_by_id(frame["image_id"], given.root, truth, lost_ending="_downsampled")
+    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, truth, lost_ending="_downsampled")
     return _dataset(given, "isic2019", finished(frame, truth), ISIC2019)
 
 
@@ -268,7 +288,7 @@ def isic2020(given: Given) -> Dataset | None:
         two = read_table(duplicates, {"image_name_1": "one", "image_name_2": "other"})
         there = two.isin(list(frame["image_id"])).all(axis=1)
         pairs = list(zip(two["one"][there], two["other"][there], strict=True))
-    frame["path"] = tables.paths_by_id(frame["image_id"], given.root, table)
+    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
     notes = [f"{len(pairs)} pairs of duplicates are kept together"] if pairs else []
     return _dataset(given, "isic2020", finished(frame, table, pairs=pairs), ISIC2019, notes)
 
@@ -297,10 +317,10 @@ def isic2024(given: Given) -> Dataset | None:
         },
     )
     frame["malignant"] = tables.truth_of(frame["malignant"], _TARGET, "target", frame["image_id"], table)
-    container = given.root / "train-image.hdf5"
-    folder = given.root / "train-image"
+    container = given.pictures / "train-image.hdf5"
+    folder = given.pictures / "train-image"
     if folder.is_dir() or not container.is_file():
-        frame["path"] = tables.paths_by_id(frame["image_id"], folder if folder.is_dir() else given.root, table)
+        frame["path"] = tables.paths_by_id(frame["image_id"], folder if folder.is_dir() else given.pictures, table)
     else:
         frame["path"] = tables.members_by_id(frame["image_id"], container)
     frame["label"] = ""
@@ -349,7 +369,7 @@ def isic_cli(given: Given) -> Dataset | None:
     target = said.get("diagnosis_1", blank).map(_ISIC_TARGET).fillna("")
     older = said.get("benign_malignant", blank).map(_ISIC_TARGET).fillna("")
     frame["malignant"] = target.where(target != "", older)
-    frame["path"] = tables.paths_by_id(frame["image_id"], given.root, table)
+    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
     return _dataset(given, "isic-cli", finished(frame, table), ISIC2019)
 
 
@@ -400,14 +420,15 @@ def pad_ufes_20(given: Given) -> Dataset | None:
     if both:
         frame["diameter_mm"] = pd.concat(both, axis=1).max(axis=1)
     stems = frame["image_id"].str.removesuffix(".png")
-    frame["path"] = tables.paths_by_id(stems, given.root, table)
+    frame["path"] = tables.paths_by_id(stems, given.pictures, table)
     return _dataset(given, "pad-ufes-20", finished(frame, table), PAD_UFES_20)
 
 
 def plain_csv(given: Given) -> Dataset | None:
     """plain csv: a csv with the columns path and label (--image-column, --label-column, --group-column name others).
 
-    path: a file, from the csv's folder or absolute, or a picture's name or id, which is looked for below that folder.
+    path: a file, from the csv's folder or absolute, or a picture's name or id, which is looked for below that folder;
+    benchmarks/locate.py has the rules.
     age, sex, site, patient, lesion, diameter_mm, image_type and malignant (1, 0 or blank) are read where they are.
     """
     found = [given.table] if given.table else sorted(given.root.glob("*.csv"))
@@ -435,17 +456,13 @@ def plain_csv(given: Given) -> Dataset | None:
     if "malignant" in frame:
         meaning = {**_TARGET, "": ""}
         frame["malignant"] = tables.truth_of(frame["malignant"], meaning, "malignant", frame["image_id"], table)
-    index: dict[str, str] = {}
-    paths: list[str] = []
-    for name in frame["image_id"]:
-        path = given.root / name
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            paths.append(str(path))
-            continue
-        index = index or tables.index_images(given.root)
-        stem = Path(name).stem if path.suffix.lower() in IMAGE_SUFFIXES else name
-        paths.append(index.get(stem, ""))
-    frame["path"] = paths
+    tables.check_unique(frame["image_id"], table)
+    frame["path"] = located(list(frame["image_id"]), given.root, images=given.images, table=table)
+    if not (frame["path"] != "").any():
+        raise DataError(
+            f"{table}: none of its {len(frame)} pictures is there, the first is {frame['image_id'].iloc[0]}: --images "
+            "FOLDER says where they are now"
+        )
     whole = finished(frame, table)
     labels = tuple(label_for(code) for code in sorted(whole["label"].unique()))
     grouped = "group" in frame and bool((frame["group"] != "").any())
@@ -463,11 +480,13 @@ def class_folders(given: Given) -> Dataset | None:
         for folder in _inside(given.root / part)
         if folder.is_dir()
         for path in _inside(folder)
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if pictures.is_picture(str(path))
         for name in [path.relative_to(given.root).as_posix()]
     ]
     if not rows:
         return None
+    if given.images:
+        raise UsageError(f"--images goes with a table that names pictures, and {given.root} has class folders")
     frame = finished(pd.DataFrame(rows, columns=["path", "image_id", "label", "official"]), given.root)
     return _dataset(given, "class-folders", frame, tuple(label_for(code) for code in sorted(frame["label"].unique())))
 

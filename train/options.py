@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+
+images_option = click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where the pictures lie that a csv names. [default: where its paths say, or below its folder]",
+)
+"""For every command that reads a table of pictures: `benchmarks.locate.located` finds them."""
 
 _LAYOUT = (
     click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]"),
@@ -14,11 +23,12 @@ _LAYOUT = (
     ),
     click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]"),
     click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]"),
+    images_option,
 )
 
 
 def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--layout, --image-column, --label-column and --group-column: how DATA is to be read."""
+    """--layout, --image-column, --label-column, --group-column and --images: how DATA is to be read."""
     for option in reversed(_LAYOUT):
         command = option(command)
     return command

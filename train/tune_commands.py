@@ -15,7 +15,18 @@ from .commands import pairs
 from .commands import train as train_command
 
 # Said of the data as `skin-edge train` says it, and passed on in the line that trains the best trial.
-_SHARED = ("layout", "image_column", "label_column", "group_column", "labels", "task", "split", "seed", "limit")
+_SHARED = (
+    "layout",
+    "image_column",
+    "label_column",
+    "group_column",
+    "images",
+    "labels",
+    "task",
+    "split",
+    "seed",
+    "limit",
+)
 _FLAGS = (*_SHARED, "rules", "skip_unreadable", "cache")
 
 
@@ -91,6 +102,7 @@ def tune(
         cache=None if cache == "memory" else Path(cache),
         layout=flags["layout"],
         columns=Columns(flags["image_column"], flags["label_column"], flags["group_column"]),
+        images=flags["images"],
         labels=flags["labels"],
         task=flags["task"] or recipe.task,
         clean=flags["rules"] or recipe.clean,
