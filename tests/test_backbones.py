@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError, UsageError
 from skin_edge.train import backbones
+from skin_edge.train.efficientnet_lite import efficientnet_lite
 from skin_edge.train.engine import keras, tf
 
 applications = keras.applications
@@ -19,10 +22,20 @@ PLAIN = {
     "densenet121": (applications.DenseNet121, applications.densenet, 64),
     "efficientnetb0": (applications.EfficientNetB0, applications.efficientnet, 64),
     "efficientnetb3": (applications.EfficientNetB3, applications.efficientnet, 64),
+    "efficientnet-lite0": (partial(efficientnet_lite, width=1.0, depth=1.0), applications.mobilenet, 64),
+    "efficientnet-lite2": (partial(efficientnet_lite, width=1.1, depth=1.2), applications.mobilenet, 64),
     "efficientnetv2b0": (applications.EfficientNetV2B0, applications.efficientnet_v2, 64),
     "inceptionresnetv2": (applications.InceptionResNetV2, applications.inception_resnet_v2, 75),
 }
-HEAVY = ("mobilenetv3large", "densenet121", "efficientnetb0", "efficientnetb3", "efficientnetv2b0", "inceptionresnetv2")
+HEAVY = (
+    "mobilenetv3large",
+    "densenet121",
+    "efficientnetb0",
+    "efficientnetb3",
+    "efficientnet-lite2",
+    "efficientnetv2b0",
+    "inceptionresnetv2",
+)
 ADAPTED = ("resnet50", "densenet121", "efficientnetb0", "efficientnetb3", "efficientnetv2b0")
 EVERY = [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in PLAIN]
 
@@ -223,3 +236,17 @@ def test_weights_of_another_network_are_one_line(name, file, tmp_path):
 def test_the_table_is_complete():
     assert list(backbones.BACKBONES) == list(PLAIN)
     assert [name for name, backbone in backbones.BACKBONES.items() if backbone.pixels] == list(ADAPTED)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("efficientnet-lite0", 3_413_024), ("efficientnet-lite2", 4_869_168)])
+def test_efficientnet_lite_is_of_the_published_size(name, parameters):
+    network = backbones.build(name, (64, 64, 3), 1.0, "none")
+    assert network.count_params() == parameters
+    assert network.output_shape == (None, 2, 2, 1280)
+    kinds = {type(layer).__name__ for layer in network.layers}
+    assert kinds == {"InputLayer", "Conv2D", "DepthwiseConv2D", "BatchNormalization", "ReLU", "Add"}
+
+
+def test_efficientnet_lite_has_no_download():
+    with pytest.raises(UsageError, match=r"efficientnet-lite0 .*no download: name a file with --weights FILE"):
+        backbones.build("efficientnet-lite0", (64, 64, 3), 1.0, "imagenet")

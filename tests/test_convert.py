@@ -219,7 +219,7 @@ def test_a_channel_without_weights_keeps_its_constant(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenet", "mobilenetv2"])
+@pytest.mark.parametrize("name", ["mobilenet", "mobilenetv2", "efficientnet-lite0", "efficientnet-lite2"])
 def test_real_weights_survive_training_for_quantization(name, data_root):
     """ImageNet's MobileNets hold channels without weights, and ranges that differ a thousandfold between channels."""
     from dataclasses import replace
@@ -230,7 +230,7 @@ def test_real_weights_survive_training_for_quantization(name, data_root):
     from skin_edge.train.engine import start
 
     start(1)
-    weights = next((data_root / "pretrained").glob(f"{name}_1_0_224*.h5"))
+    weights = max((data_root / "pretrained").glob(f"{name.replace('-', '_')}_*imagenet_notop.weights.h5"))
     recipe = replace(recipes.get("quickstart"), backbone=name, width=1.0, image_size=(96, 96), weights=str(weights))
     folded = fold.fold_head(heads.classifier(recipe, 7))
     spec = InputSpec(96, 96)

@@ -410,6 +410,7 @@ slow = pytest.mark.slow
         pytest.param("resnet50", 1.0, 64, marks=slow),
         pytest.param("densenet121", 1.0, 64, marks=slow),
         pytest.param("efficientnetb0", 1.0, 64, marks=slow),
+        pytest.param("efficientnet-lite0", 1.0, 64, marks=slow),
         pytest.param("efficientnetv2b0", 1.0, 64, marks=slow),
         pytest.param("inceptionresnetv2", 1.0, 96, marks=slow),
     ],

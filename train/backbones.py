@@ -1,4 +1,4 @@
-"""Backbones: the networks below the head, of keras.applications, each as one flat functional model.
+"""Backbones: the networks below the head, most of keras.applications, each as one flat functional model.
 
 Every one takes RGB in [-1, 1], so that a picture's bytes go into the int8 network unchanged. Where the published
 weights expect other values, the network's first layer makes them: ADAPT_LAYER, a 1x1 convolution of three channels with
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
+from .efficientnet_lite import efficientnet_lite
 from .engine import keras
 
 ADAPT_LAYER = "adapt_input"
@@ -74,6 +75,8 @@ BACKBONES: dict[str, Backbone] = {
     # Tan and Le, "EfficientNet", arXiv 1905.11946. Has a Rescaling and a Normalization inside: see `_as_normalized`
     "efficientnetb0": Backbone(_apps.EfficientNetB0, BYTES),
     "efficientnetb3": Backbone(_apps.EfficientNetB3, BYTES),
+    "efficientnet-lite0": Backbone(partial(efficientnet_lite, width=1.0, depth=1.0)),
+    "efficientnet-lite2": Backbone(partial(efficientnet_lite, width=1.1, depth=1.2)),
     # Tan and Le, "EfficientNetV2", arXiv 2104.00298
     "efficientnetv2b0": Backbone(partial(_apps.EfficientNetV2B0, include_preprocessing=False), TORCH),
     # Szegedy et al., "Inception-v4, Inception-ResNet", arXiv 1602.07261
