@@ -72,6 +72,12 @@ from ..edge_runtime.errors import UsageError
     metavar="N",
     help="Training images that set the ranges.",
 )
+@click.option(
+    "--scaled-decode",
+    is_flag=True,
+    help="The file asks for large JPEGs at 1/2, 1/4 or 1/8 of their size: faster, but only libjpeg can.  [default: as "
+    "the run was trained]",
+)
 @click.option("--author", metavar="TEXT", help="Of the model, for its metadata.")
 @click.option("--license", "license_", metavar="TEXT", help="Of the model.  [default: what the data's terms ask]")
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks import metrics
+from ..benchmarks.borderline import score, within
 from ..benchmarks.temperature import choose_temperature, softmax, with_temperature
 from ..edge_runtime.errors import ConversionError, DataError
 from ..train.engine import keras
@@ -160,6 +161,26 @@ def thresholds(
                 }
             )
     return rows
+
+
+def borderline(
+    rows: Sequence[Mapping[str, Any]],
+    codes: Sequence[str],
+    probabilities: npt.NDArray[np.floating[Any]],
+    others: tuple[npt.NDArray[np.int64], Sequence[npt.NDArray[np.floating[Any]]]],
+) -> list[float]:
+    """How near to each threshold a score is borderline: `benchmarks.borderline.within` of the rows of `thresholds`.
+
+    probabilities: [n, classes] of the file itself. others: positions among the n, and what other implementations
+    answer there.
+    """
+    positions, answers = others
+    distances: list[float] = []
+    for row in rows:
+        columns = [codes.index(code) for code in row["classes"]]
+        scores = score(probabilities[positions], columns)
+        distances.append(within(row["threshold"], scores, [score(other, columns) for other in answers]))
+    return distances
 
 
 def _divide(model: Any, tensor: Any, divisor: float, done: set[Any]) -> None:

@@ -16,6 +16,7 @@ from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_t
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
 from ..edge_runtime.files import check_replaceable, check_writable, replacing_folder
 from ..edge_runtime.network import Network
+from ..edge_runtime.preprocess import FULL, SCALED, InputSpec
 from ..train import run_folder
 from ..train.run_folder import Run
 from .calibration import CALIBRATED, PRECISIONS
@@ -48,8 +49,9 @@ class ConvertSettings:
     a GateError. keep_float: patterns of layer names that stay in float (post-training only). io: dtype of the input
     ("uint8", "int8", "float32"). representative: how many training images calibrate. distill: learn from the float
     model. temperature: find one on the validation part. tau: strength of the logit shift for rare classes, 0 is none,
-    None is chosen on the validation part. cam: a class activation map as second output. author, license: of the model,
-    for its metadata; by default skin-edge and what the data's terms ask.
+    None is chosen on the validation part. cam: a class activation map as second output. scaled_decode: the file asks
+    for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
+    metadata; by default skin-edge and what the data's terms ask.
     """
 
     run: Path
@@ -67,6 +69,7 @@ class ConvertSettings:
     temperature: bool = True
     tau: float | None = 0.0
     cam: bool = False
+    scaled_decode: bool = False
     author: str | None = None
     license: str | None = None
     overwrite: bool = False
@@ -149,7 +152,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
 
     engine.start(run.seed, mixed_precision=False)
     model = run.model()
-    spec, encoding = run.input_spec, run.encoding
+    spec, encoding = _spec_for(run, settings), run.encoding
     codes = tuple(label.code for label in run.labels)
 
     def pictures_of(rows: Any, name: str) -> Pictures:
@@ -265,13 +268,17 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     plain = confidence.Calibration(0.0, (0.0,) * len(codes), 1.0)
 
     def packed(content: bytes, precision: str, quantization: Any, used: Any, scores: Any) -> tuple[bytes, str]:
+        thresholds = confidence.thresholds(scores, truth, run.labels, where)
+        others = _other_answers(content, validation, spec, report)
         contract = metadata.describe(
             content,
             run,
             precision=precision,
             quantization=quantization,
             calibration={**used.to_dict(), "found_on": where},
-            thresholds=confidence.thresholds(scores, truth, run.labels, where),
+            thresholds=thresholds,
+            borderline=confidence.borderline(thresholds, codes, scores, others),
+            spec=spec,
             license=settings.license,
         )
         return metadata.packed(content, run, contract, settings.author)
@@ -514,7 +521,30 @@ def _logit_step(network: bytes) -> float:
     return logits.scales[0]
 
 
-def _answers(network: bytes, pictures: Any, spec: Any, report: Report) -> npt.NDArray[np.float32]:
+def _spec_for(run: Run, settings: ConvertSettings) -> InputSpec:
+    """How the file's pictures are prepared: as the run's; a run of before contract 4 has them decoded in full."""
+    scaled = settings.scaled_decode or run.input_spec.decoding == SCALED
+    return replace(run.input_spec, decoding=SCALED if scaled else FULL)
+
+
+def _other_answers(
+    network: bytes, pictures: Any, spec: InputSpec, report: Report
+) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.float32]]]:
+    """(positions of at most 200 pictures, what other implementations may answer for them: see `borderline`)."""
+    from ..benchmarks.borderline import moved
+
+    some = np.unique(np.linspace(0, len(pictures) - 1, min(200, len(pictures))).astype(np.int64))
+    taken = pictures.take(some)
+    shifted = replace(taken, source=moved(taken.pixels), rows=np.arange(len(some)))
+    return some, [
+        _answers(network, shifted, spec, report),
+        _answers(network, taken, spec, report, delegate="none"),
+    ]
+
+
+def _answers(
+    network: bytes, pictures: Any, spec: Any, report: Report, delegate: str = "xnnpack"
+) -> npt.NDArray[np.float32]:
     """The first output for already resized pictures, as real numbers: float32 [n, classes].
 
     The network's inputs stand in the model's order: the picture, then the metadata where it takes some.
@@ -522,7 +552,7 @@ def _answers(network: bytes, pictures: Any, spec: Any, report: Report) -> npt.ND
     from ..edge_runtime.interpreter import Interpreter
     from ..edge_runtime.quantization import byte_table, dequantize, quantize
 
-    interpreter = Interpreter(network)
+    interpreter = Interpreter(network, delegate=delegate)
     source, target = interpreter.inputs[0], interpreter.outputs[0]
     table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
     vectors: list[tuple[npt.NDArray[Any], ...]] = [()] * len(pictures)

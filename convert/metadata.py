@@ -6,20 +6,26 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..edge_runtime import __version__
 from ..edge_runtime.classifier import DISCLAIMER, METADATA_INPUT
 from ..edge_runtime.contract import (
     CONTRACT_FILE,
     FORMAT,
-    FORMAT_VERSION,
     LABELS_FILE,
-    METADATA_VERSION,
+    NORMALIZED,
+    QUANTIZED,
+    UNCHANGED,
+    additions,
     labels_text,
     sealed,
 )
-from ..edge_runtime.interpreter import Interpreter
+from ..edge_runtime.interpreter import Interpreter, Tensor
 from ..edge_runtime.model_file import with_archive
 from ..edge_runtime.network import Network
+from ..edge_runtime.preprocess import InputSpec
+from ..edge_runtime.quantization import byte_table
 from ..train.recipes import METADATA_ONLY
 from ..train.run_folder import Run
 from ..train.synthetic import SYNTHETIC
@@ -87,12 +93,15 @@ def describe(
     quantization: Mapping[str, Any],
     calibration: Mapping[str, Any],
     thresholds: Sequence[Mapping[str, Any]],
+    borderline: Sequence[float],
+    spec: InputSpec,
     license: str | None,
 ) -> dict[str, Any]:
     """The contract of a network, not sealed yet. JSON-ready.
 
     precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
-    calibration, thresholds: `confidence`'s. license: None takes what the data's terms ask.
+    calibration, thresholds: `confidence`'s. borderline: `benchmarks.borderline`'s, one per threshold. spec: how the
+    network's pictures are prepared. license: None takes what the data's terms ask.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
@@ -103,15 +112,15 @@ def describe(
         for image_id in image_ids
     )
     inputs = {tensor.name: tensor.to_dict() for tensor in interpreter.inputs}
-    return {
+    described = {
         "format": FORMAT,
-        "format_version": METADATA_VERSION if encoding else FORMAT_VERSION,
+        "format_version": 0,  # `additions` says which
         "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
         "intended_use": _METADATA_ALONE if run.recipe.backbone == METADATA_ONLY else _INTENDED_USE,
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
-        "preprocessing": run.input_spec.to_steps(),
+        "preprocessing": spec.to_steps(),
         "input": inputs["image"],
         **({"metadata": {**inputs[METADATA_INPUT], "fields": encoding.to_list()}} if encoding else {}),
         "outputs": [
@@ -131,6 +140,20 @@ def describe(
             "versions": _versions(),
         },
     }
+    return additions(described, borderline, input_bytes(_image(interpreter), spec))
+
+
+def input_bytes(tensor: Tensor, spec: InputSpec) -> str:
+    """Of contract.INPUT_BYTES: what becomes of a picture's bytes on their way into the tensor."""
+    if not tensor.quantization.is_quantized:
+        return NORMALIZED
+    table = byte_table(spec.real_table, tensor.quantization, tensor.dtype)
+    same = table.dtype == np.uint8 and (table == np.arange(256)[:, None]).all()
+    return UNCHANGED if same else QUANTIZED
+
+
+def _image(interpreter: Interpreter) -> Tensor:
+    return next(tensor for tensor in interpreter.inputs if tensor.name != METADATA_INPUT)
 
 
 def _versions() -> dict[str, str]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .classifier import Prediction, SkinClassifier
+    from .classifier import Decision, Prediction, SkinClassifier
     from .errors import ImageError, MetadataError, ModelFileError, PredictionError, SkinEdgeError
 
 __all__ = [
+    "Decision",
     "ImageError",
     "MetadataError",
     "ModelFileError",
@@ -28,7 +29,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use: `skin-edge --help` needs neither NumPy nor Pillow.
-    if name in ("Prediction", "SkinClassifier"):
+    if name in ("Decision", "Prediction", "SkinClassifier"):
         import gc
 
         # What an import makes stays: a collector that walks it meanwhile finds nothing, and takes 2 % of a start.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import contract as contracts
 from . import preprocess
 from .errors import MetadataError, ModelFileError, PredictionError, SkinEdgeError, UsageError
 from .interpreter import Interpreter, Tensor
@@ -35,17 +36,35 @@ DEFAULT_MODEL = Path(__file__).with_name("models") / "skin_edge_default_int8.tfl
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What one of the file's thresholds says of a picture: docs/contract.md, section 8.
+
+    name: such as "mel-0.95", the target and the sensitivity it was chosen for. score: of the threshold's classes, 0..1.
+    threshold: frozen in the file. decision: "refer" or "below", which is no all-clear. borderline: whether another
+    correct implementation may decide otherwise; None where the file, of an earlier format, does not say.
+    """
+
+    name: str
+    score: float
+    threshold: float
+    decision: str
+    borderline: bool | None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer for one picture.
 
     label: the code of the most probable class. probabilities: code -> 0..1 over all classes, largest first.
     preprocess_ms: decoding, resizing and quantizing. inference_ms: the network. Both in milliseconds.
+    decisions: one for each of the file's thresholds, in their order; none where it has none.
     """
 
     label: str
     probabilities: dict[str, float]
     preprocess_ms: float
     inference_ms: float
+    decisions: tuple[Decision, ...] = ()
 
 
 class SkinClassifier:
@@ -90,6 +109,8 @@ class SkinClassifier:
         table = byte_table(file.input_spec.real_table, self._input.quantization, self._input.dtype)
         self._table = table[:, 0] if (table == table[:, :1]).all() else table
         self._bytes_unchanged = self._table.dtype == np.uint8 and np.array_equal(self._table, np.arange(256))
+        _check_input_bytes(file, self._bytes_unchanged)
+        self._thresholds = _thresholds(file.contract, self._codes)
         self._lock = threading.Lock()
         self._nothing_known = None if self._vector is None else self.to_vector(None)
 
@@ -211,7 +232,24 @@ class SkinClassifier:
         inference_ms = (perf_counter() - start) * 1000
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         ranked = {self._codes[i]: float(probabilities[i]) for i in order}
-        return Prediction(self._codes[order[0]], ranked, preprocess_ms, inference_ms), outputs
+        decisions = self.decide(probabilities)
+        return Prediction(self._codes[order[0]], ranked, preprocess_ms, inference_ms, decisions), outputs
+
+    def decide(self, probabilities: npt.NDArray[np.float32]) -> tuple[Decision, ...]:
+        """What each of the file's thresholds says. probabilities: [classes], in the order of `labels`."""
+        values: list[float] = probabilities.tolist()
+        decisions: list[Decision] = []
+        for name, positions, threshold, within in self._thresholds:
+            score = sum(values[position] for position in positions)
+            decision = "refer" if score >= threshold else "below"
+            borderline = None if within is None else abs(score - threshold) < within
+            decisions.append(Decision(name, score, threshold, decision, borderline))
+        return tuple(decisions)
+
+    @property
+    def operating_points(self) -> tuple[str, ...]:
+        """The names of the file's thresholds, in their order: "malignant-0.90", "mel-0.95", ..."""
+        return tuple(name for name, *_ in self._thresholds)
 
     def _answer_or_error(self, prepared: Callable[[], _Prepared]) -> Prediction | SkinEdgeError:
         try:
@@ -273,7 +311,32 @@ class SkinClassifier:
             scores = self._to_probabilities(scores)
         if not np.isfinite(scores).all():
             raise PredictionError("cannot assess: the network answered with a value that is not finite")
+        if self.contract and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):
+            raise PredictionError("cannot assess: the network answered with a value outside 0..1")
         return scores
+
+
+# A softmax in float32 may be above 1 by so much.
+_ROUNDING = 1e-6
+
+
+def _thresholds(
+    contract: Mapping[str, Any], codes: Sequence[str]
+) -> tuple[tuple[str, tuple[int, ...], float, float | None], ...]:
+    """(name, positions of its classes in the order of the labels, threshold, what is borderline) of each."""
+    rows: list[tuple[str, tuple[int, ...], float, float | None]] = []
+    for row in contract.get("thresholds", ()):
+        positions = tuple(position for position, code in enumerate(codes) if code in row["classes"])
+        within = row.get("borderline_within")
+        limit = None if within is None else float(within)
+        rows.append((contracts.threshold_name(row), positions, float(row["threshold"]), limit))
+    return tuple(rows)
+
+
+def _check_input_bytes(file: ModelFile, unchanged: bool) -> None:
+    said = (file.contract.get("input") or {}).get("bytes")
+    if said is not None and (said == contracts.UNCHANGED) != unchanged:
+        raise ModelFileError(f"{file.path}: its contract says that bytes go in {said}, its tensor otherwise")
 
 
 def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import SkinEdgeError, UsageError
+from .errors import SkinEdgeError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from .classifier import Prediction, SkinClassifier
+    from .classifier import Decision, Prediction, SkinClassifier
 
 _told = (
     click.option("--mean", type=float, metavar="X", help="Of others' float models: input is (pixel - mean) / std."),
@@ -56,6 +57,11 @@ def told_of_foreign_models(command: Any) -> Any:
     metavar="xnnpack|none|FILE",
     help="What computes: LiteRT's XNNPACK, its plain kernels, or an external delegate's shared library.",
 )
+@click.option(
+    "--operating-point",
+    metavar="NAME",
+    help="The threshold that decides, such as mel-0.95; 'info' lists them.  [default: the first; with --json all]",
+)
 @told_of_foreign_models
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines: one object per image.")
 def predict(
@@ -65,6 +71,7 @@ def predict(
     num_threads: int,
     heatmap: Path | None,
     delegate: str,
+    operating_point: str | None,
     mean: float | None,
     std: float | None,
     labels: str | None,
@@ -78,6 +85,7 @@ def predict(
     Example:
       skin-edge predict photo.jpg
       skin-edge predict model_int8.tflite *.jpg --json > answers.jsonl
+      skin-edge predict model_int8.tflite photo.jpg --operating-point mel-0.95
       skin-edge predict model_int8.tflite photo.jpg --metadata age=45,sex=female,site=back
     """
     with _loading():
@@ -88,6 +96,8 @@ def predict(
             model, num_threads=num_threads, mean=mean, std=std, labels=labels, delegate=delegate
         )
     metadata = _metadata(classifier, told_metadata) if told_metadata else None
+    if operating_point is not None and operating_point not in classifier.operating_points:
+        raise UnknownNameError("operating point", operating_point, classifier.operating_points)
     names = {label.code: label.name for label in classifier.labels}
     drawings = _drawings(classifier, images, heatmap) if heatmap else {}
     width = max(len(image) for image in images)
@@ -101,11 +111,13 @@ def predict(
                 click.echo(f"{image:<{width}}  cannot assess: {prediction}")
             continue
         shown = dict(list(prediction.probabilities.items())[: top_k or (None if as_json else 3)])
+        decisions = [d for d in prediction.decisions if operating_point in (None, d.name)]
         if as_json:
             record: dict[str, Any] = {
                 "file": image,
                 "label": prediction.label,
                 "probabilities": shown,
+                "decisions": [dataclasses.asdict(decision) for decision in decisions],
                 "preprocess_ms": round(prediction.preprocess_ms, 3),
                 "inference_ms": round(prediction.inference_ms, 3),
             }
@@ -115,9 +127,19 @@ def predict(
             milliseconds = prediction.preprocess_ms + prediction.inference_ms
             name = names[prediction.label]
             said = "" if name == prediction.label else f"  {name}"
+            if decisions:
+                said += f"  {_decision_text(decisions[0])}"
             click.echo(f"{image:<{width}}  {scores}{said}  {milliseconds:.1f} ms")
     click.echo(DISCLAIMER, err=as_json)
     return 1 if failed else 0
+
+
+def _decision_text(decision: Decision) -> str:
+    """In plain words: the decision, its operating point and the two numbers that it compares."""
+    words = {"refer": "refer", "below": "below the threshold"}[decision.decision]
+    borderline = ", borderline" if decision.borderline else ""
+    sign = ">=" if decision.decision == "refer" else "<"
+    return f"{words}{borderline} ({decision.name}: {decision.score:.3f} {sign} {decision.threshold:.3f})"
 
 
 @click.command()

@@ -1,7 +1,8 @@
 """The contract: `metadata.json` inside a .tflite, everything an app must know to feed it and to read its answer.
 
-Published schema: docs/contract.schema.json (JSON Schema 2020-12), format_version 2 and 3. Version 3 is 2 and a second
-input, `metadata` (`patient.py`); a file without one is written as version 2. Rules for readers:
+Normative text: docs/contract.md. Published schema: docs/contract.schema.json (JSON Schema 2020-12), versions 2 to 4.
+Version 4 says every step to the bit, names its thresholds and says what they decide; version 3 was 2 with a second
+input, `metadata` (`patient.py`), which 4 may have. Rules for readers:
 
 - a reader reads its own format_version and every older one, which `upgraded` brings to the present form;
 - a newer format_version is refused: it may ask for what this reader does not do;
@@ -18,20 +19,35 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelFileError
 from .labels import Label
-from .preprocess import InputSpec
+from .preprocess import EARLIER, MAX_PIXELS, InputSpec
 
 if TYPE_CHECKING:
     from .patient import Encoding
 
 FORMAT = "skin-edge-model"
-FORMAT_VERSION = 2
-METADATA_VERSION = 3
-"""Of a file whose network has a second input. A reader of version 2 would feed it nothing, so it has to refuse it."""
+FORMAT_VERSION = 4
+
+DECISIONS = {
+    "score": "sum of the probabilities of a threshold's classes, in the order of labels, float64",
+    "refer": "score >= threshold",
+    "below": "score < threshold",
+    "borderline": "|score - threshold| < borderline_within",
+    "ties": "the first label",
+}
+"""What `thresholds` mean. The same in every file; a reader that finds something else must refuse it."""
+
+LIMITS = {"max_pixels": MAX_PIXELS}
+
+GOLDEN = {"engine": "LiteRT with XNNPACK, one thread", "within": 1e-6, "other_kernels_within": 0.02}
+"""What golden probabilities are made with, and how near another implementation has to come to them."""
+
+UNCHANGED, QUANTIZED, NORMALIZED = INPUT_BYTES = ("unchanged", "quantized", "normalized")
+"""What becomes of a picture's bytes: they are the tensor; they are quantized after the normalization; that alone."""
 
 CONTRACT_FILE = "metadata.json"
 LABELS_FILE = "labels.txt"
@@ -53,10 +69,10 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise ModelFileError(f"its {CONTRACT_FILE} is not a JSON object")
     contract: dict[str, Any] = parsed  # pyright: ignore[reportUnknownVariableType]
     version = contract.get("format_version")
-    if contract.get("format") != FORMAT or not isinstance(version, int) or not 1 <= version <= METADATA_VERSION:
+    if contract.get("format") != FORMAT or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
         raise ModelFileError(
             f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this skin-edge reads "
-            f"{FORMAT!r} up to version {METADATA_VERSION}: update skin-edge, or convert the model anew"
+            f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model anew"
         )
     return upgraded(contract)
 
@@ -66,12 +82,12 @@ def _no_constant(name: str) -> None:
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """An older version in the present form; 2 and 3 as they are.
+    """Version 1 in the form of 2; 2 to 4 as they are.
 
     1 -> 2: `input` said the preprocessing in words and could mean one thing only, `output` was a single one, and a
     CRC-32 of the network stood for the seal.
     """
-    if contract["format_version"] >= FORMAT_VERSION:
+    if contract["format_version"] > 1:
         return dict(contract)
     fields: Any = contract.get("input")
     if not isinstance(fields, dict):
@@ -79,7 +95,7 @@ def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
     try:
         height, width = int(fields["height"]), int(fields["width"])  # pyright: ignore[reportUnknownArgumentType]
         mean, std = (tuple(map(float, fields[name])) for name in ("mean", "std"))  # pyright: ignore[reportUnknownArgumentType]
-        spec = InputSpec(height, width, mean, std)
+        spec = InputSpec(height, width, mean, std, EARLIER)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"its description of the input is not usable: {error!r}") from None
     newer = {name: value for name, value in contract.items() if name not in ("output", "calibration", "thresholds")}
@@ -89,15 +105,50 @@ def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
 def encoding_of(contract: Mapping[str, Any]) -> Encoding | None:
     """How the network wants its metadata; None where it takes a picture alone.
 
-    Raises ModelFileError where a file of METADATA_VERSION does not describe it.
+    Raises ModelFileError where the file does not describe it.
     """
-    if contract["format_version"] < METADATA_VERSION:
+    version = contract["format_version"]
+    if version < 3 or (version > 3 and "metadata" not in contract):
         return None
     from . import patient  # most models do without
 
     described = _object(contract, "metadata")
     _require(isinstance(described.get("dtype"), str) and isinstance(described.get("shape"), list), "metadata")
     return patient.from_list(described.get("fields"))
+
+
+def spec_of(contract: Mapping[str, Any]) -> InputSpec:
+    """How the network wants its picture. Raises ModelFileError where the steps are not those of the version."""
+    spec = InputSpec.from_steps(contract.get("preprocessing"))
+    if (spec.decoding == EARLIER) != (contract["format_version"] < 4):
+        raise ModelFileError("its preprocessing is that of another format_version than it names")
+    return spec
+
+
+def threshold_name(row: Mapping[str, Any]) -> str:
+    """ "mel-0.95": a threshold's target and the sensitivity that it was chosen for."""
+    return str(row.get("name") or f"{row['target']}-{row['chosen_for_sensitivity']:.2f}")
+
+
+def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_bytes: str) -> dict[str, Any]:
+    """The contract in version 4: what is the same in every file of it, and names for its thresholds.
+
+    contract: with `preprocessing` in the form of 4. borderline: of each threshold, how near to it a score is
+    borderline. input_bytes: of INPUT_BYTES.
+    """
+    thresholds: list[Mapping[str, Any]] = contract["thresholds"]
+    return {
+        **contract,
+        "format_version": FORMAT_VERSION,
+        "input": {**contract["input"], "bytes": input_bytes},
+        "thresholds": [
+            {"name": threshold_name(row), **row, "borderline_within": within}
+            for row, within in zip(thresholds, borderline, strict=True)
+        ],
+        "decisions": DECISIONS,
+        "limits": LIMITS,
+        "golden": GOLDEN,
+    }
 
 
 def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:
@@ -131,6 +182,8 @@ def check(contract: Mapping[str, Any]) -> None:
         for name in ("chosen_for_sensitivity", "threshold", "sensitivity", "specificity", "n_positive"):
             _require(_is_number(row.get(name)), "thresholds")
         _require(isinstance(row.get("target"), str), "thresholds")
+    if contract["format_version"] >= 4:
+        _check_decisions(contract)
     calibration = _object(contract, "calibration")
     if calibration:
         shift: Any = calibration.get("logit_shift")
@@ -144,6 +197,18 @@ def check(contract: Mapping[str, Any]) -> None:
     provenance = _object(contract, "provenance")
     for name in ("data", "versions"):
         _object(provenance, name)
+
+
+def _check_decisions(contract: Mapping[str, Any]) -> None:
+    """What version 4 has beside the earlier ones."""
+    _require(all(_object(contract, "decisions").get(name) == said for name, said in DECISIONS.items()), "decisions")
+    _require(_is_number(_object(contract, "limits").get("max_pixels")), "limits")
+    _require(_object(contract, "input").get("bytes") in INPUT_BYTES, "input")
+    names = [row.get("name") for row in _objects(contract, "thresholds")]
+    _require(all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names), "thresholds")
+    for row in _objects(contract, "thresholds"):
+        within = row.get("borderline_within")
+        _require(_is_number(within) and float(within or 0) >= 0, "thresholds")
 
 
 def _objects(contract: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ def read_model_file(
         contracts.check_seal(contract, memoryview(content)[: archive.start], listed, raw)
         contracts.check(contract)
         network.check()  # sealed by whom? A minute's work makes a hostile network look whole
-        spec, labels = InputSpec.from_steps(contract.get("preprocessing")), contracts.labels_of(contract)
+        spec, labels = contracts.spec_of(contract), contracts.labels_of(contract)
         encoding = contracts.encoding_of(contract)
         if contract["format_version"] > 1 and contracts.labels_text(labels).encode() != listed:
             raise ModelFileError(f"its {LABELS_FILE} names other labels than its contract")

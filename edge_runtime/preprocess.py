@@ -6,11 +6,11 @@ The contract, in this order:
 2. to 8-bit sRGB: an embedded ICC profile is applied, 16-bit samples are scaled, alpha is laid over white,
    grey is repeated, CMYK is converted;
 3. resize the whole image to height x width (the aspect ratio is not kept, nothing is cropped) with
-   antialiased bilinear interpolation: Pillow's BILINEAR, whose triangle kernel widens by the reduction;
+   antialiased bilinear interpolation in integers (`resize.py`);
 4. normalize: (pixel - mean) / std per channel, by default to [-1, 1].
 
-A JPEG that is many times larger than the network's picture is decoded at 1/2, 1/4 or 1/8 of its size (`_scale_for`),
-which takes a fraction of the time and changes the result by a rounding. Training and the device do it alike.
+docs/contract.md is the normative text, to the bit. `InputSpec.decoding` says whether a JPEG that is many times larger
+than the network's picture is decoded at 1/2, 1/4 or 1/8 of its size, and whether an earlier format is followed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .containers import open_picture
 from .errors import ImageError, ModelFileError
+from .resize import resize as resize_exactly
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,6 +54,9 @@ _KEPT = 4
 # Of a JPEG's last block, decoded scaled, at most this many columns or rows may be padding: see `_scale_for`.
 _MOST_PADDING = 1
 
+# What the contract's step `decode` says where a JPEG may be scaled.
+_SCALED = "JPEG at 1/8, 1/4 or 1/2"
+
 # Key in an image's `info`: (its size, the part of it that is the picture, as `Image.resize` takes a box).
 _BOX = "skin_edge_box"
 
@@ -75,18 +79,25 @@ _TURNS_ROWS = {3, 4, 6, 7}
 _EXCHANGES = {5, 6, 7, 8}
 
 
+FULL, SCALED, EARLIER = DECODINGS = ("full", "scaled", "earlier")
+"""FULL: every picture at its size. SCALED: JPEGs at 1/2, 1/4 or 1/8 where that divides both sides and leaves at least
+four times the network's picture. EARLIER, of contract formats 1 to 3: the same, also where up to one column or row of
+the last block is padding, and resized as the installed Pillow does."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """How a network wants its picture.
 
     height, width: pixels. mean, std: per channel R, G, B in units of 8-bit pixels (0..255); the network's real
-    input is (pixel - mean) / std.
+    input is (pixel - mean) / std. decoding: of DECODINGS.
     """
 
     height: int
     width: int
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     std: tuple[float, ...] = (127.5, 127.5, 127.5)
+    decoding: str = FULL
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
@@ -106,7 +117,9 @@ class InputSpec:
             by_name = {step["step"]: step for step in steps}
             resize, normalization = by_name["resize"], by_name["normalize"]
             mean, std = (tuple(float(v) for v in normalization[name]) for name in ("mean", "std"))
-            spec = cls(int(resize["height"]), int(resize["width"]), mean, std)
+            scaled = by_name["decode"]["scaled"] if "decode" in by_name else None
+            decoding = EARLIER if scaled is None else SCALED if scaled == _SCALED else FULL
+            spec = cls(int(resize["height"]), int(resize["width"]), mean, std, decoding)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"its description of the preprocessing is not usable: {error!r}") from None
         ours = spec.to_steps()
@@ -122,27 +135,35 @@ class InputSpec:
 
     def to_steps(self) -> list[dict[str, Any]]:
         """The contract's `preprocessing`, JSON-ready: every step in its order, so that a port need not guess."""
-        return [
-            {"step": "orient", "by": "EXIF orientation", "to": "upright"},
-            {
-                "step": "colour",
-                "space": "sRGB",
-                "bits": 8,
-                "channels": "RGB",
-                "profile": "embedded ICC profile applied",
-                "alpha": "laid over white",
-            },
-            {"step": "crop", "kind": "none"},
-            {
-                "step": "resize",
-                "height": self.height,
-                "width": self.width,
-                "aspect": "stretched",
-                "kernel": "bilinear",
-                "antialias": True,
-            },
-            {"step": "normalize", "formula": "(pixel - mean) / std", "mean": list(self.mean), "std": list(self.std)},
-        ]
+        orient = {"step": "orient", "by": "EXIF orientation", "to": "upright"}
+        colour = {
+            "step": "colour",
+            "space": "sRGB",
+            "bits": 8,
+            "channels": "RGB",
+            "profile": "embedded ICC profile applied",
+            "alpha": "laid over white",
+        }
+        crop = {"step": "crop", "kind": "none"}
+        resize = {
+            "step": "resize",
+            "height": self.height,
+            "width": self.width,
+            "aspect": "stretched",
+            "kernel": "bilinear",
+            "antialias": True,
+        }
+        normalize = {
+            "step": "normalize",
+            "formula": "(pixel - mean) / std",
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+        if self.decoding == EARLIER:
+            return [orient, colour, crop, resize, normalize]
+        decode = {"step": "decode", "scaled": _SCALED if self.decoding == SCALED else "none"}
+        resize |= {"arithmetic": "integer", "passes": "horizontal, then vertical"}
+        return [decode, orient, colour, crop, resize, normalize]
 
     @property
     def real_table(self) -> npt.NDArray[np.float32]:
@@ -154,9 +175,8 @@ class InputSpec:
 def decode(image: ImageLike, spec: InputSpec | None = None) -> Image.Image:
     """Steps 1 and 2: any supported image -> an upright Pillow image in mode RGB.
 
-    spec: the input that the image is then resized to; a file with a much larger JPEG is decoded at 1/2, 1/4 or 1/8 of
-    its size, rounded up; where that does not divide a side, `resize` leaves the padding out. None: at full size, as are
-    a Pillow image and an array in any case.
+    spec: the input that the image is then resized to, whose `decoding` may ask for less than the full size of a JPEG
+    file. None: at full size, as are a Pillow image and an array in any case.
 
     Raises ImageError where the file is missing, is no image, is truncated, is larger than MAX_PIXELS, or
     where an array has another shape or dtype than uint8 [height, width, 3] or [height, width].
@@ -174,6 +194,8 @@ def decode(image: ImageLike, spec: InputSpec | None = None) -> Image.Image:
 
 def resize(upright: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
     """Step 3: an upright RGB image -> uint8 [height, width, 3]."""
+    if spec.decoding != EARLIER:
+        return resize_exactly(upright, spec.height, spec.width)
     size = (spec.width, spec.height)
     if upright.size != size:
         of_size, box = upright.info.get(_BOX, (None, None))
@@ -249,7 +271,7 @@ def _decoded(image: Image.Image, name: str, spec: InputSpec | None = None) -> Im
     if width == 0 or height == 0:
         raise ImageError(f"{name} has no pixels")
     try:
-        scale = _scale_for(image, spec) if spec else 1
+        scale = _scale_for(image, spec) if spec and spec.decoding != FULL else 1
         if scale > 1:
             image.draft(None, (width // scale, height // scale))
         image.load()
@@ -269,7 +291,8 @@ def _decoded(image: Image.Image, name: str, spec: InputSpec | None = None) -> Im
 def _scale_for(image: Image.Image, spec: InputSpec) -> int:
     """1, 2, 4 or 8: by how much a picture that is not loaded yet may be reduced while it is decoded.
 
-    Where it does not divide a side, the last block is filled up with padding. `resize` ends where the picture does, but
+    SCALED: where it divides both sides. EARLIER: where it does not divide a side, the last block is filled up with
+    padding. `resize` ends where the picture does, but
     weighs the block's pixel as a whole one. With one column of padding the limits of _KEPT hold all the same; with two
     the 99th percentile is 3 at 1/4 and with more it is up to 9 at 1/8, all of it at the edge (tests/test_preprocess.py,
     edges of full contrast). Without regard to the padding the whole picture would be shifted: up to 10 on average.
@@ -280,9 +303,10 @@ def _scale_for(image: Image.Image, spec: InputSpec) -> int:
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return 1
     least = _KEPT * max(spec.height, spec.width)
+    most_padding = _MOST_PADDING if spec.decoding == EARLIER else 0
     width, height = image.size
     for scale in (8, 4, 2):
-        if max(-width % scale, -height % scale) <= _MOST_PADDING and min(width, height) // scale >= least:
+        if max(-width % scale, -height % scale) <= most_padding and min(width, height) // scale >= least:
             return scale
     return 1
 

@@ -55,7 +55,7 @@ def two_inputs(tiny_float32, tmp_path_factory):
     kernel = np.random.default_rng(3).normal(0, 2, (7, len(described["labels"]))).astype(np.float32)
     dense.set_weights([kernel])
     described |= {
-        "format_version": contract.METADATA_VERSION,
+        "format_version": 3,
         "metadata": {"shape": [1, 4], "dtype": "float32", "fields": ENCODING.to_list()},
     }
     path = tmp_path_factory.mktemp("two") / "model.tflite"
@@ -148,7 +148,7 @@ def test_threads_do_not_mix_their_patients(two_inputs, picture):
         (lambda described: described["metadata"]["fields"].pop(), "says \\[1, 2\\]"),
         (lambda described: described["metadata"]["fields"][0].update(clip=2.0), "none that this skin-edge does"),
         (lambda described: described.update(format_version=2), "2 inputs"),
-        (lambda described: described.update(format_version=4), "version 4"),
+        (lambda described: described.update(format_version=4), "malformed 'decisions'"),
     ],
 )
 def test_a_contract_that_does_not_fit_its_network_is_refused(two_inputs, tmp_path, change, said):
@@ -294,7 +294,7 @@ def test_a_conversion_answers_with_metadata_as_the_run(told_run, tmp_path, flags
     assert run(["convert", str(told_run), "--int8", "--out", str(tmp_path / "int8"), *flags]) == 0
     described = json.loads((tmp_path / "int8" / "metadata.json").read_text())
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(described)
-    assert described["format_version"] == 3
+    assert described["format_version"] == 4
     assert described["metadata"]["dtype"] == ("int8" if "int8" in flags else "float32")
     assert described["quantization"]["float_operators"] == ([] if "int8" in flags else ["SOFTMAX"])
     float_twin = SkinClassifier(tmp_path / "int8" / "model_float32.tflite")

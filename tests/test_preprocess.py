@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from skin_edge.edge_runtime import preprocess
+from skin_edge.edge_runtime import preprocess, resize
 from skin_edge.edge_runtime.errors import ImageError, ModelFileError
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, normalize, to_pixels
 
@@ -198,6 +198,14 @@ def test_the_steps_survive_json():
 
 # ---- Large JPEGs, decoded at a fraction of their size.
 
+
+def earlier(height, width):
+    """As formats 1 to 3 of the contract have it: also where a side is not a multiple of the scale."""
+    return InputSpec(height, width, decoding="earlier")
+
+
+SMALL = earlier(24, 32)
+
 UNDONE_BY = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
 UNDONE_BY |= {7: "TRANSVERSE", 8: "ROTATE_270"}
 
@@ -234,7 +242,7 @@ def differences(content, spec):
 def test_a_large_jpeg_decoded_small_is_the_same_picture(kind, subsampling):
     content = encoded(detailed(kind), "JPEG", quality=90, subsampling=subsampling)
     for size, scale in ((120, 2), (100, 2), (60, 4), (48, 4), (30, 8), (24, 8)):
-        spec = InputSpec(size, size)
+        spec = earlier(size, size)
         assert decode(content, spec).size == (1280 // scale, 960 // scale)
         mean, p99 = differences(content, spec)
         assert mean <= 0.6 and p99 <= 2, (size, mean, p99)
@@ -248,8 +256,8 @@ def test_photographs_of_12_megapixels_decoded_small_are_the_same_pictures(data_r
         for subsampling in ("4:2:0", "4:4:4"):
             content = encoded(large, "JPEG", quality=90, subsampling=subsampling)
             for size, scale in ((160, 4), (224, 2)):
-                assert decode(content, InputSpec(size, size)).size == (4000 // scale, 3000 // scale)
-                mean, p99 = differences(content, InputSpec(size, size))
+                assert decode(content, earlier(size, size)).size == (4000 // scale, 3000 // scale)
+                mean, p99 = differences(content, earlier(size, size))
                 assert mean <= 0.3 and p99 <= 2, (path.name, subsampling, size, mean, p99)
 
 
@@ -263,8 +271,8 @@ def test_photographs_of_12_megapixels_decoded_small_are_the_same_pictures(data_r
 )
 def test_other_jpegs_are_decoded_in_full_bit_for_bit(size, why):
     content = encoded(detailed("noise").resize(size), "JPEG", quality=90)
-    assert decode(content, SPEC).size == size, why
-    assert differences(content, SPEC) == (0, 0), why
+    assert decode(content, SMALL).size == size, why
+    assert differences(content, SMALL) == (0, 0), why
 
 
 @pytest.mark.parametrize("kind", ["noise", "hairs", "edges", "grain"])
@@ -280,7 +288,7 @@ def test_a_side_that_the_scale_does_not_divide_keeps_the_same_limits(kind):
         ((1280, 951), 16, 8),
     ):
         content = encoded(picture.crop((0, 0, width, height)), "JPEG", quality=90)
-        spec = InputSpec(size, size)
+        spec = earlier(size, size)
         assert decode(content, spec).size == (-(-width // scale), -(-height // scale))
         mean, p99 = differences(content, spec)
         assert mean <= 0.6 and p99 <= 2, (width, height, size, mean, p99)
@@ -291,32 +299,32 @@ def test_the_padding_is_left_out_wherever_the_picture_is_turned_to(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(detailed("edges").crop((0, 0, 1279, 959)), "JPEG", quality=90, exif=exif)
-    upright = decode(content, SPEC)
+    upright = decode(content, SMALL)
     assert upright.size == ((320, 240) if orientation < 5 else (240, 320))
     for other in (decode(content), decode(encoded(decode(content)))):  # full size; and by a file that is upright
-        full = other.resize((SPEC.width, SPEC.height), Image.Resampling.BILINEAR)
-        difference = np.abs(to_pixels(content, SPEC).astype(int) - np.asarray(full))
+        full = other.resize((SMALL.width, SMALL.height), Image.Resampling.BILINEAR)
+        difference = np.abs(to_pixels(content, SMALL).astype(int) - np.asarray(full))
         assert difference.mean() <= 0.6 and np.percentile(difference, 99) <= 2
     # A cut-out of it is another picture, whose size no longer fits what was noted.
     cut = upright.crop((0, 0, 100, 80))
-    assert np.array_equal(preprocess.resize(cut, SPEC), np.asarray(cut.resize((SPEC.width, SPEC.height), 2)))
+    assert np.array_equal(preprocess.resize(cut, SMALL), np.asarray(cut.resize((SMALL.width, SMALL.height), 2)))
 
 
 def test_only_files_of_rgb_and_grey_jpegs_are_decoded_small(tmp_path):
     picture = detailed("hairs", 640, 480)
     cmyk = encoded(picture.convert("CMYK"), "JPEG")
-    assert decode(cmyk, SPEC).size == decode(encoded(picture), SPEC).size == (640, 480)
-    assert np.array_equal(to_pixels(encoded(picture), SPEC), to_pixels(picture, SPEC))
+    assert decode(cmyk, SMALL).size == decode(encoded(picture), SMALL).size == (640, 480)
+    assert np.array_equal(to_pixels(encoded(picture), SMALL), to_pixels(picture, SMALL))
     (tmp_path / "picture.jpg").write_bytes(encoded(picture, "JPEG", quality=95))
-    assert decode(tmp_path / "picture.jpg", SPEC).size == (320, 240) and decode(tmp_path / "picture.jpg").width == 640
+    assert decode(tmp_path / "picture.jpg", SMALL).size == (320, 240) and decode(tmp_path / "picture.jpg").width == 640
     with Image.open(tmp_path / "picture.jpg") as opened:  # belongs to the caller, who may go on using it
         assert isinstance(opened, JpegImagePlugin.JpegImageFile)
-        assert decode(opened, SPEC).size == opened.size == (640, 480)
+        assert decode(opened, SMALL).size == opened.size == (640, 480)
     grey = encoded(picture.convert("L"), "JPEG", quality=95)
-    assert decode(grey, SPEC).mode == "RGB" and decode(grey, SPEC).size == (320, 240)
-    assert np.abs(to_pixels(grey, SPEC).astype(int) - to_pixels(picture.convert("L"), SPEC)).mean() < 1
+    assert decode(grey, SMALL).mode == "RGB" and decode(grey, SMALL).size == (320, 240)
+    assert np.abs(to_pixels(grey, SMALL).astype(int) - to_pixels(picture.convert("L"), SMALL)).mean() < 1
     several = encoded(picture, "MPO", save_all=True, append_images=[picture], quality=95)
-    assert decode(several, SPEC).size == (320, 240)
+    assert decode(several, SMALL).size == (320, 240)
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -327,13 +335,13 @@ def test_a_turned_jpeg_decoded_small_is_upright(orientation):
     exif[0x0112] = orientation
     stored = upright.transpose(Image.Transpose[UNDONE_BY[orientation]])
     content = encoded(stored, "JPEG", exif=exif, quality=95, subsampling=0)
-    assert decode(content, SPEC).size == (320, 240)
-    assert np.abs(to_pixels(content, SPEC).astype(int) - to_pixels(upright, SPEC)).mean() < 1
+    assert decode(content, SMALL).size == (320, 240)
+    assert np.abs(to_pixels(content, SMALL).astype(int) - to_pixels(upright, SMALL)).mean() < 1
 
 
 def test_a_profile_holds_for_a_jpeg_decoded_small():
     content = encoded(detailed("grain"), "JPEG", quality=90, icc_profile=exchanged_profile())
-    spec = InputSpec(48, 48)
+    spec = earlier(48, 48)
     assert decode(content, spec).size == (320, 240)
     full = np.asarray(decode(content).resize((48, 48), Image.Resampling.BILINEAR)).astype(int)
     difference = np.abs(to_pixels(content, spec) - full)
@@ -345,14 +353,14 @@ def test_a_profile_holds_for_a_jpeg_decoded_small():
 def test_a_truncated_jpeg_is_refused_at_a_fraction_of_its_size_as_well(kept):
     content = encoded(detailed("grain"), "JPEG")
     with pytest.raises(ImageError, match="truncated"):
-        to_pixels(content[: int(len(content) * kept)], SPEC)
+        to_pixels(content[: int(len(content) * kept)], SMALL)
 
 
 def test_the_limit_is_that_of_the_full_size(monkeypatch):
     content = encoded(detailed("hairs", 640, 480), "JPEG")
     monkeypatch.setattr(preprocess, "MAX_PIXELS", 640 * 480 - 1)
     with pytest.raises(ImageError, match="640x480"):
-        to_pixels(content, SPEC)
+        to_pixels(content, SMALL)
 
 
 def test_training_sees_the_devices_pixels_of_a_large_jpeg(tmp_path):
@@ -360,7 +368,7 @@ def test_training_sees_the_devices_pixels_of_a_large_jpeg(tmp_path):
 
     path = tmp_path / "large.jpg"
     path.write_bytes(encoded(detailed("noise"), "JPEG", quality=90))
-    spec = InputSpec(60, 60)
+    spec = earlier(60, 60)
     pictures, failures = pipeline.load([str(path)], spec)
     assert not failures and pictures.aspects[0] == pytest.approx(1280 / 960)
     assert np.array_equal(pictures.pixels[0], to_pixels(path, spec))
@@ -373,7 +381,7 @@ def test_a_large_jpeg_takes_a_fraction_of_the_time():
     from time import perf_counter
 
     content = encoded(detailed("grain", 4000, 3000), "JPEG", quality=90)
-    spec = InputSpec(160, 160)
+    spec = earlier(160, 160)
 
     def seconds(action):
         start = perf_counter()
@@ -382,3 +390,33 @@ def test_a_large_jpeg_takes_a_fraction_of_the_time():
 
     full = min(seconds(lambda: preprocess.resize(decode(content), spec)) for _ in range(3))
     assert min(seconds(lambda: to_pixels(content, spec)) for _ in range(3)) <= 0.6 * full
+
+
+def test_what_format_4_decodes_small_and_how_it_resizes():
+    """In full by default; scaled only where the scale divides both sides; by the integer resize in either case."""
+    content = encoded(detailed("grain"), "JPEG", quality=90)
+    assert decode(content, InputSpec(24, 32)).size == (1280, 960)
+    scaled = InputSpec(24, 32, decoding="scaled")
+    small = decode(content, scaled)
+    assert small.size == (320, 240)
+    assert np.array_equal(to_pixels(content, scaled), resize.resize(small, 24, 32))
+    uneven = encoded(detailed("grain").crop((0, 0, 1279, 959)), "JPEG", quality=90)
+    assert decode(uneven, scaled).size == (1279, 959)
+    assert decode(uneven, SMALL).size == (320, 240), "with up to one column or row of padding"
+    tall = np.asarray(detailed("noise", 300, 450))
+    exact, by_pillow = to_pixels(tall, InputSpec(160, 160)), to_pixels(tall, earlier(160, 160))
+    assert np.array_equal(exact, resize.resize(Image.fromarray(tall), 160, 160))
+    assert np.array_equal(by_pillow, np.asarray(Image.fromarray(tall).resize((160, 160), Image.Resampling.BILINEAR)))
+
+
+@pytest.mark.parametrize("decoding", ["full", "scaled", "earlier"])
+def test_the_steps_say_how_large_jpegs_are_decoded(decoding):
+    spec = InputSpec(48, 48, decoding=decoding)
+    steps = json.loads(json.dumps(spec.to_steps()))
+    assert InputSpec.from_steps(steps) == spec
+    assert ("decode" in [step["step"] for step in steps]) == (decoding != "earlier")
+    if decoding != "earlier":
+        with pytest.raises(ModelFileError, match="does not do"):
+            InputSpec.from_steps([{"step": "decode", "scaled": "as you like"}, *steps[1:]])
+        with pytest.raises(ModelFileError, match="does not do"):
+            InputSpec.from_steps([*steps[:4], {**steps[4], "passes": "vertical, then horizontal"}, steps[5]])

@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
-from ..edge_runtime.preprocess import InputSpec
 from .recipes import Recipe
 from .sampling import WHOLE, Shard
 
@@ -97,7 +96,7 @@ class Alone:
         """The model's answers, float32 [n, classes], equal everywhere."""
         from .pipeline import plain_batches
 
-        return model.predict(plain_batches(pictures, InputSpec(*recipe.image_size)), verbose=0)
+        return model.predict(plain_batches(pictures, recipe.input_spec), verbose=0)
 
     def agree(self, what: str) -> None:
         """Raises DataError where the processes do not train the same."""

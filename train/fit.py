@@ -21,7 +21,6 @@ import numpy.typing as npt
 from ..benchmarks import metrics
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError
-from ..edge_runtime.preprocess import InputSpec
 from . import checkpoints, losses, sampling
 from .averaging import UpdateAverage, WeightAverage
 from .distribution import ALONE, Alone
@@ -68,7 +67,7 @@ def fit(
 
     Raises DivergedError where an answer is not a number.
     """
-    spec = InputSpec(*recipe.image_size)
+    spec = recipe.input_spec
     one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
     if recipe.balance_validation:
         # One draw for the whole training: the epochs are compared with each other.

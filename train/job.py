@@ -171,7 +171,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     from .heads import classifier
     from .pipeline import plain_batches
 
-    spec = InputSpec(*settings.recipe.image_size)
+    spec = settings.recipe.input_spec
     together = distribution.join(here, settings.recipe.batch_size)
     pictures, failures = (fold.pictures, dict[int, str]()) if fold else read_pictures(frame, settings, report)
     if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
@@ -356,7 +356,7 @@ def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) 
     with _cleared_progress(report):
         return load(
             list(frame["path"]),
-            InputSpec(*settings.recipe.image_size),
+            settings.recipe.input_spec,
             on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
             cache_folder=settings.cache,
         )

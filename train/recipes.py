@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..edge_runtime.errors import UnknownNameError, UsageError
+from ..edge_runtime.preprocess import DECODINGS, EARLIER, FULL, InputSpec
 from . import patients
 from .augment import Augmentation
 from .sampling import check_balance
@@ -55,7 +56,8 @@ class Recipe:
     a training step. qat: whether quantization-aware training knows the network; else convert with --ptq.
     task: of tasks.TASKS, where --task says nothing. clean: rules that leave rows out.
     backbone: of backbones.BACKBONES or networks.NETWORKS.
-    image_size: (height, width) in pixels. width: the backbone's width multiplier (alpha).
+    image_size: (height, width) in pixels. decoding: of preprocess.DECODINGS, whether large JPEGs are decoded in full.
+    width: the backbone's width multiplier (alpha).
     unfreeze: how many of the backbone's last layers are trained; None trains all. batch_norm: of BATCH_NORMS; one that
     does not adapt runs in inference mode, with the statistics it came with. batch_norm_momentum: None keeps the
     backbone's own (0.99). l2: penalty on the head's kernel. head_epochs: so many first epochs train the head alone.
@@ -91,6 +93,7 @@ class Recipe:
     backbone: str = "mobilenet"
     width: float = 1.0
     image_size: tuple[int, int] = (224, 224)
+    decoding: str = FULL
     weights: str = "imagenet"
     unfreeze: int | None = 50
     batch_norm: str = "trained-layers"
@@ -147,6 +150,7 @@ class Recipe:
             ("pooling", POOLINGS),
             ("keep", KEEPS),
             ("best_by", FIGURES),
+            ("decoding", DECODINGS),
         ):
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
@@ -174,6 +178,11 @@ class Recipe:
         if self.teacher_views not in (1, 4):
             raise UsageError(f"teacher_views {self.teacher_views} is neither 1 nor 4")
 
+    @property
+    def input_spec(self) -> InputSpec:
+        """How the network's pictures are prepared."""
+        return InputSpec(*self.image_size, decoding=self.decoding)
+
     def to_dict(self) -> dict[str, Any]:
         """YAML- and JSON-ready: all that decides a training."""
         written = asdict(self)
@@ -184,7 +193,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Recipe:
-        known = dict(written)
+        known = {"decoding": EARLIER, **written}  # a run of before there was a choice goes on as it began
         known["augmentation"] = Augmentation(**known["augmentation"])
         for name in _TUPLES:
             known[name] = tuple(known.get(name, ()))

@@ -18,7 +18,7 @@ from ..benchmarks.page import document
 from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import ImageError
-from ..edge_runtime.preprocess import InputSpec
+from ..edge_runtime.preprocess import SCALED, InputSpec
 
 _PICTURE = 224  # pixels, the longer side
 
@@ -572,7 +572,7 @@ def picture_uri(path: str | Path, side: int = _PICTURE) -> str | None:
     if not str(path):
         return None
     try:
-        upright = preprocess.decode(str(path), InputSpec(side, side))
+        upright = preprocess.decode(str(path), InputSpec(side, side, decoding=SCALED))
     except ImageError:
         return None
     upright.thumbnail((side, side))

@@ -44,7 +44,7 @@ class Run:
 
     @property
     def input_spec(self) -> InputSpec:
-        return InputSpec(*self.recipe.image_size)
+        return self.recipe.input_spec
 
     @property
     def seed(self) -> int:

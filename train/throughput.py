@@ -64,7 +64,7 @@ def measure(data: str, image_size: int, deterministic: bool) -> dict[str, float]
     codes = [label.code for label in dataset.labels]
     one_hot = np.eye(len(codes), dtype=np.float32)[[codes.index(label) for label in frame["label"]]]
     recipe = replace(recipes.get(recipes.DEFAULT), image_size=(image_size, image_size), weights="none")
-    spec, size, augmentation = InputSpec(*recipe.image_size), recipe.batch_size, recipe.augmentation
+    spec, size, augmentation = recipe.input_spec, recipe.batch_size, recipe.augmentation
     start = perf_counter()
     pictures, _ = pipeline.load(list(frame["path"]), spec)
     reading = len(frame) / (perf_counter() - start)

@@ -7,6 +7,7 @@ import math
 import random
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from ...edge_runtime import contract as contracts
 from ...edge_runtime.classifier import DEFAULT_MODEL
 from ...edge_runtime.errors import ModelFileError
 from ...edge_runtime.model_file import read_model_file, with_archive
+from ...edge_runtime.preprocess import EARLIER
 from .mutations import Field, Hostile, Mutant
 
 _T = TypeVar("_T")
@@ -93,10 +95,10 @@ def _model(path: Path) -> _Model:
     file = read_told(path, read_model_file)
     contract = dict(file.contract) or {
         "format": contracts.FORMAT,
-        "preprocessing": file.input_spec.to_steps(),
+        "preprocessing": replace(file.input_spec, decoding=EARLIER).to_steps(),
         "labels": [label._asdict() for label in file.labels],
     }
-    contract["format_version"] = contracts.FORMAT_VERSION
+    contract["format_version"] = max(2, contract.get("format_version", 2))
     labels, network = contracts.labels_text(file.labels), file.content[: file.network_length]
     places, buffers, metadata = _walked(network)
     structure, at = list[tuple[int, int]](), 0
