@@ -69,6 +69,8 @@ def test_the_model_card_is_that_of_the_packaged_file():
     assert len(frozen) == 4
     for row in frozen:
         assert f"| {row['threshold']:.4f} |" in card, row
+        assert f"{row['borderline_within']:.4f}" in card, row
+    assert contract["format_version"] == 4 and contract["input"]["bytes"] == "unchanged"
 
 
 def metadata(wheel):
