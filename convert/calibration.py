@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from ..edge_runtime.errors import DataError
+from ..train import streams
 from ..train.run_folder import Run
 
 PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
@@ -22,7 +22,7 @@ def choose_representative(run: Run, count: int) -> pd.DataFrame:
     training = run.part("train")
     if training.empty:
         raise DataError(f"{run.folder / 'split.csv'} has no training images, so nothing can calibrate the ranges")
-    generator = np.random.default_rng([run.seed, 4])
+    generator = streams.generator(run.seed, streams.Stream.REPRESENTATIVE)
     chosen: list[int] = []
     for _, rows in training.groupby("label", sort=True):
         wanted = max(min(5, len(rows)), round(count * len(rows) / len(training)))

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import ImageError
+from .streams import Stream, generator
 
 PER_CLASS = 24
 MOST_PAIRS = 40
@@ -23,7 +24,7 @@ _WIDTH, _HEIGHT, _CAPTION = 200, 160, 16  # pixels of a cell, its caption below
 def class_sheet(frame: pd.DataFrame, label: str, seed: int) -> Image.Image:
     """PER_CLASS pictures of a class, drawn by `seed` alone. frame: path, image_id, label."""
     rows = frame.loc[frame["label"] == label].sort_values("image_id")
-    chosen = np.sort(np.random.default_rng([seed, 10]).permutation(len(rows))[:PER_CLASS])
+    chosen = np.sort(generator(seed, Stream.CONTACT_SHEET).permutation(len(rows))[:PER_CLASS])
     cells = list(rows.iloc[chosen][["path", "image_id"]].itertuples(index=False, name=None))
     return sheet(cells)
 

@@ -30,6 +30,7 @@ from .pipeline import Pictures, training_batches
 from .recipes import Recipe
 from .sampling import Shard
 from .schedules import factor
+from .streams import Stream, generator
 from .tensorboard import write_scalars
 
 MIN_LEARNING_RATE = 1e-6
@@ -71,7 +72,7 @@ def fit(
     one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
     if recipe.balance_validation:
         # One draw for the whole training: the epochs are compared with each other.
-        rows = sampling.epoch_rows(validation[1], "undersample", np.random.default_rng([seed, 7]))
+        rows = sampling.epoch_rows(validation[1], "undersample", generator(seed, Stream.BALANCED_VALIDATION))
         validation = validation[0].take(rows), validation[1][rows]
     kept = folder / "checkpoints"
     # What the latest checkpoint holds; the loop below goes on to the other phase.

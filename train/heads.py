@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..edge_runtime.classifier import METADATA_INPUT
+from . import streams
 from .backbones import is_fixed
 from .engine import keras
 from .networks import build
@@ -90,6 +89,6 @@ def seed_dropout(model: Any, seed: int, epoch: int) -> None:
     """
     for position, layer in enumerate(model.layers):
         if isinstance(layer, keras.layers.Dropout):
-            # numpy: well-mixed seeds from small neighbouring numbers
-            mixed = np.random.SeedSequence([seed, 5, epoch, position]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-            layer._random_generator._generator.reset_from_seed(int(mixed))
+            layer._random_generator._generator.reset_from_seed(
+                streams.number(seed, streams.Stream.DROPOUT, epoch, position)
+            )

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ..edge_runtime import patient
 from ..edge_runtime.errors import DataError, MetadataError, UnknownNameError, UsageError
 from ..edge_runtime.patient import BLANKS, FIELDS, NUMBERS, Category, Encoding, Number
+from . import streams
 from .leaks import check_features
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Patients:
     def with_gaps(self, seed: int) -> Patients:
         """The same after one draw of `dropped`: for calibration, which should see what the device will."""
         everyone = np.arange(len(self.vectors))
-        return replace(self, vectors=self.dropped(everyone, np.random.default_rng([seed, 9])))
+        return replace(self, vectors=self.dropped(everyone, streams.generator(seed, streams.Stream.METADATA_GAPS)))
 
     def dropped(self, positions: npt.NDArray[np.int64], generator: np.random.Generator) -> npt.NDArray[np.float32]:
         """Feature dropout: float32 [m, length] for m positions, in which fields are blank that are known.

@@ -20,11 +20,12 @@ import numpy.typing as npt
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, ImageError
 from ..edge_runtime.preprocess import InputSpec
-from . import cache, degradation, sampling
+from . import cache, degradation, sampling, streams
 from .augment import Augmentation, apply, draw
 from .engine import tf
 from .patients import Patients
 from .sampling import WHOLE, Shard
+from .streams import Stream
 
 _CHUNK = 1024
 _THREADS = min(os.cpu_count() or 1, 8)
@@ -157,7 +158,7 @@ def training_batches(
     """
     if len(targets) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
-    order = sampling.epoch_rows(targets.argmax(axis=1), balance, np.random.default_rng([seed, 3, epoch]))
+    order = sampling.epoch_rows(targets.argmax(axis=1), balance, streams.generator(seed, Stream.ORDER, epoch))
     batches = len(order) // batch_size or 1
     if shard.replicas > 1 and len(order) < batch_size:
         raise DataError(f"an epoch shows {len(order)} images, less than one batch: lower --batch-size")
@@ -167,7 +168,7 @@ def training_batches(
     def drawn(number: int) -> _Batch:
         batch, part_of_it = divmod(number, shard.count)
         # Batch by batch: what is drawn for 400,000 pictures would be 40 MB.
-        generator = np.random.default_rng([seed, 4, epoch, batch])
+        generator = streams.generator(seed, Stream.AUGMENTATION, epoch, batch)
         rows = order[batch * batch_size : (batch + 1) * batch_size]
         # Drawn is for the whole batch, made is this part of it.
         one = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator)
@@ -176,11 +177,13 @@ def training_batches(
         used = np.concatenate([own[:1] - 1, own]) if mixup else own
         whole = images = apply(augmentation, pictures.gather(rows[used]), one.take(used), spec)
         if augmentation.degrades:  # a generator of its own: what augmentation draws is the same without it
-            losses = degradation.draw(augmentation, len(rows), np.random.default_rng([seed, 9, epoch, batch]))
+            losing = streams.generator(seed, Stream.DEGRADATION, epoch, batch)
+            losses = degradation.draw(augmentation, len(rows), losing)
             images = degradation.degrade(whole, losses.take(used), spec)
         arrays = [images, targets[rows[used]].astype(np.float32), *([whole] if undegraded else [])]
         if patients:  # and of its own: with metadata or without, the pictures are the same
-            arrays.insert(1, patients.dropped(rows, np.random.default_rng([seed, 8, epoch, batch]))[used])
+            dropping = streams.generator(seed, Stream.METADATA_DROPOUT, epoch, batch)
+            arrays.insert(1, patients.dropped(rows, dropping)[used])
         if not mixup:
             return tuple(arrays)
         kept = generator.beta(mixup, mixup, len(rows)).astype(np.float32)[own]

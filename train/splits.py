@@ -15,6 +15,8 @@ import pandas as pd
 
 from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, UsageError
+from . import streams
+from .streams import Stream
 
 PARTS = ("train", "val", "test")
 
@@ -41,7 +43,7 @@ def split_frame(
         raise UsageError(f"fractions {fractions} must be above 0 and sum to 1")
     keys = frame["group"] if by_group else frame["image_id"]
     counts = _by_rarest_label(frame, keys)
-    generator = np.random.default_rng([seed, 1])
+    generator = streams.generator(seed, Stream.SPLIT)
     part_of: dict[str, str] = {}
     for label, members in counts.groupby("label", sort=True):
         sizes = members.set_index("key")["size"]
@@ -97,7 +99,7 @@ def folds(
     labels = list(frame["label"].value_counts().sort_index().sort_values(kind="stable").index)
     counted = pd.crosstab(keys, frame["label"])[labels]
     images = dict(zip(counted.index, counted.to_numpy(), strict=True))
-    generator = np.random.default_rng([seed, 8])
+    generator = streams.generator(seed, Stream.FOLDS)
     filled = np.zeros((k, len(labels)), int)
     fold_of: dict[str, int] = {}
     for column, label in enumerate(labels):
@@ -110,7 +112,7 @@ def folds(
     result: list[pd.Series] = []
     for fold in range(k):
         rest = table.loc[table["key"].map(fold_of) != fold]
-        drawn = np.random.default_rng([seed, 9, fold])
+        drawn = streams.generator(seed, Stream.FOLD_VALIDATION, fold)
         part_of: dict[str, str] = {}
         for _, members in rest.groupby("label", sort=True):
             names = drawn.permutation(np.asarray(members["key"], dtype=object))
@@ -187,7 +189,7 @@ def stratified_taste(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame
     """About `limit` rows with the classes' shares kept, whole groups, at least three groups of each class."""
     if limit >= len(frame):
         return frame
-    generator = np.random.default_rng([seed, 2])
+    generator = streams.generator(seed, Stream.SUBSET)
     kept: list[str] = []
     for _, rows in frame.groupby("label", sort=True):
         sizes = rows["group"].value_counts().sort_index()

@@ -26,9 +26,10 @@ import numpy as np
 
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
-from . import job, patients, run_folder, tune_results
+from . import job, patients, run_folder, streams, tune_results
 from .recipes import Recipe
 from .search_space import Between, Log, OneOf
+from .streams import Stream
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "hyperband", "none")
@@ -203,7 +204,7 @@ def _sampler(name: str, seed: int, number: int) -> Any:
     """A sampler that follows from (seed, number of the trial): one seed for all would repeat its draws when resumed."""
     import optuna
 
-    own = int(np.random.SeedSequence([seed, 8, number]).generate_state(1)[0])
+    own = streams.number(seed, Stream.TRIAL, number) % 2**32
     if name == "random":
         return optuna.samplers.RandomSampler(seed=own)
     return optuna.samplers.TPESampler(seed=own, multivariate=False, constant_liar=True)
