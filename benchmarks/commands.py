@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..edge_runtime import console
 from ..edge_runtime.commands import told_of_foreign_models
 from ..edge_runtime.errors import GateError, UsageError
 
@@ -187,18 +187,18 @@ def bench(
             broken = [row["says"] for row in result["gate"]["limits"] if not row["passed"]]
     # Printed first: an unwritable file must not cost what was measured.
     if as_json:
-        click.echo(report.as_json(result), nl=False)
-        click.echo(DISCLAIMER, err=True)
+        console.say_json(result)
+        console.say(DISCLAIMER, err=True)
     else:
-        click.echo(table(result))
+        console.say(table(result))
     for option, path in outputs.items():
         if path is not None:
             _write(option, path, result)
     for says in broken:
-        click.echo(f"error: gate: {says}", err=True)
+        console.say(f"error: gate: {says}", err=True)
     missing = report.why_no_accuracy(results[0])
     if missing:
-        click.echo(f"error: accuracy not measured: {missing}", err=True)
+        console.say(f"error: accuracy not measured: {missing}", err=True)
     if broken:
         return GateError.exit_code
     if missing:
@@ -221,17 +221,17 @@ def _write(option: str, path: Path, result: Mapping[str, Any]) -> None:
 
 def _compare(a: Path, b: Path, different_machines: bool, as_json: bool) -> int:
     from ..edge_runtime.classifier import DISCLAIMER
-    from . import compare, report
+    from . import compare
 
     given = _given() - {"compare", "different_machines", "as_json"}
     if given:
         raise UsageError(f"--compare measures nothing: leave {', '.join(sorted(given))} out")
     comparison = compare.compare(compare.read_result(a), compare.read_result(b), different_machines=different_machines)
     if as_json:
-        click.echo(report.as_json(comparison), nl=False)
-        click.echo(DISCLAIMER, err=True)
+        console.say_json(comparison)
+        console.say(DISCLAIMER, err=True)
     else:
-        click.echo(compare.text(comparison))
+        console.say(compare.text(comparison))
     return 0
 
 
@@ -246,7 +246,7 @@ def _given() -> set[str]:
 
 def _to_stderr(done: int, total: int) -> None:
     """One line that overwrites itself on a terminal, else a line at every tenth."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{done}/{total} images" if done < total else "\r\033[K", err=True, nl=False)
+    if console.rewrites():
+        console.progress(f"{done}/{total} images" if done < total else "")
     elif done * 10 // total > (done - 1) * 10 // total:
-        click.echo(f"{done}/{total} images", err=True)
+        console.report(f"{done}/{total} images")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, UsageError
 
@@ -95,12 +96,12 @@ def compare(a: _Result, b: _Result, *, different_machines: bool = False) -> dict
     }
 
 
-def text(comparison: _Result) -> str:
+def text(comparison: _Result) -> console.Page:
     """The comparison as a table of at most 80 columns."""
     lines: list[str] = []
     for who in ("a", "b"):
         about = comparison[who]
-        lines.append(f"{who}  {_end(about['path'], 50)} ({about['precision'] or 'precision unknown'})")
+        lines.append(f"{who}  {console.tail(about['path'], 50)} ({about['precision'] or 'precision unknown'})")
         lines.append(f"   measured {about['measured_at']}")
     if comparison["different_machines"]:
         lines += ["", "DIFFERENT MACHINES: a ratio is one of machines as much as of models"]
@@ -121,7 +122,7 @@ def text(comparison: _Result) -> str:
             difference = "-" if row["difference"] is None else f"{row['difference']:+.4f}"
             lines.append(f"  {row['name']:26}{cells[0]:>16}{cells[1]:>16}{difference:>12}")
         lines.append("  not paired: 'bench B --reference A --data ...' gives the intervals")
-    return "\n".join([*lines, "", DISCLAIMER])
+    return console.page([*lines, "", DISCLAIMER])
 
 
 def _identity(result: _Result) -> dict[str, Any]:
@@ -172,14 +173,10 @@ def _about(result: _Result) -> dict[str, Any]:
 
 
 def _unlike_line(name: str, pair: Sequence[Any]) -> str:
-    return f"  {name:14}{_end(str(pair[0]), 30):>30} | {_end(str(pair[1]), 30)}"
+    return f"  {name:14}{console.cell(pair[0], 30, '>')} | {console.fit(pair[1], 30)}"
 
 
 def _amount(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == int(value) else f"{value:.2f}"
-
-
-def _end(text: str, width: int) -> str:
-    return text if len(text) <= width else "..." + text[3 - width :]

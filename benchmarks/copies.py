@@ -8,13 +8,12 @@ Pictures belong together by their name without suffix. No label is needed: this 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..edge_runtime import pictures
+from ..edge_runtime import console, pictures
 from ..edge_runtime.classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
 from ..edge_runtime.errors import DataError, GateError, SkinEdgeError
 
@@ -64,7 +63,7 @@ def compare(classifier: SkinClassifier, folder: Path, other: Path) -> dict[str, 
     }
 
 
-def table(result: Mapping[str, Any]) -> str:
+def table(result: Mapping[str, Any]) -> console.Page:
     """The comparison at 80 columns."""
     lines = [f"{result['differ']} of {result['n']} pictures get another answer on their copy"]
     if result["without_copy"]:
@@ -74,11 +73,11 @@ def table(result: Mapping[str, Any]) -> str:
         f"{result['largest_difference']:.3f} at most"
     )
     lines += [
-        f"  {row['name'][:40]:40} {row['class']} {row['probability']:.2f} -> "
+        f"  {console.cell(row['name'], 40)} {row['class']} {row['probability']:.2f} -> "
         f"{row['other_class']} {row['other_probability']:.2f}"
         for row in result["changed"]
     ]
-    return "\n".join([*lines, DISCLAIMER])
+    return console.page([*lines, DISCLAIMER])
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
@@ -108,11 +107,11 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         result = compare(SkinClassifier(arguments.model), arguments.folder, arguments.other)
-        print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else table(result))
+        console.say_json(result) if arguments.json else console.say(table(result))
         if arguments.at_most is not None and result["differ"] > arguments.at_most:
             raise GateError(f"{result['differ']} answers differ, limit {arguments.at_most}")
     except SkinEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
 
 

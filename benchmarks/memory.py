@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import SkinClassifier
 
 _TIMEOUT_S = 300
@@ -60,7 +61,7 @@ def peak_resident_bytes(root: Path = Path("/")) -> int | None:
 
 def _main(model: str, told: str) -> None:
     SkinClassifier(model, **json.loads(told)).predict(sys.stdin.buffer.read())
-    print(json.dumps({"peak_bytes": peak_resident_bytes()}))
+    console.say_json({"peak_bytes": peak_resident_bytes()}, indent=None)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from time import perf_counter
 
 from PIL import Image
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ..edge_runtime.errors import SkinEdgeError
 from ..edge_runtime.preprocess import decode
@@ -117,9 +117,10 @@ def main() -> None:
         ratios = {"cold_start": cold_start(model, image), "per_image": per_image(model, image)}
         with tempfile.TemporaryDirectory() as folder:
             ratios["per_large_image"] = per_image(model, enlarged(image, Path(folder)), runs=40)
-        print(json.dumps(ratios))
+        console.say_json(ratios, indent=None)
     except SkinEdgeError as error:
-        sys.exit(f"error: {error}")
+        console.say(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

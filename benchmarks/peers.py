@@ -26,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from ..edge_runtime import __version__, files
+from ..edge_runtime import __version__, console, files
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
 from ..edge_runtime.model_file import read_model_file
@@ -48,7 +47,6 @@ SCRIPTS = Path(__file__).with_name("peer_scripts")
 BASELINE = "bare_loop"
 COLD_STARTS = 5
 
-_WIDTH = 80
 _WARMUP = 2
 _ANSWER_TIMEOUT_S = 300
 _INSTALL_TIMEOUT_S = 3600
@@ -354,7 +352,7 @@ def _figures(seen: Mapping[str, list[Any]]) -> dict[str, Any]:
     }
 
 
-def table(result: Mapping[str, Any]) -> str:
+def table(result: Mapping[str, Any]) -> console.Page:
     """At most 80 columns. result: what `run` returned."""
     machine = result["machine"]
     threads = result["num_threads"]
@@ -387,16 +385,16 @@ def table(result: Mapping[str, Any]) -> str:
     if result["failed"]:
         lines += ["", "not measured"]
         for name, reason in result["failed"].items():
-            lines += textwrap.wrap(f"{name:<11}{reason}", _WIDTH, subsequent_indent=" " * 11)
-    return "\n".join(line.rstrip() for line in lines)
+            lines += console.wrap(reason, first=f"{name:<11}", rest=" " * 11)
+    return console.page(line.rstrip() for line in lines)
+
+
+def _fit(line: str) -> str:
+    return console.fit(line, console.WIDTH)
 
 
 def _number(value: float | None, decimals: int) -> str:
     return "-" if value is None else f"{value:.{decimals}f}"
-
-
-def _fit(line: str) -> str:
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
 
 def _check_takes_bytes(classifier: SkinClassifier) -> None:
@@ -589,12 +587,12 @@ def main() -> None:
             num_threads=arguments.num_threads,
             keras_model=arguments.keras,
             float_model=arguments.float_model,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=console.report,
         )
     except SkinEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else table(result))
+    console.say_json(result) if arguments.json else console.say(table(result))
     if not result["peers"]:
         sys.exit(1)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ..edge_runtime import console
 from .latency import load_timed, measure_latency
 from .memory import ROOT
 
@@ -96,7 +97,7 @@ def _run(command: list[str], image_bytes: bytes) -> bytes | str:
 
 def _main(model: str, num_runs: str, warmup_runs: str, num_threads: str, told: str) -> None:
     classifier, _ = load_timed(model, int(num_threads), json.loads(told))
-    print(json.dumps(measure_latency(classifier, sys.stdin.buffer.read(), int(num_runs), int(warmup_runs))))
+    console.say_json(measure_latency(classifier, sys.stdin.buffer.read(), int(num_runs), int(warmup_runs)), indent=None)
 
 
 if __name__ == "__main__":

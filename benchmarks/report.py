@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
+from ..edge_runtime.console import WIDTH, fit, tail
 
-WIDTH = 80
 MOST_FLIPPED = 10
 
 # Of more classes than these only those with images are listed: ImageNet's thousand on ten pictures say nothing.
@@ -23,7 +23,7 @@ def as_json(result: _Result) -> str:
     return json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def table(result: _Result) -> str:
+def table(result: _Result) -> console.Page:
     """result: what `bench.run_bench` returned."""
     sections = [
         _models(result),
@@ -40,9 +40,10 @@ def table(result: _Result) -> str:
     return joined(sections)
 
 
-def joined(sections: Sequence[Sequence[str]]) -> str:
+def joined(sections: Sequence[Sequence[str]]) -> console.Page:
     """Sections of lines as one text, an empty line between them, cut to WIDTH."""
-    return "\n\n".join("\n".join(fit(line.rstrip(), WIDTH) for line in section) for section in sections)
+    blocks = [console.page(fit(line.rstrip(), WIDTH) for line in section) for section in sections]
+    return console.page(line for i, block in enumerate(blocks) for line in (*([""] if i else []), block))
 
 
 def _models(result: _Result) -> list[str]:
@@ -194,9 +195,7 @@ def warning_lines(warnings: Sequence[_Result]) -> list[str]:
     lines = ["the times above are doubtful"]
     for warning in warnings:
         for mark, key in (("  ! ", "what"), ("    -> ", "remedy")):
-            lines += textwrap.wrap(
-                warning[key], WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark), break_on_hyphens=False
-            )
+            lines += console.wrap(warning[key], first=mark, rest=" " * len(mark))
     return lines
 
 
@@ -371,7 +370,7 @@ def _gate(gate: _Result) -> list[str]:
     lines = [f"gate {tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
     for row in gate["limits"]:
         mark = "ok  " if row["passed"] else "FAIL"
-        lines += textwrap.wrap(row["says"], WIDTH, initial_indent=f"  {mark}  ", subsequent_indent=" " * 8)
+        lines += console.wrap(row["says"], first=f"  {mark}  ", rest=" " * 8)
     return lines
 
 
@@ -391,18 +390,9 @@ def row_of(name: str, value: str) -> str:
 
 
 def wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
+    return console.wrap(text, WIDTH - 2, "  ", "  ")
 
 
 def hanging(name: str, text: str) -> list[str]:
     """A row whose value goes on below itself where it is long."""
-    return textwrap.wrap(text, WIDTH, initial_indent=f"{name:16}", subsequent_indent=" " * 16) or [name]
-
-
-def fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def tail(text: str, width: int) -> str:
-    """The end of a path says more than its beginning."""
-    return text if len(text) <= width else "..." + text[3 - width :]
+    return console.wrap(text, first=f"{name:16}", rest=" " * 16)

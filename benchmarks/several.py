@@ -5,10 +5,10 @@ One row is one model, so that there may be any number of them.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 from . import metrics
 from .report import (
@@ -82,7 +82,7 @@ def operating_points(accuracy: _Result) -> dict[str, _Result]:
     }
 
 
-def table(result: _Result) -> str:
+def table(result: _Result) -> console.Page:
     """result: what `bench.run_benches` returned."""
     found = warnings(result)
     sections = [
@@ -246,7 +246,7 @@ def _gate(result: _Result) -> list[str]:
         lines.append(f"  {'ok  ' if one['passed'] else 'FAIL'}  {tail(name, 34)}: {said}")
         for row in one["limits"]:
             if not row["passed"]:
-                lines += textwrap.wrap(row["says"], WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+                lines += console.wrap(row["says"], first=" " * 8, rest=" " * 8)
     return lines
 
 

@@ -14,7 +14,6 @@ resamples, so that the interval of a difference is paired.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..edge_runtime import preprocess
+from ..edge_runtime import console, preprocess
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, SkinEdgeError, UnknownNameError
 from . import metrics
@@ -32,7 +31,6 @@ from .cases import Case, read_cases
 FIGURES = ("auc", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity")
 THRESHOLDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
-_WIDTH = 80
 _ROWS = 100  # resamples at a time: memory
 
 
@@ -139,7 +137,7 @@ def figures(
     }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> console.Page:
     """At most 80 columns."""
     lines = [
         f"class {result['target']}: {result['n_target']} of {result['n']} images; 95% intervals over "
@@ -147,8 +145,7 @@ def table(result: dict[str, Any]) -> str:
         "",
     ]
     for number, model in enumerate(result["models"], 1):
-        path = model["path"]
-        lines.append(f"{number}  {path if len(path) <= _WIDTH - 3 else '...' + path[6 - _WIDTH :]}")
+        lines.append(f"{number}  {console.tail(model['path'], console.WIDTH - 3)}")
     lines += [
         "",
         f"{'':<4}{'distinct':>8}{'tied at':>8}{'AUC':>5}{'':<15} {'sensitivity at':<20}specificity at",
@@ -165,7 +162,7 @@ def table(result: dict[str, Any]) -> str:
     for number, model in enumerate(result["models"], 1):
         cells = [f"{point['sensitivity']:.3f}/{point['specificity']:.3f}" for point in model["at_threshold"]]
         lines.append(f"{number:<4}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join(line.rstrip() for line in lines)
+    return console.page(line.rstrip() for line in lines)
 
 
 def _cell(figure: dict[str, Any], value: str, interval: str, sign: str = "") -> str:
@@ -205,9 +202,9 @@ def main() -> None:
         cases = read_cases(arguments.data, split=arguments.split, known_labels=known)
         result = compare(models, cases, arguments.target)
     except SkinEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    print(json.dumps(result, indent=2, allow_nan=False) if arguments.json else table(result))
+    console.say_json(result) if arguments.json else console.say(table(result))
 
 
 if __name__ == "__main__":

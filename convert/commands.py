@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
 
 
@@ -136,7 +136,7 @@ def convert(
         **others,
     )
     result = run_job(settings, to_stderr)
-    click.echo(json.dumps(result, indent=2) if as_json else summary(result, run, settings.out))
+    console.say_json(result) if as_json else console.say(summary(result, run, settings.out))
 
 
 def _percentile(calibration: str) -> float | None:
@@ -184,4 +184,4 @@ def quickstart(out: Path, seed: int) -> None:
     from .quickstart import quickstart as run_job
     from .summary import story
 
-    click.echo(story(run_job(out, to_stderr, seed)))
+    console.say(story(run_job(out, to_stderr, seed)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,14 +87,19 @@ def debug_quantization(
             for row in rows
         ]
         result = {"model": str(model), "reference": str(reference), "images": len(cases), "layers": layers}
-        click.echo(json.dumps(result | {"unmatched_operators": unmatched}, indent=2, allow_nan=False))
+        console.say_json(result | {"unmatched_operators": unmatched})
     else:
-        click.echo(layer_errors.table(rows, _SHOWN))
-        click.echo(
-            f"\nSQNR of the probabilities {_of_probabilities(rows):.1f} dB, over {len(cases)} images of {split}.\n"
-            "loss: dB between the layer's input and output, the worst first. bias: mean\n"
-            "error in steps of the int8 tensor. clip: values outside its range.\n"
-            f"Every layer: {out / 'layer_errors.csv'}, layer_errors.png"
+        console.say(layer_errors.table(rows, _SHOWN))
+        console.say(
+            console.page(
+                [
+                    "",
+                    f"SQNR of the probabilities {_of_probabilities(rows):.1f} dB, over {len(cases)} images of {split}.",
+                    "loss: dB between the layer's input and output, the worst first. bias: mean",
+                    "error in steps of the int8 tensor. clip: values outside its range.",
+                    f"Every layer: {out / 'layer_errors.csv'}, layer_errors.png",
+                ]
+            )
         )
     files.write(out / "layer_errors.csv", layer_errors.to_csv(rows))
     layer_errors.draw(rows, out / "layer_errors.png")

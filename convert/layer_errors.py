@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks.cases import Case
-from ..edge_runtime import files
+from ..edge_runtime import console, files
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import ConversionError
 from ..edge_runtime.model_file import network_length
@@ -208,7 +208,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def table(rows: Sequence[Row], limit: int) -> str:
+def table(rows: Sequence[Row], limit: int) -> console.Page:
     """At most `limit` layers, the worst loss first, in at most 80 columns."""
     lines = [f"{'':>3} {'operator':<17} {'layer':<16} {'output':<11} {'SQNR':>6} {'loss':>6} {'bias':>7} {'clip':>6}"]
     for row in by_loss(rows)[:limit]:
@@ -217,13 +217,13 @@ def table(rows: Sequence[Row], limit: int) -> str:
         bias = f"{row.mean_error / row.scale:+.2f}" if row.scale else ""
         shape = "x".join(map(str, row.shape[1:]))
         lines.append(
-            f"{row.position:>3} {row.operator[:17]:<17} {_fit(row.name, 16):<16} {shape[:11]:<11} {row.sqnr_db:>6.1f} "
-            f"{loss:>6} {bias:>7} {row.share_clipped:>6.1%}"
+            f"{row.position:>3} {console.cell(row.operator, 17)} {console.cell(row.name, 16)} {shape[:11]:<11} "
+            f"{row.sqnr_db:>6.1f} {loss:>6} {bias:>7} {row.share_clipped:>6.1%}"
         )
     left = len(rows) - limit
     if left > 0:
         lines.append(f"... and {left} more")
-    return "\n".join(line.rstrip() for line in lines)
+    return console.page(line.rstrip() for line in lines)
 
 
 def draw(rows: Sequence[Row], path: str | Path) -> None:
@@ -237,7 +237,7 @@ def draw(rows: Sequence[Row], path: str | Path) -> None:
     ratio.plot([_drawable(row.sqnr_db) for row in rows], places, "o-", color="C0", markersize=4, linewidth=1.2)
     ratio.set(xlabel="SQNR (dB)", title="Signal to quantization noise")
     ratio.set_xlim(left=min(0, *(_drawable(row.sqnr_db) for row in rows)))
-    ratio.set_yticks(places, [f"{_fit(row.name, 32)}  {row.position}" for row in rows], fontsize=7)
+    ratio.set_yticks(places, [f"{console.fit(row.name, 32)}  {row.position}" for row in rows], fontsize=7)
     ratio.set_ylim(len(rows) - 0.4, -0.6)
     heights = [_drawable(row.loss_db or 0.0) for row in rows]
     colours = ["C3" if row.position in worst else "0.65" for row in rows]
@@ -393,7 +393,3 @@ def _row(position: int, pair: Pair, sums: Sequence[Sums]) -> Row:
 
 def _drawable(value: float) -> float:
     return value if math.isfinite(value) else math.nan
-
-
-def _fit(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _SHOWN_TAUS = (0, 0.3, 0.5, 0.7, 1)
 
 
-def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
+def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
     """result: what `job.convert` returned. At most 80 columns but for long names of folders."""
     validation, sizes, quantization = result["validation"], result["bytes"], result["quantization"]
     precision, model, calibration = result["precision"], result["model"], result["calibration"]
@@ -58,17 +59,17 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> str:
         f"    --reference {out / 'model_float32.tflite'} --data {run / 'split.csv'}",
         DISCLAIMER,
     ]
-    return "\n".join(lines)
+    return console.page(lines)
 
 
-def story(done: Quickstart) -> str:
+def story(done: Quickstart) -> console.Page:
     """What `skin-edge quickstart` made, in plain words. At most 80 columns for an `out` of ordinary length."""
     test, accuracy, ratios = done.metrics["test"], done.bench["accuracy"], done.bench["ratios"]
     sizes, latency, prediction = done.conversion["bytes"], done.bench["latency"], done.prediction
     int8, float32 = accuracy["model"], accuracy["reference"]
     top = ", ".join(f"{code} {value:.3f}" for code, value in list(prediction.probabilities.items())[:3])
     low, high = accuracy["difference"]["balanced_accuracy"]["interval"]
-    return "\n".join(
+    return console.page(
         [
             f"Done in {done.seconds / 60:.1f} minutes. Every lesion here is synthetic: the figures say that the",
             "machinery works on this computer, and nothing about real skin.",

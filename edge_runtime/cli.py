@@ -7,7 +7,6 @@ starts without the floors above. Errors become one line here, once.
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
 import warnings
@@ -16,8 +15,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from . import __version__
+from . import __version__, console
 from .errors import SkinEdgeError, missing_extra
+
+_LONGEST = 2000  # characters of an error: it may quote what a file holds
 
 
 class _Command(NamedTuple):
@@ -81,6 +82,7 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its code: 0 good, 1 failed, 2 wrong usage, 3 a gate was not met."""
+    console.take_over()
     sys.exit(run(arguments))
 
 
@@ -88,9 +90,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code instead of exiting."""
     # Pillow's own size limit warns where ours refuses, and damaged EXIF blocks warn on every photo of some phones.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    stdout: Any = sys.stdout
-    if isinstance(stdout, io.TextIOWrapper):
-        stdout.reconfigure(errors="backslashreplace")  # a file name in another encoding must not end a batch
     try:
         outcome: Any = root.main(args=arguments, prog_name="skin-edge", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -110,17 +109,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if translated is None:
             raise
         return _fail(str(translated), translated.exit_code)
-    except BrokenPipeError:
-        # The reader (head, say) has gone. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except console.OutputError as error:
+        return 1 if error.reader_left else _fail(f"the output cannot be written: {error}", 1)
+    except BrokenPipeError:  # of click's own output
+        console.give_up(sys.stdout)
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return _fail(f"{where}{error.strerror or error}", 1)
+    except UnicodeEncodeError as error:
+        return _fail(f"a name is no text in {error.encoding}: {error.object[:200]}", 1)
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {message}", err=True)
+    console.say(f"error: {message if len(message) <= _LONGEST else message[:_LONGEST] + ' ...'}", err=True)
     return code
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import console
 from .errors import SkinEdgeError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -100,15 +100,15 @@ def predict(
         raise UnknownNameError("operating point", operating_point, classifier.operating_points)
     names = {label.code: label.name for label in classifier.labels}
     drawings = _drawings(classifier, images, heatmap) if heatmap else {}
-    width = max(len(image) for image in images)
+    width = max(console.columns_of(console.escaped(image)) for image in images)
     failed = False
     for image, prediction in zip(images, _answers(classifier, images, drawings, metadata), strict=True):
         if isinstance(prediction, SkinEdgeError):
             failed = True
             if as_json:
-                click.echo(json.dumps({"file": image, "error": str(prediction)}, ensure_ascii=False))
+                console.say_json({"file": image, "error": str(prediction)}, indent=None)
             else:
-                click.echo(f"{image:<{width}}  cannot assess: {prediction}")
+                console.say(f"{console.pad(image, width)}  cannot assess: {prediction}")
             continue
         shown = dict(list(prediction.probabilities.items())[: top_k or (None if as_json else 3)])
         decisions = [d for d in prediction.decisions if operating_point in (None, d.name)]
@@ -121,7 +121,7 @@ def predict(
                 "preprocess_ms": round(prediction.preprocess_ms, 3),
                 "inference_ms": round(prediction.inference_ms, 3),
             }
-            click.echo(json.dumps(record, ensure_ascii=False))
+            console.say_json(record, indent=None)
         else:
             scores = "  ".join(f"{code} {probability:.3f}" for code, probability in shown.items())
             milliseconds = prediction.preprocess_ms + prediction.inference_ms
@@ -129,8 +129,8 @@ def predict(
             said = "" if name == prediction.label else f"  {name}"
             if decisions:
                 said += f"  {_decision_text(decisions[0])}"
-            click.echo(f"{image:<{width}}  {scores}{said}  {milliseconds:.1f} ms")
-    click.echo(DISCLAIMER, err=as_json)
+            console.say(f"{console.pad(image, width)}  {scores}{said}  {milliseconds:.1f} ms")
+    console.say(DISCLAIMER, err=as_json)
     return 1 if failed else 0
 
 
@@ -160,7 +160,7 @@ def info(model: str | None, mean: float | None, std: float | None, labels: str |
     from .classifier import DEFAULT_MODEL
 
     described = module.read(model or str(DEFAULT_MODEL), mean=mean, std=std, labels=labels)
-    click.echo(json.dumps(described, indent=2, ensure_ascii=False) if as_json else module.text(described))
+    console.say_json(described) if as_json else console.say(module.text(described))
 
 
 def _drawings(classifier: SkinClassifier, images: tuple[str, ...], folder: Path) -> dict[str, Path]:
@@ -246,5 +246,5 @@ def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, .
                 f"{image} is a model: there is one, and it comes first (skin-edge predict [MODEL] IMAGE...)"
             )
     if not has_model:
-        click.echo("no model named: the packaged one answers", err=True)
+        console.say("no model named: the packaged one answers", err=True)
     return (first if has_model else None), images

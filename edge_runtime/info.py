@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from . import console
 from .classifier import DISCLAIMER, METADATA_INPUT, SkinClassifier
 from .interpreter import Tensor
 from .model_file import ModelFile, read_model_file, tflite_metadata
 
 _SHOWN_LABELS = 12
-_WIDTH = 80
 
 
 def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def read(path: str, **told: Any) -> dict[str, Any]:
     return describe(classifier, read_model_file(classifier.path, **labels))
 
 
-def text(info: Mapping[str, Any]) -> str:
+def text(info: Mapping[str, Any]) -> console.Page:
     """For people: at most 80 columns but for long names."""
     contract: Mapping[str, Any] = info["contract"] or {}
     metadata: Mapping[str, Any] = info["tflite_metadata"] or {}
@@ -91,7 +91,7 @@ def text(info: Mapping[str, Any]) -> str:
         rows += [(key, str(metadata[key])) for key in ("description", "version", "author", "license") if metadata[key]]
     if not contract:
         rows.append(("unknown", "data, split, calibration and intended use: the file does not say"))
-    return "\n".join([*(_wrapped(name, value) for name, value in rows), DISCLAIMER])
+    return console.page([*(line for name, value in rows for line in _wrapped(name, value)), DISCLAIMER])
 
 
 _SCORES = {
@@ -208,15 +208,5 @@ def _said(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _wrapped(name: str, value: str) -> str:
-    import textwrap
-
-    lead = f"{name:13}"
-    return textwrap.fill(
-        "".join(letter for letter in value if letter.isprintable()),  # a stranger's text must not steer the terminal
-        _WIDTH,
-        initial_indent=lead,
-        subsequent_indent=" " * 15,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _wrapped(name: str, value: str) -> list[str]:
+    return console.wrap(value, first=f"{name:13}", rest=" " * 15, whole=True)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ archive classifier cli commands containers contract errors files frames heatmap
+    "edge_runtime": """__init__ archive classifier cli commands console containers contract errors files frames heatmap
         info interpreter labels model_file network operator_names patient preprocess quantization quiet
         tflite_metadata""",
     "benchmarks": """__init__ bench cases caveats charts commands compare copies figures gate latency

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
 from .options import layout_options
 
@@ -263,9 +263,9 @@ def train(
     if not metrics:
         return  # a worker; the chief prints
     if as_json:
-        click.echo(json.dumps(metrics, indent=2))
+        console.say_json(metrics)
     else:
-        click.echo(cross_validation.text(metrics, out) if folds else summary(metrics, out))
+        console.say(cross_validation.text(metrics, out) if folds else summary(metrics, out))
 
 
 def pairs(settings: tuple[str, ...]) -> dict[str, str]:

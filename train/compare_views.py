@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarks.page import document
-from ..edge_runtime import files
+from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import OutputExistsError, UsageError
 
@@ -45,13 +45,14 @@ def write(comparison: _Comparison, out: Path) -> None:
             _figure(comparison).savefig(temporary)
 
 
-def text(comparison: _Comparison) -> str:
+def text(comparison: _Comparison) -> console.Page:
     """At most 80 columns: runs are numbered and, where there are many, follow each other in blocks of two or three."""
     runs = comparison["runs"]
     lines: list[str] = []
     for number, run in enumerate(runs, 1):
         images = f"{run['n']} {comparison['part']} images, {run['n_groups']} groups"
-        lines.append(f"{number}  {_end(run['name'], 75 - len(images)):{75 - len(images)}}  {images}")
+        room = console.WIDTH - 5 - len(images)
+        lines.append(f"{number}  {console.pad(console.tail(run['name'], room), room)}  {images}")
     # Up to two runs fit beside each other with their intervals.
     with_intervals = len(runs) == 2
     width, per_block = (27, 2) if with_intervals else (9, 6)
@@ -60,7 +61,7 @@ def text(comparison: _Comparison) -> str:
         lines += ["", f"{'':24}" + "".join(f"{number:>{width}}" for number, _ in block)]
         for figure in comparison["figures"]:
             cells = [_cell(run["figures"][figure["key"]], with_intervals) for _, run in block]
-            lines.append(f"{figure['title'][:24]:24}" + "".join(f"{cell:>{width}}" for cell in cells))
+            lines.append(f"{console.cell(figure['title'], 24)}" + "".join(f"{cell:>{width}}" for cell in cells))
             if figure["key"] == "accuracy":
                 cells = [f"{run['majority_class_baseline']:.3f}" for _, run in block]
                 lines.append(f"{'  always the commonest':24}" + "".join(f"{cell:>{width}}" for cell in cells))
@@ -71,7 +72,7 @@ def text(comparison: _Comparison) -> str:
             difference = "-" if row["difference"] is None else f"{row['difference']:+.4f}"
             bounds = row["interval"]
             said = "-" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
-            lines.append(f"{figure['title'][:24]:24}{difference:>14}{said:>26}")
+            lines.append(f"{console.cell(figure['title'], 24)}{difference:>14}{said:>26}")
         test = pair["mcnemar"]
         lines.append(
             f"only 1 right: {test['only_first_right']}, only {number} right: {test['only_this_right']} "
@@ -81,7 +82,7 @@ def text(comparison: _Comparison) -> str:
         lines += ["", "NOT THE SAME TEST IMAGES: no difference is computed, and none should be read"]
         lines.append("from the columns above.")
     lines += ["", f"95% intervals from {comparison['bootstrap']} resamples of whole lesions", DISCLAIMER]
-    return "\n".join(lines)
+    return console.page(lines)
 
 
 def table(comparison: _Comparison) -> str:
@@ -195,7 +196,7 @@ def _figure(comparison: _Comparison) -> Any:
     for number, run in enumerate(runs):
         offset = (number - (len(runs) - 1) / 2) * 0.7 / len(runs)
         colour = f"C{number % 10}"
-        label = f"{number + 1}  {_end(run['name'], 50)}"
+        label = f"{number + 1}  {console.tail(run['name'], 50)}"
         for i, figure in enumerate(shown):
             row = run["figures"][figure["key"]]
             if row["value"] is None:
@@ -225,7 +226,3 @@ def _cell(row: Mapping[str, Any], with_interval: bool) -> str:
         return "-"
     bounds = f" ({row['interval'][0]:.3f}-{row['interval'][1]:.3f})" if with_interval and row["interval"] else ""
     return f"{row['value']:.3f}{bounds}"
-
-
-def _end(text: str, width: int) -> str:
-    return text if len(text) <= width else "..." + text[3 - width :]

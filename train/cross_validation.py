@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from ..benchmarks import metrics
-from ..edge_runtime import files
+from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from . import run_folder, splits
@@ -214,7 +214,7 @@ def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]
     return results
 
 
-def text(results: Mapping[str, Any], out: Path) -> str:
+def text(results: Mapping[str, Any], out: Path) -> console.Page:
     """What `cross_validate` returned, for a terminal of 80 columns."""
     together = results["pooled"]
     lines = [
@@ -232,13 +232,14 @@ def text(results: Mapping[str, Any], out: Path) -> str:
         cell = _number(together[key]) + (f" ({bounds[0]:.3f}-{bounds[1]:.3f})" if bounds else "")
         span = f"{_number(over['lowest'])}-{_number(over['highest'])}"
         lines.append(f"{name:20}{cell:>24}{_number(over['mean']):>18}{span:>16}")
-    lines.append(f"  always {together['majority_class']!r:11}{together['majority_class_baseline']:>24.3f}")
+    always = console.cell(f"  always '{together['majority_class']}'", 20)
+    lines.append(f"{always}{together['majority_class_baseline']:>24.3f}")
     lines += ["", f"{'per class':20}{'images':>10}{'sensitivity':>14}{'specificity':>14}{'AUC':>8}"]
     for code, row in together["per_class"].items():
         cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
-        lines.append(f"{code:20}{row['n']:>10}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}")
+        lines.append(f"{console.cell(code, 20)}{row['n']:>10}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}")
     lines += ["", f"written to {out}: metrics.json, predictions.csv, fold-1 to fold-{results['folds']}", DISCLAIMER]
-    return "\n".join(lines)
+    return console.page(lines)
 
 
 def _number(value: float | None) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from ..edge_runtime import console
 from .options import layout_options
 
 
@@ -67,4 +67,4 @@ def data(
     to_stderr("\r")
     if out is not None:
         write(out, found, dataset, rules, seed)
-    click.echo(json.dumps(found, indent=2) if as_json else text(found))
+    console.say_json(found) if as_json else console.say(text(found))

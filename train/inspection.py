@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..edge_runtime import files
+from ..edge_runtime import console, files
 from ..edge_runtime.errors import DataError
 from . import contact_sheets, splits
 from .clean import RULES, clean
@@ -157,7 +157,7 @@ def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence
             contact_sheets.save(contact_sheets.sheet(cells), folder / "near-duplicates.png")
 
 
-def text(found: Mapping[str, Any]) -> str:
+def text(found: Mapping[str, Any]) -> console.Page:
     """What `inspect` returned, for a terminal of 80 columns."""
     n = found["images"]
     lines = [f"{found['layout']}: {n} images, {len(found['classes'])} classes"]
@@ -193,7 +193,7 @@ def text(found: Mapping[str, Any]) -> str:
         lines.append(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}"[:80])
     split = found["default_split"]
     if split is None:
-        return "\n".join([*lines, "", "default split   none: a class has fewer than three groups"])
+        return console.page([*lines, "", "default split   none: a class has fewer than three groups"])
     parts = ", ".join(f"{part} {count}" for part, count in split["images"].items())
     lines += [
         "",
@@ -202,7 +202,7 @@ def text(found: Mapping[str, Any]) -> str:
         f"                {split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;",
         f"                {split['leaked_share_of_test_in_a_random_split']:.2%} in a random split",
     ]
-    return "\n".join(lines)
+    return console.page(lines)
 
 
 def _short(counts: Mapping[str, int]) -> str:

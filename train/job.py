@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..edge_runtime import __version__, files
+from ..edge_runtime import __version__, console, files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec
 from . import distillation, distribution, earlier_runs, grouping, patients, run_folder, splits, tasks
@@ -565,12 +564,5 @@ def _cleared_progress(report: Report) -> Iterator[None]:
 
 
 def to_stderr(line: str) -> None:
-    """A `Report` for the terminal: lines that begin with a carriage return overwrite each other, on a terminal only."""
-    terminal = sys.stderr.isatty()
-    if line.startswith("\r"):
-        if terminal:
-            sys.stderr.write(f"\r\033[K{line[1:]}")
-            sys.stderr.flush()
-        return
-    sys.stderr.write(("\r\033[K" if terminal else "") + line + "\n")
-    sys.stderr.flush()
+    """A `Report` for the terminal."""
+    console.report(line)

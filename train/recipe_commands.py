@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..edge_runtime import console
+
 if TYPE_CHECKING:
     from .recipes import Recipe
-
-_WIDTH = 80
 
 
 @click.command()
@@ -34,16 +32,16 @@ def recipes(name: str | None, as_json: bool) -> None:
     chosen = [known.get(name)] if name else list(known.catalogue().values())
     if as_json:
         described = [_described(recipe) for recipe in chosen]
-        click.echo(json.dumps(described[0] if name else described, indent=2))
+        console.say_json(described[0] if name else described)
     else:
-        click.echo(_page(chosen[0]) if name else _table(chosen))
+        console.say(_page(chosen[0]) if name else _table(chosen))
 
 
 def _described(recipe: Recipe) -> dict[str, Any]:
     return recipe.to_dict() | {"search": {setting: values.to_dict() for setting, values in recipe.search.items()}}
 
 
-def _table(recipes: list[Recipe]) -> str:
+def _table(recipes: list[Recipe]) -> console.Page:
     lines: list[str] = []
     for task in dict.fromkeys(recipe.task for recipe in recipes):
         lines += [*([""] if lines else []), f"{task:<28} {'pixels':>7} {'hours':>5} QAT result, by its source"]
@@ -53,10 +51,10 @@ def _table(recipes: list[Recipe]) -> str:
             for recipe in recipes
             if recipe.task == task
         ]
-    return "\n".join([*lines, "", "skin-edge recipes NAME says more; skin-edge train DATA --recipe NAME runs it."])
+    return console.page([*lines, "", "skin-edge recipes NAME says more; skin-edge train DATA --recipe NAME runs it."])
 
 
-def _page(recipe: Recipe) -> str:
+def _page(recipe: Recipe) -> console.Page:
     settings = recipe.to_dict()
     augmentation = ", ".join(
         name if value is True else f"{name} {value:g}" for name, value in settings.pop("augmentation").items() if value
@@ -76,8 +74,8 @@ def _page(recipe: Recipe) -> str:
     }
     lines = [recipe.name]
     for title, text in rows.items():
-        lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {title:<13}", subsequent_indent=" " * 15)
-    return "\n".join([*lines, "", f"skin-edge train DATA --out RUN --recipe {recipe.name}"])
+        lines += console.wrap(text, first=f"  {title:<13}", rest=" " * 15)
+    return console.page([*lines, "", f"skin-edge train DATA --out RUN --recipe {recipe.name}"])
 
 
 _SAID = ("name", "summary", "source", "expected", "hours", "qat", "task", "clean")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
 
 
@@ -54,7 +54,7 @@ def evaluate(
     results, table = new_data.evaluate(model, data, part, to_stderr)
     if out is not None:
         new_data.write(out, results, table, overwrite=overwrite)
-    click.echo(json.dumps(results, indent=2) if as_json else evaluation(results, out))
+    console.say_json(results) if as_json else console.say(evaluation(results, out))
 
 
 @click.command()
@@ -98,5 +98,5 @@ def compare(
     if out is not None:
         compare_views.write(comparison, out)
     for warning in comparison["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
-    click.echo(json.dumps(comparison, indent=2) if as_json else compare_views.text(comparison))
+        console.say(f"warning: {warning}", err=True)
+    console.say_json(comparison) if as_json else console.say(compare_views.text(comparison))

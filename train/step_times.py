@@ -15,6 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
+from ..edge_runtime import console
 from . import recipes
 from .engine import keras, start
 from .heads import classifier
@@ -46,11 +47,11 @@ def step_seconds(name: str) -> float:
 
 def main() -> None:
     start(42, mixed_precision=False)
-    print(f"{'recipe':<30} {'s/step':>8} {'images/s':>9} {'hours':>7}")
+    console.say(f"{'recipe':<30} {'s/step':>8} {'images/s':>9} {'hours':>7}")
     for name in sys.argv[1:] or recipes.catalogue():
         seconds = step_seconds(name)
         rate = recipes.get(name).batch_size / seconds
-        print(f"{name:<30} {seconds:>8.3f} {rate:>9.1f} {_PICTURES / rate / 3600:>7.2f}", flush=True)
+        console.say(f"{name:<30} {seconds:>8.3f} {rate:>9.1f} {_PICTURES / rate / 3600:>7.2f}")
 
 
 if __name__ == "__main__":

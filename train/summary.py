@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 
 
-def summary(metrics: Mapping[str, Any], out: Path) -> str:
+def summary(metrics: Mapping[str, Any], out: Path) -> console.Page:
     """metrics: what metrics.json holds. At most 80 columns."""
     lines = [f"{'':24}{'validation':>22}{'test':>24}"]
     parts = metrics["validation"], metrics["test"]
@@ -31,7 +32,7 @@ def summary(metrics: Mapping[str, Any], out: Path) -> str:
         cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
         lines.append(f"{code:24}{row['n']:>8}{cells[0]:>13}{cells[1]:>13}{cells[2]:>8}")
     lines += ["", f"written to {out}; next: skin-edge convert {out} --int8", DISCLAIMER]
-    return "\n".join(lines)
+    return console.page(lines)
 
 
 def _with_interval(part: Mapping[str, Any], key: str) -> str:
@@ -43,7 +44,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def evaluation(results: Mapping[str, Any], out: Path | None) -> str:
+def evaluation(results: Mapping[str, Any], out: Path | None) -> console.Page:
     """What a person reads when `skin-edge evaluate` has ended. results: its metrics.json. At most 80 columns."""
     test, failed = results["test"], results["cannot_assess"]
     lines = [results["title"][:80], f"{'images':30}{test['n']:>8}", f"{'cannot assess':30}{failed['n']:>8}"]
@@ -72,7 +73,7 @@ def evaluation(results: Mapping[str, Any], out: Path | None) -> str:
             name = f"{row['target']}, {row['wanted']:.0%} {row['chosen_for']}"[:30]
             lines.append(f"{name:30}{_with_interval(row, 'sensitivity'):>22}{_with_interval(row, 'specificity'):>22}")
     written = [f"written to {out}: report.html, figures.md, metrics.json, predictions.csv"] if out else []
-    return "\n".join([*lines, "", *written, DISCLAIMER])
+    return console.page([*lines, "", *written, DISCLAIMER])
 
 
 def _always(part: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ import numpy as np
 from PIL import Image
 
 from ..benchmarks.memory import peak_resident_bytes
+from ..edge_runtime import console
 from ..edge_runtime.preprocess import InputSpec
 from . import heads, pipeline, recipes, splits
 from .augment import Augmentation
@@ -186,15 +187,15 @@ def main() -> None:
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only == "memory":
-        print(json.dumps(memory(arguments.memory[0])))
+        console.say_json(memory(arguments.memory[0]), indent=None)
         return
     if arguments.only:
-        print(json.dumps(measure(arguments.data, arguments.image_size, arguments.only == "deterministic")))
+        console.say_json(measure(arguments.data, arguments.image_size, arguments.only == "deterministic"), indent=None)
         return
     if arguments.memory:
         for count in arguments.memory:
             row = _called("--memory", str(count), "--only", "memory")
-            print(
+            console.say(
                 f"{count} images: peak {row['peak_mb']:.0f} MB, reading {row['read_per_second']:.0f}/s, "
                 f"an epoch {row['epoch_per_second']:.0f}/s ({row['seen']:.0f} images)"
             )
@@ -205,13 +206,13 @@ def main() -> None:
         _called(arguments.data, "--only", kind, "--image-size", str(arguments.image_size))
         for kind in ("deterministic", "not deterministic")
     ]
-    print(f"images per second at {arguments.image_size} px on {os.cpu_count()} cores, batches of 32")
-    print(f"{'':<36} {'deterministic':>13} {'not':>8}")
+    console.say(f"images per second at {arguments.image_size} px on {os.cpu_count()} cores, batches of 32")
+    console.say(f"{'':<36} {'deterministic':>13} {'not':>8}")
     for key, name in _NAMES.items():
-        print(f"{name:<36} {rates[0][key]:>13.0f} {rates[1][key]:>8.0f}")
+        console.say(f"{name:<36} {rates[0][key]:>13.0f} {rates[1][key]:>8.0f}")
     kept, gained = ([row[name] / row["step"] for row in rates] for name in ("training", "pipeline"))
-    print(f"{'training / step':<36} {kept[0]:>13.3f} {kept[1]:>8.3f}")
-    print(f"{'input alone / step':<36} {gained[0]:>13.1f} {gained[1]:>8.1f}")
+    console.say(f"{'training / step':<36} {kept[0]:>13.3f} {kept[1]:>8.3f}")
+    console.say(f"{'input alone / step':<36} {gained[0]:>13.1f} {gained[1]:>8.1f}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
 from .commands import pairs
 from .commands import train as train_command
@@ -118,13 +117,13 @@ def tune(
         words += ["--skip-unreadable"] if flags["skip_unreadable"] else []
         for name, value in {**fixed, **best}.items():
             words += ["--set", f"{name}={value}"]
-        return shlex.join(words)
+        return console.command_line(*words)
 
     if storage and resume:
         raise UsageError("--resume goes on with the study in FOLDER; one behind --storage is joined without it")
     tuning = TuneSettings(job, tuple(fixed), trials, timeout, sampler, pruner, storage, study, resume)
     result = run_tune(tuning, train_line, to_stderr)
-    click.echo(json.dumps(result, indent=2) if as_json else tune_results.text(result, out))
+    console.say_json(result) if as_json else console.say(tune_results.text(result, out))
 
 
 tune.params += [parameter for parameter in train_command.params if parameter.name in _FLAGS]

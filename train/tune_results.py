@@ -13,7 +13,7 @@ from typing import Any
 from ..benchmarks import charts
 from ..benchmarks.page import document, html_table
 from ..benchmarks.sections import Table
-from ..edge_runtime import files
+from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
@@ -41,7 +41,7 @@ def write(
     return result
 
 
-def text(result: Mapping[str, Any], out: Path) -> str:
+def text(result: Mapping[str, Any], out: Path) -> console.Page:
     """For the terminal; lines of at most 80 columns, but for the command."""
     best, defaults = result["best"], result["defaults"]
     counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
@@ -68,7 +68,7 @@ def text(result: Mapping[str, Any], out: Path) -> str:
         f"written to {out}: tune.html, tune.json, trials.csv",
         DISCLAIMER,
     ]
-    return "\n".join(lines)
+    return console.page(lines)
 
 
 def _summed_up(study: Any, about: Mapping[str, Any], train_line: Callable[[Mapping[str, str]], str]) -> dict[str, Any]:

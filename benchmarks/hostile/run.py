@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from ...edge_runtime import files
+from ...edge_runtime import console, files
 from ...edge_runtime.classifier import DEFAULT_MODEL, Prediction, SkinClassifier
 from ...edge_runtime.errors import SkinEdgeError, UsageError
 from ..machine import describe_machine
@@ -291,7 +291,7 @@ def _summed(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> console.Page:
     """What `measure` returned, at most 80 columns."""
     lines: list[str] = []
     for name in ("images", "models"):
@@ -318,7 +318,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"  and {len(result['bad']) - 40} more: --json lists them all")
     if result["bad"]:
         lines.append(f"one of them as a file: --seed {result['seed']} --case {result['bad'][0]['case']} --out DIR")
-    return "\n".join(line[:80] for line in lines)
+    return console.page(console.fit(line, console.WIDTH) for line in lines)
 
 
 def _total(rows: Any) -> Counter[str]:
@@ -360,14 +360,14 @@ def main() -> None:
         return
     try:
         if arguments.case:
-            print(write_case(arguments.case, arguments.seed, arguments.out or Path(), arguments.seed_models))
+            console.say(write_case(arguments.case, arguments.seed, arguments.out or Path(), arguments.seed_models))
             return
         result = measure(
             arguments.images,
             arguments.models,
             arguments.seed,
             seed_models=arguments.seed_models,
-            progress=_progress if sys.stderr.isatty() else None,
+            progress=_progress,
         )
         as_json = json.dumps(result, indent=2, allow_nan=False)
         if arguments.out:
@@ -375,15 +375,15 @@ def main() -> None:
             for bad in result["bad"]:
                 write_case(bad["case"], arguments.seed, arguments.out, arguments.seed_models)
     except SkinEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    print(as_json if arguments.json else table(result))
+    console.say_json(result) if arguments.json else console.say(table(result))
     sys.exit(1 if result["bad"] else 0)
 
 
 def _progress(done: int) -> None:
     if done % 100 == 0:
-        print(f"\r{done} cases", end="", file=sys.stderr, flush=True)
+        console.progress(f"{done} cases")
 
 
 if __name__ == "__main__":
