@@ -1,0 +1,442 @@
+"""What a port has to give, straight from docs/contract.md in plain Python integers, without edge_runtime's arithmetic.
+
+Models, pictures and decisions are small; the expected values are computed where they are used.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+from skin_edge.edge_runtime import contract as contracts
+from skin_edge.edge_runtime.archive import Archive
+from skin_edge.edge_runtime.model_file import with_archive
+
+MAX_PIXELS = 100_000_000
+
+LAYOUTS = {  # channels, bytes per sample
+    "GREY": (1, 1),
+    "GREY_ALPHA": (2, 1),
+    "RGB": (3, 1),
+    "RGBA": (4, 1),
+    "BGR": (3, 1),
+    "BGRA": (4, 1),
+    "CMYK": (4, 1),
+    "GREY16": (1, 2),
+    "GREY_ALPHA16": (2, 2),
+    "RGB16": (3, 2),
+    "RGBA16": (4, 2),
+}
+
+
+def weights(n: int, target: int, i: int) -> list[tuple[int, int]]:
+    """(x, k_x) of output i, of section 5."""
+    most = 2 * max(n, target)
+    first, last = max(0, (2 * i + 1) * n - most - target), (2 * i + 1) * n + most
+    v = {
+        x: most - abs((2 * x + 1) * target - (2 * i + 1) * n)
+        for x in range(first // (2 * target), min(n, last // (2 * target) + 2))
+    }
+    v = {x: value for x, value in v.items() if value > 0}
+    total = sum(v.values())
+    return [(x, (value * 2**23 + total) // (2 * total)) for x, value in v.items()]
+
+
+def resize(rows: list[list[tuple[int, ...]]], width: int, height: int) -> list[list[tuple[int, ...]]]:
+    """Rows of RGB -> rows of RGB, the horizontal pass first."""
+    across = [weights(len(rows[0]), width, i) for i in range(width)]
+    down = [weights(len(rows), height, i) for i in range(height)]
+
+    def mix(samples: list[tuple[int, tuple[int, ...]]]) -> tuple[int, ...]:
+        return tuple(min(255, max(0, (2**21 + sum(k * p[c] for k, p in samples)) >> 22)) for c in range(3))
+
+    rows = [[mix([(k, row[x]) for x, k in taps]) for taps in across] for row in rows]
+    return [[mix([(k, rows[y][x]) for y, k in taps]) for x in range(width)] for taps in down]
+
+
+def upright(rows: list[list[Any]], orientation: int) -> list[list[Any]]:
+    """Section 3, by turning and mirroring whole pictures."""
+    mirrored = [row[::-1] for row in rows]
+    transposed = [list(column) for column in zip(*rows, strict=True)]
+    return {
+        2: mirrored,
+        3: mirrored[::-1],
+        4: rows[::-1],
+        5: transposed,
+        6: [row[::-1] for row in transposed],
+        7: [row[::-1] for row in transposed[::-1]],
+        8: transposed[::-1],
+    }.get(orientation, rows)
+
+
+def rgb(pixel: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """Section 2: the samples of one pixel -> R, G, B."""
+
+    def white(c: int, a: int) -> int:
+        return (c * a + 255 * (255 - a) + 127) // 255
+
+    if layout == "GREY16":
+        return ((pixel[0] + 128) // 257,) * 3
+    if layout.endswith("16"):
+        pixel, layout = tuple(v >> 8 for v in pixel), layout[:-2]
+    if layout == "CMYK":
+        return tuple((c * pixel[3] + 127) // 255 for c in pixel[:3])
+    if layout.startswith("GREY"):
+        pixel = (pixel[0],) * 3 + pixel[1:]
+    if layout.startswith("BGR"):
+        pixel = pixel[2::-1] + pixel[3:]
+    return tuple(white(c, pixel[3]) for c in pixel[:3]) if len(pixel) == 4 else pixel
+
+
+def picture(layout: str, width: int, height: int, seed: int) -> tuple[bytes, list[list[tuple[int, ...]]]]:
+    """(samples as they lie in memory, rows of R, G, B) of noise with edges of full contrast."""
+    draw = random.Random(seed)
+    channels, size = LAYOUTS[layout]
+    top = 256**size - 1
+    values = [draw.choice((0, top, draw.randint(0, top))) for _ in range(width * height * channels)]
+    pixels = [tuple(values[i : i + channels]) for i in range(0, len(values), channels)]
+    rows = [[rgb(p, layout) for p in pixels[y * width : (y + 1) * width]] for y in range(height)]
+    return struct.pack(f"={len(values)}{'H' if size == 2 else 'B'}", *values), rows
+
+
+def flat(rows: list[list[tuple[int, ...]]]) -> bytes:
+    return bytes(value for row in rows for pixel in row for value in pixel)
+
+
+def steps(height: int, width: int, scaled: str = "none") -> list[dict[str, Any]]:
+    """`preprocessing` of version 4, from the words of section 1."""
+    return [
+        {"step": "decode", "scaled": scaled},
+        {"step": "orient", "by": "EXIF orientation", "to": "upright"},
+        {
+            "step": "colour",
+            "space": "sRGB",
+            "bits": 8,
+            "channels": "RGB",
+            "profile": "embedded ICC profile applied",
+            "alpha": "laid over white",
+        },
+        {"step": "crop", "kind": "none"},
+        {
+            "step": "resize",
+            "height": height,
+            "width": width,
+            "aspect": "stretched",
+            "kernel": "bilinear",
+            "antialias": True,
+            "arithmetic": "integer",
+            "passes": "horizontal, then vertical",
+        },
+        {"step": "normalize", "formula": "(pixel - mean) / std", "mean": [127.5] * 3, "std": [127.5] * 3},
+    ]
+
+
+THRESHOLDS = [
+    {"name": "malignant-0.90", "classes": ["mel", "akiec", "bcc"], "threshold": 0.1609134903701488},
+    {"name": "mel-0.95", "classes": ["mel"], "threshold": 0.04785569943487644},
+    {"name": "half-0.50", "classes": ["nv", "df"], "threshold": 0.5},
+]
+BORDERLINE = 0.03
+RULES = {
+    "score": "sum of the probabilities of a threshold's classes, in the order of labels, float64",
+    "refer": "score >= threshold",
+    "below": "score < threshold",
+    "borderline": "|score - threshold| < borderline_within",
+    "ties": "the first label",
+}
+
+
+def contract_of(model: Path) -> dict[str, Any]:
+    """The contract of `tests/golden`'s tiny model in version 4."""
+    raw = Archive(model.read_bytes()).read(contracts.CONTRACT_FILE) or b""
+    old = json.loads(raw)
+    count = len(old["labels"])
+    return old | {
+        "format_version": 4,
+        "notice": 'For research; \u201cnot\u201d a "medical\tdevice".',
+        "preprocessing": steps(32, 32),
+        "input": {
+            "shape": [1, 32, 32, 3],
+            "dtype": "uint8",
+            "bytes": "unchanged",
+            "scale": 0.007843137718737125,
+            "zero_point": 128,
+        },
+        "outputs": [{"name": "probabilities", "shape": [1, count], "dtype": "float32"}],
+        "thresholds": [
+            row | {"chosen_for_sensitivity": 0.9, "borderline_within": BORDERLINE, "target": row["name"][:-5]}
+            for row in THRESHOLDS
+        ],
+        "decisions": RULES,
+        "limits": {"max_pixels": MAX_PIXELS},
+    }
+
+
+def in_version_4(model: Path) -> dict[str, Any]:
+    """The contract of a file of version 2 or 4, in version 4."""
+    found = json.loads(Archive(model.read_bytes()).read(contracts.CONTRACT_FILE) or b"")
+    if found["format_version"] == 4:
+        return found
+    height, width = found["input"]["shape"][1:3]
+    rows = [
+        row | {"name": f"{row['target']}-{row['chosen_for_sensitivity']:.2f}", "borderline_within": BORDERLINE}
+        for row in found["thresholds"]
+    ]
+    return found | {
+        "format_version": 4,
+        "preprocessing": steps(height, width),
+        "input": found["input"] | {"bytes": "unchanged"},
+        "thresholds": rows,
+        "decisions": RULES,
+        "limits": {"max_pixels": MAX_PIXELS},
+    }
+
+
+def packed(contract: dict[str, Any], network: bytes, labels: str | None = None) -> bytes:
+    """A sealed .tflite file."""
+    if labels is None:
+        labels = "".join(f"{label['code']}\n" for label in contract["labels"])
+    return with_archive(
+        network, {contracts.LABELS_FILE: labels, contracts.CONTRACT_FILE: contracts.sealed(contract, network, labels)}
+    )
+
+
+def broken_models(contract: dict[str, Any], network: bytes) -> dict[str, bytes]:
+    """name -> a file that must be refused."""
+    good = packed(contract, network)
+
+    def changed(**fields: Any) -> bytes:
+        return packed(contract | fields, network)
+
+    def step(position: int, **fields: Any) -> bytes:
+        return changed(
+            preprocessing=[s | fields if i == position else s for i, s in enumerate(contract["preprocessing"])]
+        )
+
+    flipped = bytearray(good)
+    flipped[len(network) // 2] ^= 1
+    rows = contract["thresholds"]
+    return {
+        "empty": b"",
+        "text": b"not a model" * 20,
+        "network alone": network,
+        "truncated": good[:-1],
+        "cut in the archive": good[: len(network) + 40],
+        "a flipped weight": bytes(flipped),
+        "another label": good.replace(b"vasc\n", b"vaso\n", 1),
+        "another threshold": good.replace(b"0.16091", b"0.06091", 1),
+        "another format": changed(format="other-model"),
+        "version 3": changed(format_version=3),
+        "version 5": changed(format_version=5),
+        "an unknown step": changed(preprocessing=[*contract["preprocessing"], {"step": "sharpen"}]),
+        "a missing step": changed(preprocessing=contract["preprocessing"][1:]),
+        "an unknown field": step(3, margin=3),
+        "another value": step(4, kernel="cubic"),
+        "scaled decoding": changed(preprocessing=steps(32, 32, scaled="JPEG at 1/8, 1/4 or 1/2")),
+        "a size of text": step(4, height="32"),
+        "no std": step(5, std=[0, 1, 1]),
+        "a second input": changed(metadata={"shape": [1, 2], "dtype": "float32", "fields": []}),
+        "other labels": packed(contract, network, labels="a\nb\n"),
+        "labels twice": changed(labels=contract["labels"] + contract["labels"][:1]),
+        "no labels": changed(labels=[]),
+        "an unknown class": changed(thresholds=[rows[0] | {"classes": ["melanoma"]}]),
+        "a threshold of text": changed(thresholds=[rows[0] | {"threshold": "0.1"}]),
+        "no borderline": changed(thresholds=[{k: v for k, v in rows[0].items() if k != "borderline_within"}]),
+        "another rule": changed(decisions=contract["decisions"] | {"refer": "score > threshold"}),
+        "no limits": changed(limits=None),
+        "no outputs": changed(outputs=[]),
+        "another input": changed(input=contract["input"] | {"shape": [1, 16, 16, 3]}),
+        "unknown bytes": changed(input=contract["input"] | {"bytes": "halved"}),
+        "no notice": changed(notice=None),
+    }
+
+
+def decisions(probabilities: list[float], contract: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Section 8. probabilities: as float32 values."""
+    codes = [label["code"] for label in contract["labels"]]
+    answers = []
+    for row in contract["thresholds"]:
+        score = 0.0
+        for code, probability in zip(codes, probabilities, strict=True):
+            if code in row["classes"]:
+                score += probability
+        decision = "refer" if score >= row["threshold"] else "below"
+        borderline = abs(score - row["threshold"]) < row["borderline_within"]
+        answers.append({"name": row["name"], "score": score, "decision": decision, "borderline": borderline})
+    return codes[probabilities.index(max(probabilities))], answers
+
+
+def float32(value: float) -> float:
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
+def exif(value: int, order: str = "<", kind: str = "H", tag: int = 0x0112, entries: int = 2, count: int = 1) -> bytes:
+    """An EXIF block: another tag, then the orientation."""
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, entries)
+    other = struct.pack(f"{order}HHI4s", 0x0103, 3, 1, b"\0\0\0\0")
+    own = struct.pack(f"{order}HHI{kind}", tag, {"B": 1, "H": 3, "I": 4}[kind], count, value)
+    return head + other + own.ljust(12, b"\0") + b"\0\0\0\0"
+
+
+def in_jpeg(block: bytes | None) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 5), (10, 200, 30)).save(stream, "JPEG")
+    data = stream.getvalue()
+    if block is None:
+        return data
+    body = b"Exif\0\0" + block
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def in_png(block: bytes) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 5), (10, 200, 30)).save(stream, "PNG")
+    data = stream.getvalue()
+    chunk = b"eXIf" + block
+    return data[:33] + struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+
+
+def orientations() -> list[tuple[bytes, int]]:
+    """(a file or EXIF block, the orientation that it names)."""
+    cases = [(exif(value, order), value) for value in range(1, 9) for order in "<>"]
+    cases += [(b"Exif\0\0" + exif(6), 6), (exif(6, kind="I"), 6), (exif(6, ">", "I"), 6)]
+    cases += [(exif(value), 1) for value in (0, 9, 65535)] + [(exif(6, kind="B"), 1), (exif(6, count=2), 1)]
+    cases += [(exif(6, tag=0x0113), 1), (exif(6)[:20], 1), (exif(6, entries=1), 1), (exif(6)[:5], 1), (b"", 1)]
+    cases += [(in_jpeg(exif(value)), value) for value in (3, 8)] + [(in_png(exif(value)), value) for value in (2, 5)]
+    return [*cases, (in_jpeg(None), 1), (in_jpeg(exif(6))[:30], 1), (in_png(exif(6))[:50], 1)]
+
+
+def numbers() -> list[str]:
+    """Decimals whose nearest double a hasty reader misses."""
+    draw = random.Random(4)
+    texts = [repr(draw.random()) for _ in range(300)] + [
+        repr(draw.random() * 10.0 ** draw.randint(-9, 9)) for _ in range(300)
+    ]
+    texts += [
+        "0.1",
+        "1e-7",
+        "5E-1",
+        "0",
+        "-0.0",
+        "1",
+        "9007199254740993",
+        "0.30000000000000004",
+        "1e22",
+        "1e23",
+        "127.5",
+    ]
+    return [*texts, "9007199254740992.5", "9007199254740993.5", "0.007843137718737125", "1844674407370955161", "1e-30"]
+
+
+def png(width: int, height: int, depth: int, colour: int, seed: int, transparent: bytes = b"") -> bytes:
+    """A PNG of noise as Pillow does not write it: 16 bits in RGB, grey with alpha and RGBA, or with a tRNS chunk."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    draw = random.Random(seed)
+    rows = b"".join(b"\0" + draw.randbytes(width * channels * depth // 8) for _ in range(height))
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + (chunk(b"tRNS", transparent) if transparent else b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def p3_profile() -> bytes:
+    """A profile with Display-P3's primaries: sRGB's with other colorants and another name."""
+    from PIL import ImageCms
+
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    colorants = {b"rXYZ": (0.51512, 0.2412, -0.00105), b"gXYZ": (0.29198, 0.69225, 0.04189)}
+    colorants[b"bXYZ"] = (0.1571, 0.06657, 0.78407)
+    for position in range(struct.unpack(">I", data[128:132])[0]):
+        name, at, _ = struct.unpack(">4sII", data[132 + 12 * position : 144 + 12 * position])
+        if name in colorants:
+            data[at + 8 : at + 20] = struct.pack(">3i", *(round(v * 65536) for v in colorants[name]))
+    return bytes(data).replace("sRGB".encode("utf-16-be"), "P3-D".encode("utf-16-be"))
+
+
+def pictures(folder: Path) -> dict[str, Path]:
+    """Files of every kind that a port decodes, of noise over a gradient: name -> path. Those of "profile" need one."""
+    from PIL import Image
+
+    draw = random.Random(9)
+    width, height = 75, 53
+    base = bytes(
+        min(255, max(0, (x * 3 + y * 2 + c * 40) % 256 + draw.randint(-30, 30)))
+        for y in range(height)
+        for x in range(width)
+        for c in range(4)
+    )
+    rgba = Image.frombytes("RGBA", (width, height), base)
+    rgb, grey = rgba.convert("RGB"), rgba.convert("L")
+    jpegs: dict[str, tuple[Any, dict[str, Any]]] = {
+        "444": (rgb, {"subsampling": 0}),
+        "420 odd": (rgb, {"subsampling": 2, "quality": 60}),
+        "422 progressive": (rgb, {"subsampling": 1, "progressive": True}),
+        "grey": (grey, {}),
+        "cmyk": (Image.frombytes("CMYK", (width, height), base), {}),
+        "exact": (rgb.resize((32, 32)), {}),
+        "smaller": (rgb.resize((11, 9)), {}),
+        "exif 6": (rgb, {"exif": b"Exif\0\0" + exif(6)}),
+        "profile": (rgb, {"icc_profile": p3_profile()}),
+        "profile of grey": (grey, {"icc_profile": p3_profile()}),
+    }
+    pngs: dict[str, tuple[Any, dict[str, Any]]] = {
+        "rgb": (rgb, {}),
+        "rgba": (rgba, {}),
+        "grey alpha": (rgba.convert("LA"), {}),
+        "one bit": (rgb.convert("1"), {}),
+        "palette": (rgb.convert("P"), {}),
+        "palette alpha": (rgb.convert("P"), {"transparency": bytes(range(256))}),
+        "transparent colour": (rgb, {"transparency": rgb.getpixel((5, 5))}),
+        "grey 16": (Image.frombytes("I;16", (width, height), draw.randbytes(2 * width * height)), {}),
+        "exif 5": (rgb, {"exif": exif(5, ">")}),
+        "srgb profile": (rgb, {"icc_profile": p3_profile().replace(b"P\x003\x00-\x00D", b"s\x00R\x00G\x00B")}),
+        "profile in png": (rgba, {"icc_profile": p3_profile()}),
+    }
+    paths = {}
+    for kind, files in (("jpg", jpegs), ("png", pngs)):
+        for name, (image, options) in files.items():
+            paths[name] = folder / f"{name}.{kind}"
+            image.save(paths[name], **options)
+    for name, colour in (("rgb 16", 2), ("grey alpha 16", 4), ("rgba 16", 6)):
+        paths[name] = folder / f"{name}.png"
+        paths[name].write_bytes(png(width, height, 16, colour, colour))
+    paths["transparent 16"] = folder / "transparent 16.png"
+    paths["transparent 16"].write_bytes(png(width, height, 16, 2, 2, random.Random(2).randbytes(6)))
+    return paths
+
+
+def broken_pictures(folder: Path) -> dict[str, Path]:
+    """Files that must be refused: name -> path."""
+    good = in_jpeg(None)
+    whole = png(40, 30, 8, 2, 1)
+    bomb = bytearray(whole)
+    bomb[16:24] = struct.pack(">II", 65535, 65535)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
+    contents = {
+        "empty.jpg": b"",
+        "text.jpg": b"no picture at all\n",
+        "half.jpg": good[: len(good) * 3 // 4],
+        "no end.jpg": good[:-20],
+        "header alone.jpg": good[:200],
+        "magic alone.jpg": good[:3],
+        "half.png": whole[: len(whole) // 2],
+        "no pixels.png": whole[:8] + whole[8:16] + struct.pack(">II", 0, 5) + whole[24:],
+        "flipped.png": whole[:100] + bytes([whole[100] ^ 1]) + whole[101:],
+        "bomb.png": bytes(bomb),
+        "magic alone.png": whole[:8],
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: folder / name for name in contents}

@@ -1,0 +1,379 @@
+"""The ports in ports/: each is asked the same questions, whose answers `port_vectors` computes from docs/contract.md.
+
+A port's driver (tests/ports/driver.*) reads one question a line and prints one answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skin_edge.edge_runtime import model_file
+
+from . import port_vectors as vectors
+
+ROOT = Path(__file__).parents[1]
+PORTS = ROOT / "ports"
+DRIVERS = Path(__file__).parent / "ports"
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+class Driver:
+    """A port's process, which answers questions."""
+
+    def __init__(self, command: list[str]):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, *words: object) -> str:
+        """One question -> its answer, the one line that is printed."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, f"the driver died of {words[:3]} with {self.process.wait()}"
+        return answer.rstrip("\n")
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        assert self.process.wait(60) == 0  # with a sanitizer: no leaks
+
+
+def needs(tool: str) -> str:
+    """A tool's path; skips where it is not there."""
+    path = shutil.which(tool)
+    if path is None:
+        pytest.skip(f"{tool} is not installed")
+    return path
+
+
+def _c(folder: Path) -> list[str]:
+    program = folder / "driver"
+    command = [needs("gcc"), *STRICT, *SANITIZED, f"-I{PORTS / 'c'}", str(DRIVERS / "driver.c"), "-o", str(program)]
+    subprocess.run(command, check=True)
+    return [str(program)]
+
+
+MAKERS = {"c": _c}
+
+
+@pytest.fixture(scope="module", params=list(MAKERS))
+def port(request, tmp_path_factory):
+    driver = Driver(MAKERS[request.param](tmp_path_factory.mktemp(request.param)))
+    yield driver
+    driver.close()
+
+
+@pytest.fixture(scope="module")
+def contract(tiny_int8):
+    return vectors.contract_of(tiny_int8)
+
+
+@pytest.fixture(scope="module")
+def network(tiny_int8):
+    return tiny_int8.read_bytes()[: model_file.network_length(tiny_int8.read_bytes())]
+
+
+@pytest.fixture
+def good(contract, network, tmp_path):
+    path = tmp_path / "good.tflite"
+    path.write_bytes(vectors.packed(contract, network))
+    return path
+
+
+def test_a_model_is_read(port, good):
+    said = port.ask("open", good)
+    assert said.startswith(
+        "ok 32 32 7 3 akiec 1 actinic keratosis or intraepithelial carcinoma For research; \u201cnot\u201d"
+    )
+    assert said.endswith('a "medical device".')
+
+
+def test_a_changed_malformed_or_unknown_model_is_refused(port, contract, network, tmp_path):
+    path = tmp_path / "broken.tflite"
+    for name, content in vectors.broken_models(contract, network).items():
+        path.write_bytes(content)
+        assert port.ask("open", path).startswith("cannot assess: "), name
+
+
+def test_damage_anywhere_is_found_and_harms_nobody(port, contract, network, tmp_path):
+    content = vectors.packed(contract, network)
+    path, draw = tmp_path / "damaged.tflite", random.Random(1)
+    for position in [*range(len(network), len(content), 37), *(draw.randrange(len(content)) for _ in range(40))]:
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        said = port.ask("open", path)
+        # The archive's dates, attributes and checksums are nothing that a port reads.
+        assert said.startswith("cannot assess: ") or position > len(network), position
+    for length in range(len(content) - 200, len(content)):
+        path.write_bytes(content[:length])
+        assert port.ask("open", path).startswith("cannot assess: ")
+
+
+def resized(port, tmp_path, layout, orientation, size, target, seed=0):
+    samples, rows = vectors.picture(layout, *size, seed)
+    source, out = tmp_path / "pixels", tmp_path / "rgb"
+    source.write_bytes(samples)
+    assert port.ask("resize", list(vectors.LAYOUTS).index(layout), orientation, *size, *target, source, out) == "ok"
+    expected = vectors.resize(vectors.upright(rows, orientation), *target)
+    return out.read_bytes(), vectors.flat(expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [
+        ((7, 5), (7, 5)),
+        ((9, 7), (3, 2)),
+        ((2, 3), (7, 8)),
+        ((1, 1), (4, 3)),
+        ((40, 30), (16, 16)),
+        ((30, 47), (16, 16)),
+        ((16, 33), (16, 16)),
+        ((33, 16), (16, 16)),
+        ((600, 4), (160, 2)),
+        ((3, 451), (2, 160)),
+    ],
+)
+def test_resize_is_the_formula(port, tmp_path, size, target):
+    given, expected = resized(port, tmp_path, "RGB", 1, size, target)
+    assert given == expected
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_orientation_comes_before_resize(port, tmp_path, orientation):
+    given, expected = resized(port, tmp_path, "RGB", orientation, (13, 9), (8, 6), seed=orientation)
+    assert given == expected
+
+
+@pytest.mark.parametrize("layout", vectors.LAYOUTS)
+def test_every_layout_becomes_rgb(port, tmp_path, layout):
+    for target in ((31, 17), (8, 8)):
+        given, expected = resized(port, tmp_path, layout, 6, (17, 31), target, seed=5)
+        assert given == expected
+
+
+def test_a_picture_over_the_limit_is_refused(port, tmp_path, good):
+    (tmp_path / "pixels").write_bytes(b"\0" * 3 * 1_001_000)
+    said = port.ask("resize", 2, 1, 1001, 1000, 4, 4, tmp_path / "pixels", tmp_path / "rgb")
+    assert said.startswith("cannot assess: ")
+
+
+def test_orientations_are_found_in_files(port, tmp_path):
+    for position, (content, expected) in enumerate(vectors.orientations()):
+        (tmp_path / "file").write_bytes(content)
+        question = "orientation" if content[:1] in (b"\xff", b"\x89") else "exif"
+        assert port.ask(question, tmp_path / "file") == str(expected), position
+
+
+def test_profiles(port, tmp_path):
+    from PIL import ImageCms
+
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb.replace("sRGB".encode("utf-16-be"), "P3-D".encode("utf-16-be"))
+    cases = [(srgb, 0, 1), (other, 0, 0), (other, 1, 1), (other[:100], 0, 1), (b"", 0, 1), (b"x" * 500, 0, 1)]
+    cases.append((other[:16] + b"GRAY" + other[20:], 1, 0))
+    for position, (profile, grey, expected) in enumerate(cases):
+        (tmp_path / "icc").write_bytes(profile)
+        assert port.ask("profile", grey, tmp_path / "icc") == str(expected), position
+
+
+def test_decisions(port, good, contract):
+    port.ask("open", good)
+    draw = random.Random(3)
+    drawn = [[draw.random() ** 4 for _ in range(7)] for _ in range(200)]
+    drawn += [[1 / 7] * 7, [0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0.5, 0, 0, 0.5], [0.04785569943487644] * 7]
+    cases = [[vectors.float32(value / (sum(row) if sum(row) > 1 else 1)) for value in row] for row in drawn]
+    for case in cases:
+        label, decisions = vectors.decisions(case, contract)
+        words = port.ask("decide", *map(repr, case)).split()
+        assert words[0] == label
+        for (name, score, decision, borderline), expected in zip(
+            zip(*[iter(words[1:])] * 4, strict=True), decisions, strict=True
+        ):
+            assert [name, float(score), decision, borderline == "1"] == list(expected.values())
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "-0.001", "1.001"])
+def test_what_is_no_probability_is_no_answer(port, good, bad):
+    port.ask("open", good)
+    for position in range(7):
+        values = ["0.1"] * 7
+        values[position] = bad
+        assert port.ask("decide", *values).startswith("cannot assess: ")
+
+
+@pytest.mark.parametrize(
+    ("type_", "scale", "zero_point"),
+    [(0, 2 / 255, 128), (0, 0.007843137718737125, 127), (1, 2 / 255, -1), (1, 0.01, 3), (1, 0.0078, 0), (2, 0, 0)],
+)
+def test_the_input_tensor(port, good, tmp_path, type_, scale, zero_point):
+    """As the contract says, over all bytes; int8 and floats are not in the packaged model."""
+    port.ask("open", good)
+    assert port.ask("tensor", type_, repr(scale), zero_point, tmp_path / "tensor") == "ok"
+    real = ((np.arange(256.0) - 127.5) / 127.5).astype(np.float32).astype(np.float64)
+    if type_ == 2:
+        expected = real.astype(np.float32)
+    else:
+        least, dtype = (-128, np.int8) if type_ else (0, np.uint8)
+        step = real / scale + zero_point
+        own = np.arange(256) + least
+        nearest = np.where(np.abs(step - own) <= 0.501, own, np.floor(step + 0.5))
+        expected = np.clip(nearest, least, least + 255).astype(dtype)
+    assert (tmp_path / "tensor").read_bytes() == np.repeat(expected, 3).tobytes()
+
+
+def test_decimals_are_read_to_the_nearest_double(port):
+    for text in vectors.numbers():
+        said = float(port.ask("number", text))
+        assert said == float(text) and math.copysign(1, said) == math.copysign(1, float(text)), text
+
+
+def test_c_allocates_nothing_and_compiles_as_cpp(tmp_path):
+    """No malloc, no library beyond memcpy and its like: fit for a microcontroller."""
+    source = tmp_path / "port.c"
+    source.write_text('#define SKIN_EDGE_IMPLEMENTATION\n#include "skin_edge.h"\n')
+    target = tmp_path / "port.o"
+    for compiler, flags in (("gcc", ["-std=c99"]), ("gcc", ["-std=c11", "-m32", "-ffreestanding"]), ("g++", ["-xc++"])):
+        command = [needs(compiler), *flags, "-Wall", "-Wextra", "-Werror", "-O2", f"-I{PORTS / 'c'}", "-c"]
+        done = subprocess.run([*command, str(source), "-o", str(target)], capture_output=True, text=True)
+        if "-m32" in flags and done.returncode and "No such file" in done.stderr:
+            continue  # no 32-bit headers here
+        assert done.returncode == 0, done.stderr
+        needed = subprocess.run([needs("nm"), "-u", str(target)], capture_output=True, text=True, check=True).stdout
+        allowed = {"memcpy", "memcmp", "memset", "memmove", "memchr", "strlen", "strcmp", "strchr", "__stack_chk_fail"}
+        allowed |= {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail_local"}
+        assert set(needed.replace(" U ", " ").split()) <= allowed, needed
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory):
+    """The packaged model, its contract in version 4."""
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+
+    content = DEFAULT_MODEL.read_bytes()
+    path = tmp_path_factory.mktemp("packaged") / "model.tflite"
+    network = content[: model_file.network_length(content)]
+    path.write_bytes(vectors.packed(vectors.in_version_4(DEFAULT_MODEL), network))
+    return path
+
+
+def answers_of(command: list[str], paths: list[Path]) -> list[dict]:
+    """What a port's program says of pictures, one answer each."""
+    done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["file"] for answer in answers] == list(map(str, paths))
+    return answers
+
+
+def compiled_sample(folder: Path, *flags: str) -> Path:
+    program = folder / "sample"
+    for header in ("jpeglib.h", "png.h", *(["lcms2.h"] if "-llcms2" in flags else [])):
+        done = subprocess.run(
+            [needs("gcc"), "-E", "-include", "stdio.h", "-include", header, "-xc", "/dev/null"], capture_output=True
+        )
+        if done.returncode:
+            pytest.skip(f"{header} is not installed (Debian: libjpeg62-turbo-dev, libpng-dev, liblcms2-dev)")
+    command = [
+        needs("gcc"),
+        *STRICT,
+        *SANITIZED,
+        str(PORTS / "c" / "sample.c"),
+        "-o",
+        str(program),
+        "-ljpeg",
+        "-lpng",
+        "-ldl",
+    ]
+    subprocess.run([*command, *flags], check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    return compiled_sample(tmp_path_factory.mktemp("sample"))
+
+
+def stages(path: Path) -> tuple[dict, bytes]:
+    """(upright, input of 32x32) as Python decodes a file at full size and the formula resizes it."""
+    from skin_edge.edge_runtime.preprocess import decode
+
+    image = decode(os.fspath(path))
+    width, height = image.size
+    pixels = image.tobytes()
+    rows = [[tuple(pixels[3 * (y * width + x) :][:3]) for x in range(width)] for y in range(height)]
+    upright = {"width": width, "height": height, "sha256": hashlib.sha256(pixels).hexdigest()}
+    return upright, vectors.flat(vectors.resize(rows, 32, 32))
+
+
+def test_c_decodes_as_python_does(sample, good, tmp_path):
+    paths = vectors.pictures(tmp_path)
+    for (name, path), answer in zip(
+        paths.items(), answers_of([str(sample), str(good)], list(paths.values())), strict=True
+    ):
+        if name in ("profile", "profile in png"):
+            assert "colour profile" in answer["error"]
+            continue
+        upright, rgb = stages(path)
+        assert answer["upright"] == upright, name
+        assert base64.b64decode(answer["input"]["base64"]) == rgb, name
+        assert answer["input"]["sha256"] == hashlib.sha256(rgb).hexdigest()
+
+
+def test_c_with_little_cms_applies_profiles_as_python_does(good, tmp_path):
+    sample = compiled_sample(tmp_path, "-DSKIN_EDGE_LCMS", "-llcms2")
+    paths = [path for name, path in vectors.pictures(tmp_path).items() if "profile" in name]
+    for path, answer in zip(paths, answers_of([str(sample), str(good)], paths), strict=True):
+        assert answer["upright"] == stages(path)[0], path
+
+
+def test_c_refuses_broken_pictures(sample, good, tmp_path):
+    paths = vectors.broken_pictures(tmp_path)
+    for name, answer in zip(paths, answers_of([str(sample), str(good)], list(paths.values())), strict=True):
+        assert answer.keys() == {"file", "error"} and answer["error"].startswith("cannot assess: "), name
+
+
+@pytest.mark.slow
+def test_c_gives_the_answers_of_python_with_litert(packaged, tmp_path):
+    """LiteRT's library of the wheel, called from C. Without the sanitizers, which the library does not bear."""
+    import ai_edge_litert
+
+    from skin_edge.edge_runtime.classifier import SkinClassifier
+
+    library = Path(ai_edge_litert.__file__).with_name("libLiteRt.so")
+    if not library.exists():
+        pytest.skip("this ai-edge-litert has no libLiteRt.so")
+    sample = compiled_sample(tmp_path, "-fno-sanitize=all")
+    paths = [path for name, path in vectors.pictures(tmp_path).items() if "profile" not in name]
+    answers = answers_of([str(sample), "--engine", str(library), str(packaged)], paths)
+    with SkinClassifier(packaged) as classifier:
+        for path, answer in zip(paths, answers, strict=True):
+            given = classifier.predict(path)
+            expected = [given.probabilities[label.code] for label in classifier.labels]
+            assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
+            label, decisions = vectors.decisions([*map(vectors.float32, answer["probabilities"])], classifier.contract)
+            assert (answer["label"], answer["decisions"]) == (label, decisions)
+
+
+def test_c_on_photographs(packaged, data_root, tmp_path):
+    """Byte-equal inputs on every photograph of data/fullsize."""
+    from skin_edge.edge_runtime.preprocess import InputSpec, to_pixels
+
+    sample = compiled_sample(tmp_path, "-fno-sanitize=all", "-O2")
+    paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    answers = answers_of([str(sample), str(packaged)], paths)
+    assert len(answers) >= 50
+    for path, answer in zip(paths, answers, strict=True):
+        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
