@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..edge_runtime import files, pictures
+from ..edge_runtime import csv_files, files
 from ..edge_runtime.containers import is_there
 from ..edge_runtime.errors import DataError, UsageError
+from ..edge_runtime.labels import same_label
+from . import class_folders
 from .locate import located
 
 PARTS = ("train", "val", "test")
@@ -40,9 +40,10 @@ def read_cases(
     """The cases of `data`, in its order; every image exists.
 
     data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
-    paths start at the csv's folder), or a folder `<label>/*.jpg`, or `train|val|test/<label>/*.jpg`. split: the part
+    paths start at the csv's folder), or class folders (`class_folders.py`). split: the part
     that is wanted, or "all"; by default "test" where the data has parts, else everything. images: the folder where the
-    images of a csv lie now (`locate.py` has the rules). known_labels: the model's.
+    images of a csv lie now (`locate.py` has the rules). known_labels: the model's; a label of the same meaning is read
+    as that (`labels.same_label`).
 
     Without the column group, or where it is empty, every image is its own group.
 
@@ -59,12 +60,13 @@ def read_cases(
     else:
         raise UsageError(f"no such file or folder: {data}")
     every, cases = cases, _part(data, cases, split)
-    known = set(known_labels)
+    meant = {label: same_label(label, known_labels) for label in {case.label for case in cases}}
     for case in cases:
-        if case.label not in known:
+        if meant[case.label] is None:
             raise DataError(
                 f"{data}: label '{case.label}' of {case.image_id} is not among the model's: {', '.join(known_labels)}"
             )
+    cases = [replace(case, label=meant[case.label] or case.label) for case in cases]
     if not data.is_dir():
         cases = _located(data, cases, Path(images) if images is not None else None, every)
     missing = [case.path for case in cases if not is_there(case.path)]
@@ -78,61 +80,44 @@ def read_cases(
 
 def write_cases(path: str | Path, cases: Iterable[Case]) -> None:
     """Writes a csv with COLUMNS that `read_cases` reads, in one step. Paths are written as they are."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((str(case.path), case.image_id, case.group, case.label, case.split) for case in cases)
-    files.write(path, text.getvalue())
+    rows = [(str(case.path), case.image_id, case.group, case.label, case.split) for case in cases]
+    files.write(path, csv_files.text(COLUMNS, rows))
 
 
 def _from_csv(path: Path) -> list[Case]:
+    table = csv_files.read(path)
+    missing = [name for name in ("path", "label") if name not in table.columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(table.columns) or 'none'}")
     cases: list[Case] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            found = [name.strip() for name in reader.fieldnames or []]
-            missing = [name for name in ("path", "label") if name not in found]
-            if missing:
-                raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(found) or 'none'}")
-            reader.fieldnames = found
-            for row in reader:
-                name, label = row["path"].strip(), row["label"].strip()
-                if not name or not label:
-                    raise DataError(f"{path}, line {reader.line_num}: path or label is empty")
-                cases.append(
-                    Case(
-                        path=Path(name),
-                        image_id=row.get("image_id", "").strip() or PurePosixPath(name).stem,
-                        group=row.get("group", "").strip() or name,
-                        label=label,
-                        split=row.get("split", "").strip(),
-                        metadata={name: row[name].strip() for name in METADATA if name in row},
-                    )
-                )
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as csv: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    for cells, line in zip(table.rows, table.lines, strict=True):
+        row = dict(zip(table.columns, cells, strict=True))
+        name = row["path"]
+        if not name or not row["label"]:
+            raise DataError(f"{path}, line {line}: path or label is empty")
+        cases.append(
+            Case(
+                path=Path(name),
+                image_id=row.get("image_id") or PurePosixPath(name).stem,
+                group=row.get("group") or name,
+                label=row["label"],
+                split=row.get("split", ""),
+                metadata={name: row[name] for name in METADATA if name in row},
+            )
+        )
     if not cases:
         raise DataError(f"{path} has no rows")
+    class_folders.check_labels([case.label for case in cases], f"{path}, column label")
     return cases
 
 
 def _from_folders(root: Path) -> list[Case]:
-    # A folder named test holds a part where it has class folders in it; else test is a class.
-    parts = [part for part in PARTS if (root / part).is_dir() and any(map(Path.is_dir, (root / part).iterdir()))]
-    cases: list[Case] = []
-    for split, folder in [(part, root / part) for part in parts] or [("", root)]:
-        for label in sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")):
-            for path in sorted(label.iterdir()):
-                if pictures.is_picture(str(path)):
-                    name = path.relative_to(root).as_posix()
-                    cases.append(Case(path, image_id=name, group=name, label=label.name, split=split))
-    if not cases:
+    found = class_folders.read(root).pictures
+    if not found:
         raise DataError(
             f"{root} holds no labelled images: expected <label>/*.jpg, train|val|test/<label>/*.jpg, or name a csv"
         )
-    return cases
+    return [Case(Path(one.path), image_id=one.name, group=one.name, label=one.label, split=one.part) for one in found]
 
 
 def _part(data: Path, cases: list[Case], split: str | None) -> list[Case]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from . import pictures
 from .containers import open_picture
 from .errors import ImageError, ModelFileError
 from .resize import resize as resize_exactly
@@ -42,6 +43,7 @@ MAX_PIXELS = 100_000_000
 # Other modes need up to three times the memory on their way to RGB.
 MAX_PIXELS_OTHER_MODES = 40_000_000
 
+# And HEIC and AVIF, where their decoders are installed (`_newer_format`).
 # Not every format that Pillow knows: an EPS file, whatever its name, would be run by Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000")
 
@@ -228,18 +230,22 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     return image if rgb else image.convert("RGB")  # `convert` would copy it once more
 
 
-def _open(source: str | io.BytesIO, name: str, spec: InputSpec | None) -> Image.Image:
+def _open(
+    source: str | io.BytesIO, name: str, spec: InputSpec | None, formats: tuple[str, ...] = _FORMATS
+) -> Image.Image:
     if not name.lower().endswith((".jpg", ".jpeg")):
         _load_plugins()
     try:
-        with Image.open(source, formats=_FORMATS) as image:  # pyright: ignore[reportUnknownVariableType]
+        with Image.open(source, formats=formats) as image:  # pyright: ignore[reportUnknownVariableType]
             return _decoded(image, name, spec)  # pyright: ignore[reportUnknownArgumentType]
     except FileNotFoundError:
         raise ImageError(f"no such image: {name}") from None
     except IsADirectoryError:
         raise ImageError(f"{name} is a folder, not an image") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image ({', '.join(_FORMATS)}), or is empty") from None
+        if formats == _FORMATS:
+            return _open(source, name, spec, _newer_format(source, name))
+        raise ImageError(f"{name} is truncated or damaged") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more pixels than the limit of {MAX_PIXELS}") from None
     except ImageError:
@@ -249,6 +255,36 @@ def _open(source: str | io.BytesIO, name: str, spec: InputSpec | None) -> Image.
     # Pillow's plugins raise whatever their parsers meet: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         raise ImageError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from None
+
+
+def _newer_format(source: str | io.BytesIO, name: str) -> tuple[str, ...]:
+    """The format of a picture that is in none of _FORMATS, with its decoder loaded. Raises ImageError without one."""
+    if isinstance(source, io.BytesIO):
+        kind = pictures.kind_of(source.getvalue()[: pictures.BEGINNING])
+        source.seek(0)
+    else:
+        kind = pictures.kind_of_file(source)
+    if kind not in ("AVIF", "HEIF"):
+        raise ImageError(f"{name} is not an image ({', '.join(_FORMATS)}), or is empty")
+    load_decoder(kind, name)
+    return (kind,)
+
+
+def load_decoder(kind: str, name: str) -> None:
+    """Makes Pillow open "AVIF" or "HEIF". name: of a picture, for the message of the ImageError where it cannot."""
+    if kind == "AVIF":
+        from PIL import features
+
+        if not features.check("avif"):
+            raise ImageError(f'{name} is AVIF, which this Pillow does not read: pip install --upgrade "pillow>=11.3"')
+        importlib.import_module("PIL.AvifImagePlugin")
+    else:
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise ImageError(
+                f'{name} is HEIC, which needs pillow-heif: pip install "skin-edge[heic]", or export it as JPEG'
+            ) from None
 
 
 def _load_plugins() -> None:

@@ -116,7 +116,7 @@ def test_wrong_tables(tmp_path, split_csv):
     table = tmp_path / "t.csv"
     for text, expected in (
         ("image,dx\na.jpg,mel\n", "no column path, label; found: image, dx"),
-        ("", "no column path, label; found: none"),
+        ("", "cannot be read as csv: it is empty"),
         ("path,label\n", "has no rows"),
         ("path,label\na.jpg\n", "line 2: path or label is empty"),
         ("path,label\nset/pictures/a.jpg,wart\n", "label 'wart' of a is not among the model's: mel, nv"),

@@ -207,7 +207,8 @@ def test_a_long_line_of_group_sizes_wraps():
         "has_groups": True, "groups": 300, "patients": 300, "lesions": 0,
         "images_per_group": dict.fromkeys(range(1, 60), 3), "groups_with_several_labels": [],
         "sizes": {}, "modes": {}, "unreadable": {}, "would_be_dropped": {}, "same_file": [], "same_pixels": [],
-        "near_duplicates_across_groups": [], "default_split": None,
+        "near_duplicates_across_groups": [], "default_split": None, "notes": [], "unused": {},
+        "same_pixels_with_several_labels": [],
     }  # fmt: skip
     told = text(found)
     assert max(map(len, told.splitlines())) <= 80

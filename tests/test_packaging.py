@@ -16,18 +16,18 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ archive classifier cli commands console containers contract errors files frames heatmap
-        info interpreter labels model_file network operator_names patient preprocess quantization quiet
-        tflite_metadata""",
-    "benchmarks": """__init__ bench cases caveats charts commands compare copies figures gate latency
-        machine markdown memory metrics operating_points overhead page parity parts peers picture processes
+    "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
+        frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
+        quantization quiet tflite_metadata""",
+    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies figures gate latency
+        locate machine markdown memory metrics operating_points overhead page parity parts peers picture processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime
         hostile/__init__ hostile/__main__ hostile/models hostile/mutations hostile/pictures hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
-        earlier_runs engine evaluate fit grouping heads inspection job layout_tables layouts leaks losses
+        earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
         networks new_data options patients pipeline published recipe_commands recipes report report_commands
         report_markdown report_page run_folder sampling schedules search_space splits step_times summary
         synthetic tasks tensorboard throughput tune tune_commands tune_results""",
@@ -92,7 +92,7 @@ def test_the_device_install_is_light(wheel):
     required = {re.match(r"[\w-]+", line)[0] for line in requirements if "extra ==" not in line}
     assert required == {"click", "pillow", "numpy", "ai-edge-litert", "tflite-runtime"}
     extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra")}
-    assert extras == {"bench", "train", "train-gpu", "dev"}
+    assert extras == {"heic", "bench", "train", "train-gpu", "dev"}
 
 
 def test_the_version_has_one_source():

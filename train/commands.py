@@ -92,7 +92,8 @@ class ImageSize(click.ParamType):
 @click.option(
     "--split",
     metavar="lesion|random|official|FILE",
-    help="official: the parts that DATA came with. FILE: a csv with image_id and split.",
+    help="official: the parts that DATA came with. FILE: a csv with image_id and split.  [default: official for class "
+    "folders in train/ and test/, else the recipe's]",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
@@ -174,7 +175,9 @@ def train(
     """Train on DATA and write RUN.
 
     DATA is the folder of HAM10000 (from Kaggle or Dataverse), ISIC 2018, 2019, 2020 or 2024, an isic-cli export,
-    PAD-UFES-20, class folders (also in train/, val/ and test/), or a csv of pictures and labels.
+    PAD-UFES-20, class folders (also in train/, val/ and test/), or a csv of pictures and labels. Of class folders the
+    first one below DATA is a picture's class, however deep the picture lies; where one folder holds everything, or only
+    the folders one further down are named after diagnoses, those are the classes.
 
     What a flag does not say, the recipe does. Killed at any moment, the same line with --resume goes on.
 
@@ -211,7 +214,7 @@ def train(
         recipe = replace(recipe, metadata=patients.names_of(metadata))
     recipe = recipe.with_settings(pairs(settings))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
-    split = split or (str(started.config["split"]) if started else recipe.split)
+    split = split or (str(started.config["split"]) if started else None)
     if seed is None:
         seed = int(started.config["seed"]) if started else 42
     if started:

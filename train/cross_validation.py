@@ -43,6 +43,7 @@ def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str,
     UsageError for a split that is neither by group nor random, and what `job.train` raises.
     """
     out = settings.out
+    settings = replace(settings, split=settings.split or settings.recipe.split)
     if settings.split not in ("lesion", "random"):
         raise UsageError(f"--folds makes its own parts: --split {settings.split} does not go with it")
     if settings.distribute:

@@ -38,7 +38,8 @@ def data(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what DATA holds: classes, groups, unreadable files, unknown values, duplicates, leakage of the split.
+    """Show what DATA holds: classes, groups, unreadable files, unknown values, duplicates, leakage of the split, and
+    the files below it that are not used.
 
     Every picture is decoded as the runtime does it. Rules: age-zero, age-blank, unknown-sex, unknown-site, published
     (a published baseline's: age 0 and unknown rows), none.

@@ -16,13 +16,14 @@ Missed: turned and mirrored copies, other zooms, larger shifts and other photogr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,23 @@ def fingerprints(paths: Sequence[str], on_progress: Callable[[int], None] | None
                 if on_progress and (done % 100 == 0 or done == n):
                     on_progress(done)
     return Fingerprints(hashes, grey, files, pixels, sizes, modes, dict(sorted(failures.items())))
+
+
+def same_files(paths: Sequence[str]) -> list[list[int]]:
+    """The positions of files with the same bytes, a list per content, in order. Only files of equal size are read.
+
+    Missing files, "" and members of HDF5 files are passed over.
+    """
+    of_size: dict[int, list[int]] = {}
+    for position, path in enumerate(paths):
+        with contextlib.suppress(OSError):
+            if path:
+                of_size.setdefault(Path(path).stat().st_size, []).append(position)
+    found: dict[bytes, list[int]] = {}
+    for position in chain.from_iterable(positions for positions in of_size.values() if len(positions) > 1):
+        with contextlib.suppress(OSError):
+            found.setdefault(hashlib.sha256(Path(paths[position]).read_bytes()).digest(), []).append(position)
+    return sorted(positions for positions in found.values() if len(positions) > 1)
 
 
 def near_pairs(prints: Fingerprints, groups: Sequence[str]) -> list[tuple[int, int, float]]:

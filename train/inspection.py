@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..edge_runtime import console, files
 from ..edge_runtime.errors import DataError
-from . import contact_sheets, splits
+from . import contact_sheets, inventory, splits
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
 from .layouts import Dataset
@@ -51,6 +51,7 @@ def inspect(
     frame, dropped = clean(dataset.frame, rules)
     prints = fingerprints(list(frame["path"]), on_progress)
     ids, groups = list(frame["image_id"]), list(frame["group"])
+    label_of = dict(zip(ids, frame["label"], strict=True))
     near = near_pairs(prints, groups) if near_duplicates else []
     together = connected(groups, [(i, j) for i, j, _ in near])
     # Of a patient several labels are nothing odd.
@@ -78,6 +79,11 @@ def inspect(
         "would_be_dropped": _would_be_dropped(frame),
         "same_file": _alike(ids, prints.file_sha256),
         "same_pixels": _alike(ids, prints.pixel_sha256),
+        "same_pixels_with_several_labels": [
+            {"image_ids": names, "labels": [label_of[name] for name in names]}
+            for names in _alike(ids, prints.pixel_sha256)
+            if len({label_of[name] for name in names}) > 1
+        ],
         "near_duplicates_across_groups": [
             {
                 "image_ids": [ids[i], ids[j]],
@@ -90,26 +96,34 @@ def inspect(
         if near_duplicates
         else None,
         "groups_connected_by_near_duplicates": len(set(groups)) - len(set(together)),
-        "default_split": _split(frame.assign(named_group=groups, group=together), seed),
+        "default_split": _split(dataset, frame.assign(named_group=groups, group=together), seed),
+        "notes": list(dataset.notes),
+        "unused": inventory.unused(dataset),
     }
 
 
-def _split(frame: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+def _split(dataset: Dataset, frame: pd.DataFrame, seed: int) -> dict[str, Any] | None:
     """What `skin-edge train` does by default, beside a split of the named groups and a random one."""
-    fractions = get(DEFAULT).fractions
-    frame = frame.loc[frame["label"] != ""]
+    fractions, kind = get(DEFAULT).fractions, dataset.split_kind(get(DEFAULT).split)
+    held_out = frame["official"].isin(("val", "test")) & (dataset.has_official_parts and kind != "official")
+    frame = frame.loc[(frame["label"] != "") & ~held_out]
     named = frame.assign(group=frame["named_group"])
     try:
-        parts = splits.connected_split(frame, fractions, seed)
-        by_name = splits.split_frame(named, fractions, seed)
+        if kind == "official":
+            parts = by_name = splits.official_split(named, fractions, seed)
+        else:
+            parts = splits.connected_split(frame, fractions, seed)
+            by_name = splits.split_frame(named, fractions, seed)
         random = splits.split_frame(frame, fractions, seed, by_group=False)
     except DataError:
         return None
     return {
+        "kind": kind,
         "seed": seed,
         "images": {part: int((parts == part).sum()) for part in splits.PARTS},
+        "official_parts_left_out": int(held_out.sum()),
         "leaked_share_of_test": splits.leaked_share(frame.assign(split=parts)),
-        "leaked_share_of_test_without_connecting": splits.leaked_share(frame.assign(split=by_name)),
+        "leaked_share_of_test_without_connecting": splits.leaked_share(named.assign(split=by_name)),
         "leaked_share_of_test_in_a_random_split": splits.leaked_share(frame.assign(split=random)),
     }
 
@@ -161,6 +175,9 @@ def text(found: Mapping[str, Any]) -> console.Page:
     """What `inspect` returned, for a terminal of 80 columns."""
     n = found["images"]
     lines = [f"{found['layout']}: {n} images, {len(found['classes'])} classes"]
+    lines += [
+        line for note in found["notes"] for line in textwrap.wrap(note, 78, initial_indent="  ", subsequent_indent="  ")
+    ]
     lines += [f"  --clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
     head = "class" if found["labels_are"] == "diagnosis" else "target"
     lines += ["", f"{head:16}{'images':>8}{'share':>8}"]
@@ -179,6 +196,8 @@ def text(found: Mapping[str, Any]) -> console.Page:
     lines.append("modes           " + _short(found["modes"]))
     lines.append(f"unreadable      {len(found['unreadable'])}")
     lines += [f"  {name}: {reason}"[:80] for name, reason in list(found["unreadable"].items())[:_SHOWN]]
+    if found["unused"]:
+        lines += [f"not used        {sum(map(len, found['unused'].values()))} files", *inventory.lines(found["unused"])]
     if found["would_be_dropped"]:
         lines += ["", "rows that --clean would drop"]
         lines += [f"  {name:14}{count:>6}" for name, count in found["would_be_dropped"].items()]
@@ -187,6 +206,10 @@ def text(found: Mapping[str, Any]) -> console.Page:
         f"same file       {len(found['same_file'])} sets",
         f"same pixels     {len(found['same_pixels'])} sets",
     ]
+    several = found["same_pixels_with_several_labels"]
+    if several:
+        lines.append(f"  {len(several)} of them under several labels")
+    lines += [f"  {' '.join(one['image_ids'])}  {' '.join(one['labels'])}"[:80] for one in several[:_SHOWN]]
     near = found["near_duplicates_across_groups"]
     lines.append("near-duplicates " + ("not looked for" if near is None else f"{len(near)} pairs across groups"))
     for pair in (near or [])[:_SHOWN]:
@@ -194,15 +217,26 @@ def text(found: Mapping[str, Any]) -> console.Page:
     split = found["default_split"]
     if split is None:
         return console.page([*lines, "", "default split   none: a class has fewer than three groups"])
+    return console.page([*lines, "", *_split_lines(split)])
+
+
+def _split_lines(split: Mapping[str, Any]) -> list[str]:
     parts = ", ".join(f"{part} {count}" for part, count in split["images"].items())
-    lines += [
-        "",
+    leaked, random = split["leaked_share_of_test"], split["leaked_share_of_test_in_a_random_split"]
+    if split["kind"] == "official":
+        return [
+            f"default split   {parts}: the folders' own parts",
+            f"leaked          {leaked:.2%} of its test images, near-duplicates included;",
+            f"                {random:.2%} in a random split",
+        ]
+    left_out = split["official_parts_left_out"]
+    return [
         f"default split   {parts} (seed {split['seed']})",
-        f"leaked          {split['leaked_share_of_test']:.2%} of its test images;",
+        *([f"                {left_out} images of the official val and test parts left out"] if left_out else []),
+        f"leaked          {leaked:.2%} of its test images;",
         f"                {split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;",
-        f"                {split['leaked_share_of_test_in_a_random_split']:.2%} in a random split",
+        f"                {random:.2%} in a random split",
     ]
-    return console.page(lines)
 
 
 def _short(counts: Mapping[str, int]) -> str:

@@ -15,9 +15,20 @@ import numpy as np
 import pandas as pd
 
 from ..edge_runtime import __version__, console, files
-from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
-from ..edge_runtime.preprocess import InputSpec
-from . import distillation, distribution, earlier_runs, grouping, patients, run_folder, splits, tasks
+from ..edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
+from ..edge_runtime.preprocess import InputSpec, load_decoder
+from . import (
+    distillation,
+    distribution,
+    duplicates,
+    earlier_runs,
+    grouping,
+    inventory,
+    patients,
+    run_folder,
+    splits,
+    tasks,
+)
 from .clean import check, clean, dropped_by
 from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
 from .recipes import Recipe
@@ -30,9 +41,10 @@ Report = Callable[[str], None]
 class TrainSettings:
     """What a training is told beside its recipe.
 
-    split: one of `splits.KINDS`, or a csv with image_id and split. limit: about so many images, stratified.
-    mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. cache: a folder
-    for the resized pictures; None keeps them in memory. layout: None recognises it. columns: of a plain csv.
+    split: one of `splits.KINDS`, or a csv with image_id and split; None as `Dataset.split_kind` says. limit: about so
+    many images, stratified. mixed_precision: None means where a GPU is there. deterministic: operations that repeat to
+    the bit. cache: a folder for the resized pictures; None keeps them in memory. layout: None recognises it. columns:
+    of a plain csv.
     images: the folder in which the pictures of a table lie, where it is another one. labels: a csv of classes
     (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that leave rows out.
     near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the steps. tensorboard:
@@ -43,7 +55,7 @@ class TrainSettings:
     data: Path
     out: Path
     recipe: Recipe
-    split: str = "lesion"
+    split: str | None = "lesion"
     seed: int = 42
     limit: int | None = None
     skip_unreadable: bool = False
@@ -76,7 +88,8 @@ class Prepared:
     """What takes part in a training, before a picture is decoded for it.
 
     frame: the data set's columns, `named_group` and, but for folds, `split`. dropped, sides: what `clean` and
-    `tasks.for_task` said. near_duplicates: what `grouping.connect` did.
+    `tasks.for_task` said. near_duplicates: what `grouping.connect` did. unused: files, by why (`inventory.unused`).
+    copies: how many files are there twice, and what of it is wrong.
     """
 
     dataset: Dataset
@@ -84,6 +97,8 @@ class Prepared:
     dropped: dict[str, int]
     sides: list[dict[str, Any]]
     near_duplicates: dict[str, Any]
+    unused: dict[str, list[str]]
+    copies: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -151,10 +166,12 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
         frame, skipped, dropped = started.split, dict[str, str](), dict(started.config.get("clean") or {})
         sides: list[dict[str, Any]] = []
         near: dict[str, Any] = {}
+        unused, copies = dict[str, list[str]](), dict[str, int]()
     else:
         prepared = fold.prepared if fold else prepare(settings, report)
         dataset, frame, dropped, sides = prepared.dataset, prepared.frame, prepared.dropped, prepared.sides
         near, skipped = prepared.near_duplicates, dict(fold.skipped) if fold else dict[str, str]()
+        unused, copies = prepared.unused, prepared.copies
         settings = with_fields(settings, dataset)
     labels = started.labels if started else dataset.labels
     distillation.check_classes(teachers, labels)
@@ -207,6 +224,8 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
                 "clean": dropped,
                 "near_duplicates": near,
                 "leakage": grouping.leakage(frame),
+                "copies": copies,
+                "unused": {**inventory.counts(unused), **({inventory.UNREADABLE: len(skipped)} if skipped else {})},
                 **({"metadata": encoding.to_list()} if encoding else {}),
                 **({"teachers": earlier_runs.described(teachers)} if teachers else {}),
                 **({"start": earlier_runs.described(start)[0]} if start else {}),
@@ -215,6 +234,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
             },
             split=frame,
             skipped=skipped,
+            unused=inventory.rows(unused),
             taught=earlier_runs.taught([*teachers, *start]) if teachers or start else None,
         )
     _report_split(run, dataset, report)
@@ -287,9 +307,14 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
 
 
 def with_fields(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
-    """The settings with the fields of metadata that the data set has by name."""
+    """The settings with the fields of metadata that the data set has by name, and with its kind of split."""
     told = patients.found_in(settings.recipe.metadata, dataset.frame, f"{dataset.root} ({dataset.layout})")
-    return replace(settings, recipe=replace(settings.recipe, metadata=told))
+    return with_split(replace(settings, recipe=replace(settings.recipe, metadata=told)), dataset)
+
+
+def with_split(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
+    """The settings with the kind of split that the data set has where none is named."""
+    return replace(settings, split=settings.split or dataset.split_kind(settings.recipe.split))
 
 
 def _sameness(run: Run, frame: pd.DataFrame) -> str:
@@ -323,29 +348,44 @@ def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpe
 def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> Prepared:
     """Reads the data set, leaves rows out, names the classes, connects groups and, unless told not to, splits."""
     dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
+    asked, settings = settings.split, with_split(settings, dataset)
+    if settings.split == "official" and not asked:
+        report(f"split: the folders train, val and test of {dataset.root} (--split lesion splits train/ alone)")
+    found = inventory.unused(dataset)
+    if found:
+        report(f"not used: {sum(map(len, found.values()))} files below {dataset.root}")
+    for line in inventory.lines(found):
+        report(line)
     kept, dropped = clean(dataset.frame, settings.clean)
     for rule, count in dropped.items():
         report(f"--clean {rule} leaves out {count or 'no'} images")
     if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
         raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
     if not settings.skip_unreadable:
-        _check_there(kept)
+        _check_there(kept, dataset.layout)
     taken = dropped_by(dataset.frame, settings.clean)
     dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
     for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
         report(line)
     frame, near = _choose(dataset, settings, report, taken, split=split)
-    return Prepared(dataset, frame, dropped, sides, near)
+    return Prepared(dataset, frame, dropped, sides, near, found, _copies(frame, report))
 
 
-def _check_there(frame: pd.DataFrame) -> None:
-    """Said before any picture is decoded. Raises DataError where a row has no picture."""
+def _check_there(frame: pd.DataFrame, layout: str) -> None:
+    """Said before any picture is decoded. Raises DataError where a row has no picture, or no decoder."""
     missing = frame.loc[frame["path"] == "", "image_id"]
-    if len(missing):
+    if len(missing) and layout == "csv":  # ids of a data set are often more than its pictures: listed when all are read
         raise DataError(
             f"{len(missing)} of {len(frame)} pictures are not there, the first is {missing.iloc[0]}: --images FOLDER "
             "says where they are now, --skip-unreadable leaves them out"
         )
+    for kind, suffixes in (("HEIF", (".heic", ".heif", ".hif")), ("AVIF", (".avif",))):
+        newer = [path for path in frame["path"] if path.lower().endswith(suffixes)]
+        if newer:
+            try:
+                load_decoder(kind, newer[0])
+            except ImageError as error:
+                raise DataError(f"{len(newer)} of {len(frame)} pictures cannot be read: {error}") from None
 
 
 def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) -> tuple[Any, dict[int, str]]:
@@ -368,7 +408,7 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
         flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
         raise UsageError(f"{out} is no run folder, so {flag}: choose another --out")
     if settings.overwrite:
-        split = [] if settings.split in splits.KINDS else [settings.split]
+        split = [settings.split] if settings.split and settings.split not in splits.KINDS else []
         files.check_replaceable(out, [settings.data, *split, *chain(*settings.earlier.values())])
     elif not settings.resume:
         raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
@@ -407,6 +447,10 @@ def _choose(
             f"{int(held_out.sum())} images of the official val and test parts are left out (--split official uses them)"
         )
         frame = frame.loc[~held_out].reset_index(drop=True)
+        if not len(frame):
+            raise DataError(f"{dataset.root} has no picture in a training part")
+    elif (frame["official"] != "").any():
+        report("the data has no test part: all its pictures are split anew, whatever part they are in")
     if settings.limit is not None and settings.split != "official":
         frame = splits.stratified_taste(frame, settings.limit, seed)
     if settings.split == "lesion" and split:
@@ -421,6 +465,20 @@ def _choose(
     else:
         parts = splits.connected_split(frame, recipe.fractions, seed)
     return frame.assign(split=parts), near
+
+
+def _copies(frame: pd.DataFrame, report: Report) -> dict[str, int]:
+    """How many files are there twice ("sets"), under several labels, and in the test part as well as in training."""
+    sets = duplicates.same_files(list(frame["path"]))
+    several = [rows for rows in sets if len(set(frame["label"].iloc[rows])) > 1]
+    leaked = [rows for rows in sets if "split" in frame and {"train", "test"} <= set(frame["split"].iloc[rows])]
+    for found, what in ((several, "have several labels"), (leaked, "are in the test part as well as in training")):
+        if found:
+            one, other = (
+                f"{frame['image_id'].iloc[row]} ({frame['label'].iloc[row]})" for row in (found[0][0], found[0][-1])
+            )
+            report(f"warning: {len(found)} pictures that are there twice {what}, the first: {one} and {other}")
+    return {"sets": len(sets), "several_labels": len(several), "in_test_and_training": len(leaked)}
 
 
 def _report_taken(path: str, taken: Mapping[str, str], report: Report) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..benchmarks.locate import Finder
+from ..edge_runtime import csv_files
 from ..edge_runtime.containers import SEPARATOR
 from ..edge_runtime.errors import DataError
 from .run_folder import EXTRA_COLUMNS
@@ -31,40 +32,28 @@ def find_table(root: Path, *names: str) -> Path | None:
 
 def header(path: Path) -> list[str]:
     """The columns of a table. Raises DataError where it cannot be read."""
-    return list(_read(path, nrows=0).columns)
+    return csv_files.read(path, most=0).columns
 
 
 def read_table(path: Path, needed: Mapping[str, str], optional: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A table's columns, renamed, all text; other columns are not even loaded.
+    """A table's columns, renamed, all text without spaces around it; other columns are not even kept.
 
     needed, optional: column in the file -> column here. A needed column has a value in every row; an optional one that
-    is missing is left out. Separated by comma, tab or semicolon, whichever the header has most of; UTF-8.
+    is missing is left out. `csv_files.read` says what a table may look like.
 
     Raises DataError where the file cannot be read, or where a needed column or value is missing.
     """
     wanted = {**(optional or {}), **needed}
-    frame = _read(path, usecols=lambda name: name.strip() in wanted)
+    table = csv_files.read(path, lambda name: name in wanted)
+    frame = pd.DataFrame(table.rows, columns=table.columns, dtype=str)
     missing = [column for column in needed if column not in frame.columns]
     if missing:
         found = ", ".join(header(path))
         raise DataError(f"{path} has no column {', '.join(missing)}; needed: {', '.join(needed)}; found: {found}")
     blank = np.flatnonzero((frame[list(needed)] == "").any(axis=1).to_numpy())
     if len(blank):
-        # +2: the header is line 1.
-        raise DataError(f"{path} line {blank[0] + 2}: one of {', '.join(needed)} is blank")
+        raise DataError(f"{path} line {table.lines[blank[0]]}: one of {', '.join(needed)} is blank")
     return frame.rename(columns=wanted)
-
-
-def _read(path: Path, **how: object) -> pd.DataFrame:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline()
-        separator = max(",", "\t", ";", key=first.count)
-        frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", **how)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read as csv: {str(error).splitlines()[0]}") from None
-    frame.columns = frame.columns.str.strip()
-    return frame.fillna("")  # a row that ends early
 
 
 def one_hot(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:

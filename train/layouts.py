@@ -7,45 +7,18 @@ documented.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
+from ..benchmarks import class_folders as folders
 from ..benchmarks.locate import located
-from ..edge_runtime import pictures
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
-from ..edge_runtime.labels import HAM10000, ISIC2019, PAD_UFES_20, Label, label_for
+from ..edge_runtime.labels import HAM10000, ISIC2019, ISIC_DIAGNOSES, PAD_UFES_20, Label, label_for
 from . import layout_tables as tables
 from .layout_tables import find_table, finished, read_table
-from .splits import PARTS
-
-# A diagnosis of the ISIC archive, in lower case -> code. Old wording (`diagnosis`) and new (`diagnosis_2` to `_5`).
-ISIC_DIAGNOSES = {
-    "nevus": "nv",
-    "melanoma": "mel",
-    "melanoma, nos": "mel",
-    "melanoma in situ": "mel",
-    "melanoma invasive": "mel",
-    "melanoma metastasis": "mel",
-    "basal cell carcinoma": "bcc",
-    "actinic keratosis": "ak",
-    "solar or actinic keratosis": "ak",
-    "squamous cell carcinoma": "scc",
-    "squamous cell carcinoma, nos": "scc",
-    "squamous cell carcinoma in situ": "scc",
-    "squamous cell carcinoma, invasive": "scc",
-    "seborrheic keratosis": "bkl",
-    "pigmented benign keratosis": "bkl",
-    "lichenoid keratosis": "bkl",
-    "lichen planus like keratosis": "bkl",
-    "solar lentigo": "bkl",
-    "lentigo nos": "bkl",
-    "dermatofibroma": "df",
-    "vascular lesion": "vasc",
-    "benign soft tissue proliferations - vascular": "vasc",
-}
 
 _HAM_CODES = tuple(label.code for label in HAM10000)
 _HAM_COLUMNS = {"age": "age", "sex": "sex", "localization": "site"}
@@ -100,6 +73,8 @@ class Dataset:
     labels: in the order of the model's classes; those of the diagnoses that are in the layout's table.
     has_groups: False where the layout knows no patients or lesions; every picture is then its own group.
     notes: a line each for the person who reads the data.
+    passed_over: path -> why, of pictures that the layout saw and does not use (`inventory.py` finds the others).
+    tables: the files it was read from. images: the folder of the pictures, where that was said (--images).
     """
 
     root: Path
@@ -108,10 +83,21 @@ class Dataset:
     labels: tuple[Label, ...]
     has_groups: bool
     notes: tuple[str, ...] = field(default=())
+    passed_over: Mapping[str, str] = field(default_factory=dict[str, str])
+    tables: tuple[Path, ...] = ()
+    images: Path | None = None
 
     @property
     def has_official_parts(self) -> bool:
         return bool((self.frame["official"] == "test").any())
+
+    def split_kind(self, wanted: str) -> str:
+        """What a split is where nobody names one and a recipe wants `wanted` (of `splits.KINDS`).
+
+        Folders train and test mean what they say; the parts of a challenge are another data set's test part.
+        """
+        own = self.layout == "class-folders" and {"train", "test"} <= set(self.frame["official"])
+        return "official" if own and wanted == "lesion" else wanted
 
 
 def read_dataset(
@@ -213,7 +199,7 @@ def _ham10000(given: Given, layout: str, table: Path, test: Path | None) -> Data
     if never.any():
         frame = frame.loc[~never]
         notes.append(f"{_NEVER_PUBLISHED} of the test part is left out: its image was never published")
-    return _dataset(given, layout, finished(frame, table), HAM10000, notes)
+    return _dataset(given, layout, finished(frame, table), HAM10000, notes, read=(table, test))
 
 
 def isic2018_task3(given: Given) -> Dataset | None:
@@ -235,7 +221,7 @@ def isic2018_task3(given: Given) -> Dataset | None:
     if (frame["official"] == "train").all():
         frame["official"] = ""
     frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, training)
-    return _dataset(given, "isic2018-task3", finished(frame, training), HAM10000)
+    return _dataset(given, "isic2018-task3", finished(frame, training), HAM10000, read=(*truths.values(), groupings))
 
 
 def isic2019(given: Given) -> Dataset | None:
@@ -255,7 +241,7 @@ def isic2019(given: Given) -> Dataset | None:
         optional = {"age_approx": "age", "anatom_site_general": "site", "lesion_id": "lesion", "sex": "sex"}
         frame = tables.joined(frame, read_table(metadata, {"image": "image_id"}, optional), metadata)
     frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, truth, lost_ending="_downsampled")
-    return _dataset(given, "isic2019", finished(frame, truth), ISIC2019)
+    return _dataset(given, "isic2019", finished(frame, truth), ISIC2019, read=(truth, metadata))
 
 
 def isic2020(given: Given) -> Dataset | None:
@@ -290,7 +276,7 @@ def isic2020(given: Given) -> Dataset | None:
         pairs = list(zip(two["one"][there], two["other"][there], strict=True))
     frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
     notes = [f"{len(pairs)} pairs of duplicates are kept together"] if pairs else []
-    return _dataset(given, "isic2020", finished(frame, table, pairs=pairs), ISIC2019, notes)
+    return _dataset(given, "isic2020", finished(frame, table, pairs=pairs), ISIC2019, notes, read=(table, duplicates))
 
 
 def isic2024(given: Given) -> Dataset | None:
@@ -324,7 +310,7 @@ def isic2024(given: Given) -> Dataset | None:
     else:
         frame["path"] = tables.members_by_id(frame["image_id"], container)
     frame["label"] = ""
-    return _dataset(given, "isic2024", finished(frame, table), ())
+    return _dataset(given, "isic2024", finished(frame, table), (), read=(table,))
 
 
 def isic_cli(given: Given) -> Dataset | None:
@@ -370,7 +356,7 @@ def isic_cli(given: Given) -> Dataset | None:
     older = said.get("benign_malignant", blank).map(_ISIC_TARGET).fillna("")
     frame["malignant"] = target.where(target != "", older)
     frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
-    return _dataset(given, "isic-cli", finished(frame, table), ISIC2019)
+    return _dataset(given, "isic-cli", finished(frame, table), ISIC2019, read=(table,))
 
 
 def _columns_of(table: Path) -> list[str]:
@@ -421,7 +407,7 @@ def pad_ufes_20(given: Given) -> Dataset | None:
         frame["diameter_mm"] = pd.concat(both, axis=1).max(axis=1)
     stems = frame["image_id"].str.removesuffix(".png")
     frame["path"] = tables.paths_by_id(stems, given.pictures, table)
-    return _dataset(given, "pad-ufes-20", finished(frame, table), PAD_UFES_20)
+    return _dataset(given, "pad-ufes-20", finished(frame, table), PAD_UFES_20, read=(table,))
 
 
 def plain_csv(given: Given) -> Dataset | None:
@@ -453,6 +439,7 @@ def plain_csv(given: Given) -> Dataset | None:
     if given.columns.group and group not in there:
         raise DataError(f"{table} has no column {group}; found: {', '.join(there)}")
     frame = read_table(table, needed, {**own, group: "group"})
+    folders.check_labels(list(frame["label"]), f"{table}, column {label}")
     if "malignant" in frame:
         meaning = {**_TARGET, "": ""}
         frame["malignant"] = tables.truth_of(frame["malignant"], meaning, "malignant", frame["image_id"], table)
@@ -466,33 +453,24 @@ def plain_csv(given: Given) -> Dataset | None:
     whole = finished(frame, table)
     labels = tuple(label_for(code) for code in sorted(whole["label"].unique()))
     grouped = "group" in frame and bool((frame["group"] != "").any())
-    return _dataset(given, "csv", whole, labels, has_groups=grouped or None)
+    return _dataset(given, "csv", whole, labels, has_groups=grouped or None, read=(table,))
 
 
 def class_folders(given: Given) -> Dataset | None:
-    """class folders: one folder per label with its images, or train/, val/ and test/ with such folders in them."""
-    parts = [
-        part for part in PARTS if (given.root / part).is_dir() and any(map(Path.is_dir, _inside(given.root / part)))
-    ]
-    rows = [
-        (str(path), name, folder.name, part)
-        for part in parts or [""]
-        for folder in _inside(given.root / part)
-        if folder.is_dir()
-        for path in _inside(folder)
-        if pictures.is_picture(str(path))
-        for name in [path.relative_to(given.root).as_posix()]
-    ]
-    if not rows:
+    """class folders: one folder per label with its images, at any depth, or train/, val/ and test/ with such folders.
+
+    benchmarks/class_folders.py has the rules.
+    """
+    found = folders.read(given.root)
+    if not found.pictures:
         return None
     if given.images:
         raise UsageError(f"--images goes with a table that names pictures, and {given.root} has class folders")
+    rows = [(one.path, one.name, one.label, one.part) for one in found.pictures]
     frame = finished(pd.DataFrame(rows, columns=["path", "image_id", "label", "official"]), given.root)
-    return _dataset(given, "class-folders", frame, tuple(label_for(code) for code in sorted(frame["label"].unique())))
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    labels = tuple(label_for(code) for code in sorted(frame["label"].unique()))
+    whole = _dataset(given, "class-folders", frame, labels, found.notes)
+    return replace(whole, passed_over=found.passed_over)
 
 
 def _dataset(
@@ -502,12 +480,22 @@ def _dataset(
     labels: tuple[Label, ...],
     notes: list[str] | None = None,
     has_groups: bool | None = None,
+    *,
+    read: Iterable[Path | None] = (),
 ) -> Dataset:
     present = set(frame["label"])
     if has_groups is None:
         has_groups = bool(((frame["patient"] != "") | (frame["lesion"] != "")).any())
-    known = tuple(label for label in labels if label.code in present)
-    return Dataset(given.root, layout, frame, known, has_groups, tuple(notes or ()))
+    return Dataset(
+        given.root,
+        layout,
+        frame,
+        tuple(label for label in labels if label.code in present),
+        has_groups,
+        tuple(notes or ()),
+        tables=tuple(path for path in read if path),
+        images=given.images,
+    )
 
 
 _TARGET = {"1": "1", "0": "0", "1.0": "1", "0.0": "0"}

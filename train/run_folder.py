@@ -1,7 +1,7 @@
 """The RUN folder: what a training leaves behind, and how the floors above read it.
 
-config.yaml  split.csv  labels.txt  skipped.csv  taught.csv  history.csv  model.keras  metrics.json  predictions.csv
-report.html  curves.png  confusion_matrix.png  checkpoints/
+config.yaml  split.csv  labels.txt  skipped.csv  unused.csv  taught.csv  history.csv  model.keras  metrics.json
+predictions.csv  report.html  curves.png  confusion_matrix.png  checkpoints/
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..edge_runtime import files, patient
+from ..edge_runtime import csv_files, files, patient
 from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, ModelFileError, UsageError
 from ..edge_runtime.labels import Label
@@ -99,11 +99,13 @@ def begin(
     config: Mapping[str, Any],
     split: pd.DataFrame,
     skipped: Mapping[str, str],
+    unused: Sequence[tuple[str, str]] = (),
     taught: pd.DataFrame | None = None,
 ) -> Run:
     """Makes the folder, whole or not at all: config.yaml, split.csv, labels.txt and skipped.csv (image_id, reason).
 
-    taught: what the runs before it have learned from, with columns of split.csv; becomes taught.csv.
+    unused: files below the data's folder that no row names, and why; becomes unused.csv. taught: what the runs before
+    it have learned from, with columns of split.csv; becomes taught.csv.
 
     An older `folder` goes.
     """
@@ -117,6 +119,8 @@ def begin(
         if skipped:
             table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
             files.write(new / "skipped.csv", table.to_csv(index=False))
+        if unused:
+            files.write(new / "unused.csv", csv_files.text(("file", "reason"), unused))
         files.write(new / "config.yaml", yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
     return read(folder)
 

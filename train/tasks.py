@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
-from ..edge_runtime.labels import PRECANCEROUS, Label, label_for
+from ..edge_runtime.labels import BENIGN_MALIGNANT, Label, is_precancerous, label_for
 from . import layout_tables
 from .layouts import Dataset
 
 TASKS = ("diagnosis", "malignant", "malignant-classes")
-BENIGN_MALIGNANT = (Label("benign", "benign", False), Label("malignant", "malignant", True))
 
 _TRUE_FALSE = {"1": True, "0": False, "": None}
 
@@ -149,7 +148,7 @@ def _malignant(
     mapping: list[dict[str, Any]] = counts.rename(columns={"size": "images"}).to_dict("records")
     for row in mapping:
         row["images"] = int(row["images"])  # not NumPy's: it goes to YAML
-        if row["diagnosis"].lower() in PRECANCEROUS:
+        if is_precancerous(row["diagnosis"]):
             row["remark"] = f"holds precancerous keratoses, which count as {row['side']} here"
     left_out = target == ""
     notes = dataset.notes

@@ -94,7 +94,7 @@ def tune(
         data,
         out,
         recipe,
-        split=flags["split"] or recipe.split,
+        split=flags["split"],
         seed=42 if flags["seed"] is None else flags["seed"],
         limit=flags["limit"],
         skip_unreadable=flags["skip_unreadable"],
