@@ -295,6 +295,10 @@ class SkinClassifier:
         """
         return self._to_scores(self._invoke(tensor, vector))
 
+    def outputs(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None = None) -> tuple[npt.NDArray[Any], ...]:
+        """As `invoke`, but every output as the network gives it, in the file's order."""
+        return self._invoke(tensor, vector)
+
     def _invoke(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None) -> tuple[npt.NDArray[Any], ...]:
         if self._nothing_known is None:
             values = (tensor,)

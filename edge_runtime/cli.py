@@ -37,6 +37,7 @@ COMMANDS = {
     "convert": _Command("skin_edge.convert.commands:convert", "A trained run -> a .tflite for the device."),
     "debug-quantization": _Command("skin_edge.convert.debug_commands:debug_quantization", "Which layer int8 hurts."),
     "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),
+    "bundle": _Command("skin_edge.benchmarks.bundle.commands:bundle", "What an app developer takes, in one zip."),
     "info": _Command("skin_edge.edge_runtime.commands:info", "What a .tflite says of itself."),
     "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
 }

@@ -387,8 +387,8 @@ def test_a_model_of_synthetic_images_says_so(learned_run):
     network = to_tflite.float32_tflite(run_read.model())
 
     def described():
-        nothing = {"quantization": {}, "calibration": {}, "thresholds": [], "license": None}
-        return metadata.describe(network, run_read, precision="float32", **nothing)
+        nothing = {"quantization": {}, "calibration": {}, "thresholds": [], "borderline": [], "license": None}
+        return metadata.describe(network, run_read, precision="float32", spec=run_read.input_spec, **nothing)
 
     assert "HAM10000" not in described()["license"], "other images in the same layout"
     run_read.split["image_id"] = [f"ISIC_00{24306 + i}" for i in range(len(run_read.split))]

@@ -18,12 +18,13 @@ ROOT = Path(__file__).parents[1]
 CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
         frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
-        quantization quiet tflite_metadata""",
+        quantization quiet resize tflite_metadata""",
     "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies figures gate latency
         locate machine markdown memory metrics operating_points overhead page parity parts peers picture processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime
+        borderline bundle/__init__ bundle/commands bundle/golden bundle/hand_over bundle/integration bundle/pictures
         hostile/__init__ hostile/__main__ hostile/models hostile/mutations hostile/pictures hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
@@ -32,7 +33,7 @@ CONTENTS = {
         report_markdown report_page run_folder sampling schedules search_space splits step_times summary
         synthetic tasks tensorboard throughput tune tune_commands tune_results""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
-        layer_errors metadata post_training qat quickstart summary tflite_metadata to_tflite""",
+        layer_errors metadata post_training qat quickstart renew summary tflite_metadata to_tflite""",
 }
 MODELS = ["LICENSE.txt", "MODEL_CARD.md", "skin_edge_default_int8.tflite"]
 
@@ -53,6 +54,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
         licenses = [name for name in archive.namelist() if ".dist-info/licenses/" in name]
     expected = {f"skin_edge/{floor}/{name}.py" for floor, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
+    expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
     assert names == expected
     assert len(licenses) == 2
 

@@ -1,0 +1,42 @@
+"""`skin-edge bundle` and `skin-edge verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip", help="What to write.")
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Own pictures, which become golden ones beside those that are drawn; they are copied into the bundle.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier bundle.")
+def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool) -> None:
+    """Everything that an app developer needs of MODEL (without one: the packaged model), in a folder or a zip.
+
+    The model, its contract in words, how to embed it on each platform, ports, its card and license, and golden pictures
+    with what each stage must give, against which 'skin-edge verify' holds the app. The same input gives the same bytes.
+
+    \b
+    Example:
+      skin-edge bundle --out handover.zip
+      skin-edge bundle runs/first/int8/model_int8.tflite --out handover --pictures clinic
+    """
+    from ...edge_runtime.classifier import DEFAULT_MODEL
+    from ...edge_runtime.errors import OutputExistsError
+    from . import hand_over
+
+    if out.exists() and not overwrite:
+        raise OutputExistsError(out)
+    name, made = hand_over.contents(model or DEFAULT_MODEL, pictures)
+    hand_over.write(out, name, made, overwrite=overwrite)
+    size = sum(map(len, made.values())) if out.is_dir() else out.stat().st_size
+    golden = sum(path.startswith("golden/pictures/") for path in made)
+    click.echo(f"{out}: {name}, {len(made)} files, {golden} golden pictures, {size / 1e6:.1f} MB")
+    click.echo(f"next: the app answers golden/pictures and golden/broken; then skin-edge verify {out} answers.jsonl")

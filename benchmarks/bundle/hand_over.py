@@ -1,0 +1,158 @@
+"""The hand-over itself: a folder or a zip with everything in it, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...edge_runtime import __version__, files, info
+from ...edge_runtime.classifier import SkinClassifier
+from ...edge_runtime.contract import CONTRACT_FILE, LABELS_FILE
+from ...edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
+from ...edge_runtime.model_file import ModelFile, read_model_file
+from . import golden, integration, pictures
+
+# In a checkout docs/ and ports/ lie beside the packages; in an installed one they are folders of data beside them.
+_ROOT = Path(__file__).parents[2]
+_PORT_FILES = {".h", ".c", ".js", ".mjs", ".ts", ".kt", ".kts", ".swift", ".md", ".html", ".modulemap", ".json", ".txt"}
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
+
+SUMS = "SHA256SUMS"
+
+
+def name_of(file: ModelFile) -> str:
+    """skin-edge-<name>-<version>, the folder within a zip: letters, digits, dots and hyphens."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", str(file.contract.get("name", file.path.stem))).strip("-")
+    name = name.removeprefix("skin-edge-")
+    return f"skin-edge-{name}-{__version__}"
+
+
+def contents(model: Path, own: Path | None = None) -> tuple[str, dict[str, bytes]]:
+    """(name of the bundle, path within it -> content), in a fixed order.
+
+    model: a .tflite of contract format 4. own: a folder of pictures that become golden ones too.
+
+    Raises UsageError for a file of another format or of others, DataError where a picture of `own` cannot be read or
+    a file that must be refused is answered.
+    """
+    file = read_model_file(model)
+    if file.contract.get("format_version", 0) < 4:
+        raise UsageError(
+            f"{model} has no contract of format 4, which a port can follow: convert its run again, or see "
+            "python -m skin_edge.convert.renew --help"
+        )
+    good = {f"pictures/{name}": content for name, content in pictures.good(*_size(file)).items()}
+    good |= _own(own) if own else {}
+    limit = int(file.contract["limits"]["max_pixels"])
+    broken = {f"broken/{name}": content for name, content in pictures.broken(limit).items()}
+    with SkinClassifier(model) as classifier:
+        described = info.describe(classifier, file)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of what is then refused
+                lines, inputs = golden.all_records(classifier, good, broken)
+        except ImageError as error:
+            raise DataError(f"a golden picture cannot be read: {error}") from None
+    network_and_archive = {
+        "model.tflite": file.content,
+        CONTRACT_FILE: _member(file, CONTRACT_FILE),
+        LABELS_FILE: _member(file, LABELS_FILE),
+    }
+    card, license_text = _card(file, info.text(described)), _license(file)
+    made: dict[str, bytes] = {
+        "LICENSE.txt": license_text,
+        "MODEL_CARD.md": card,
+        "CONTRACT.md": _document("contract.md"),
+        "contract.schema.json": _document("contract.schema.json"),
+        "INTEGRATION.md": integration.text(file, described, lines).encode(),
+        **network_and_archive,
+        "golden/golden.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in lines),
+        **{f"golden/{name}": content for name, content in {**good, **broken, **inputs}.items()},
+        **ports(),
+    }
+    sums = "".join(f"{golden.digest(content)}  {name}\n" for name, content in sorted(made.items()))
+    return name_of(file), {SUMS: sums.encode(), **made}
+
+
+def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = False) -> None:
+    """Writes a bundle to `out`, a folder, or a zip where it ends in .zip; whole or not at all.
+
+    Raises OutputExistsError where it is there and may not be replaced, or is no bundle.
+    """
+    is_zip = out.suffix.lower() == ".zip"
+    if out.exists() and (not overwrite or not (out.is_file() if is_zip else (out / SUMS).is_file())):
+        raise OutputExistsError(out)
+    if is_zip:
+        files.write(out, zipped(name, made))
+        return
+    with files.replacing_folder(out) as folder:
+        for path, content in made.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def zipped(name: str, made: Mapping[str, bytes]) -> bytes:
+    """A zip of the folder `name`: fixed dates and attributes, so that the same content gives the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, content in sorted(made.items()):
+            entry = zipfile.ZipInfo(f"{name}/{path}", (1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            stored = path.endswith((".jpg", ".png"))
+            archive.writestr(entry, content, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED, 9)
+    return buffer.getvalue()
+
+
+def ports() -> dict[str, bytes]:
+    """ports/... -> content of the ports' sources, sorted."""
+    root = _ROOT / "ports"
+    found = sorted(path for path in root.rglob("*") if path.suffix in _PORT_FILES and path.is_file())
+    return {
+        path.relative_to(_ROOT).as_posix(): path.read_bytes()
+        for path in found
+        if not any(part.startswith((".", "node_modules", "build")) for part in path.relative_to(root).parts)
+    }
+
+
+def _document(name: str) -> bytes:
+    return (_ROOT / "docs" / name).read_bytes()
+
+
+def _size(file: ModelFile) -> tuple[int, int]:
+    return file.input_spec.height, file.input_spec.width
+
+
+def _member(file: ModelFile, name: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
+        return archive.read(name)
+
+
+def _own(folder: Path) -> dict[str, bytes]:
+    if not folder.is_dir():
+        raise UsageError(f"--pictures {folder} is no folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    if not paths:
+        raise UsageError(f"--pictures {folder} holds no pictures ({', '.join(sorted(_PICTURES))})")
+    return {f"pictures/own/{path.name}": path.read_bytes() for path in paths}
+
+
+def _card(file: ModelFile, said: str) -> bytes:
+    """The card beside the file where it is that of this very file, else what the file says of itself."""
+    beside = file.path.with_name("MODEL_CARD.md")
+    if beside.is_file() and golden.digest(file.content) in beside.read_text(encoding="utf-8"):
+        return beside.read_bytes()
+    shown = "\n".join(line for line in said.splitlines() if not line.startswith("file "))
+    return f"# Model card\n\nWhat the file says of itself; nobody wrote more.\n\n```\n{shown}\n```\n".encode()
+
+
+def _license(file: ModelFile) -> bytes:
+    beside = file.path.with_name("LICENSE.txt")
+    if beside.is_file() and file.path.name.startswith("skin_edge_default"):
+        return beside.read_bytes()
+    return f"Model: {file.contract.get('license', 'not given')}\n\nPorts and golden pictures: Apache-2.0\n".encode()

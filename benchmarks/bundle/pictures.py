@@ -1,0 +1,262 @@
+"""Golden pictures: drawn lesions in every form that a phone or a dermatoscope writes, and files that must be refused.
+
+Nothing here is of any data set. Pixels are computed in integers, so they are the same with every NumPy. PNG files are
+written here; their compressed bytes depend on zlib's version. JPEG files are written by Pillow; their bytes depend on
+the version of its libjpeg. On one machine everything repeats to the byte, and golden answers are made from the files
+as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def good(height: int, width: int) -> dict[str, bytes]:
+    """File name -> content of every picture that must be answered. height, width: of the network's input, pixels."""
+    files = {
+        "jpeg-444.jpg": _jpeg(lesion(450, 600, 1), subsampling=0, quality=92),
+        "jpeg-420.jpg": _jpeg(lesion(768, 1024, 2), subsampling=2, quality=88),
+        "jpeg-420-odd.jpg": _jpeg(lesion(451, 603, 3), subsampling=2, quality=90),
+        "jpeg-422-progressive.jpg": _jpeg(lesion(480, 640, 4), subsampling=1, quality=90, progressive=True),
+        "jpeg-low-quality.jpg": _jpeg(lesion(450, 600, 5), subsampling=2, quality=35),
+        "input-size.png": _png(lesion(height, width, 6)),
+        "enlarged.png": _png(lesion(61, 97, 7)),
+        "portrait.jpg": _jpeg(lesion(600, 450, 8), subsampling=2, quality=90),
+        "tall.png": _png(lesion(620, 200, 9)),
+        "wide.png": _png(lesion(150, 700, 10)),
+        "one-pixel.png": _png(lesion(1, 1, 11)),
+        "grey.jpg": _jpeg(lesion(300, 400, 12)[..., 1]),
+        "grey.png": _png(lesion(300, 400, 13)[..., 1]),
+        "cmyk.jpg": _cmyk(lesion(300, 400, 14)),
+        "alpha.png": _png(np.concatenate([lesion(240, 320, 15), _fade(240, 320)[..., None]], axis=-1)),
+        "palette.png": _palette(lesion(240, 320, 16)),
+        "grey-16.png": _png(_deep(lesion(240, 320, 17)[..., 1])),
+        "rgb-16.png": _png(_deep(lesion(240, 320, 18))),
+        "display-p3.jpg": _jpeg(lesion(450, 600, 19), subsampling=0, quality=92, icc_profile=display_p3()),
+        "display-p3.png": _png(lesion(240, 320, 20), display_p3()),
+        "checkerboard.png": _png(_checkerboard(480, 640)),
+        "lines.png": _png(_lines(450, 600)),
+        "12-megapixels.jpg": _jpeg(_grainy(lesion(750, 1000, 21).repeat(4, 0).repeat(4, 1)), subsampling=2, quality=80),
+    }
+    upright = lesion(240, 320, 22)
+    upright[:60, :80] = (250, 240, 30)  # a corner, so that every turn shows
+    for orientation in range(1, 9):
+        stored = np.ascontiguousarray(_STORED[orientation](upright))
+        files[f"exif-{orientation}.jpg"] = _jpeg(stored, subsampling=0, quality=95, exif=_exif(orientation))
+    return files
+
+
+def broken(max_pixels: int) -> dict[str, bytes]:
+    """File name -> content of what must be refused. max_pixels: of the contract's limits."""
+    jpeg = _jpeg(lesion(300, 400, 31), subsampling=2, quality=90)
+    png = _png(lesion(200, 300, 32))
+    side = int(max_pixels**0.5) + 100
+    return {
+        "truncated.jpg": jpeg[: len(jpeg) * 6 // 10],
+        "truncated.png": png[: len(png) * 6 // 10],
+        "headers-only.jpg": jpeg[: jpeg.index(b"\xff\xda")],
+        "empty.jpg": b"",
+        "text.jpg": b"This is no picture, whatever its name says.\n",
+        "over-the-limit.png": _png_file(side, side, 8, 2, zlib.compress(bytes(1000), 9)),
+        "no-pixels.png": _png_file(0, 10, 8, 2, zlib.compress(b"", 9)),
+    }
+
+
+def lesion(height: int, width: int, seed: int) -> Pixels:
+    """uint8 [height, width, 3]: skin, a dark lesion with an uneven border and colour, hairs, and a light vignette."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.int64)
+    u, v = ((2 * x + 1) * 512) // max(width, 1), ((2 * y + 1) * 512) // max(height, 1)  # 0..1023 along each side
+    coarse, fine = _noise(u, v, 256, seed), _noise(u, v, 32, seed + 1000)
+    centre_x, centre_y = 512 + _hash(seed, 1) % 120 - 60, 512 + _hash(seed, 2) % 120 - 60
+    squared = (u - centre_x) ** 2 + ((v - centre_y) * (4 + seed % 3) // 4) ** 2
+    radius = 210 + _hash(seed, 3) % 140 + (coarse - 128) * 5 // 4 + (fine - 128) // 4
+    inside = np.clip((radius**2 - squared) // (60 + 60 * (seed % 4)), 0, 255)  # a border, sharp or soft
+    tone = np.array([224 - (seed * 5) % 24, 178 - (seed * 7) % 30, 160 - (seed * 3) % 30], np.int64)
+    skin = tone + (fine[..., None] - 128) // 14 - ((u - 512) ** 2 + (v - 512) ** 2)[..., None] // 14000
+    first, second = np.array(_INKS[seed % 7], np.int64), np.array(_INKS[(seed * 3 + 1) % 7], np.int64)
+    spot = (first * coarse[..., None] + second * (255 - coarse[..., None])) // 255 + (fine[..., None] - 128) // 5
+    pixels = (skin * (255 - inside[..., None]) + spot * inside[..., None]) // 255
+    for hair in range(seed % 4):
+        slope, start = _hash(seed, 10 + hair) % 5 - 2, _hash(seed, 20 + hair) % 1024
+        away = np.abs(v - start - slope * (u - 512) // 3 - (u - 512) ** 2 // 2000)
+        pixels = np.where((away < 4)[..., None], pixels // 3, pixels)
+    grain = _hashes(x + y * width, seed)[..., None] % 7 - 3
+    return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def display_p3() -> bytes:
+    """An ICC profile of version 4: Display P3's primaries (adapted to D50) and sRGB's curve."""
+    curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
+    curve += b"".join(_fixed(value) for value in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
+    tags = {
+        b"desc": _localized("Display P3"),
+        b"cprt": _localized("public domain"),
+        b"wtpt": _xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": _xyz(0.51512, 0.2412, -0.00105),
+        b"gXYZ": _xyz(0.29198, 0.69225, 0.04189),
+        b"bXYZ": _xyz(0.1571, 0.06657, 0.78407),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    header = struct.pack(">I4sI4s4s4s", start + len(body), bytes(4), 0x04000000, b"mntr", b"RGB ", b"XYZ ")
+    header += struct.pack(">6H4s", 2026, 1, 1, 0, 0, 0, b"acsp")
+    header += bytes(28) + b"".join(_fixed(value) for value in (0.9642, 1.0, 0.8249))
+    return header.ljust(128, b"\0") + table + body
+
+
+# What lesions are made of: browns, black, blue, red, pink, yellow, grey.
+_INKS = ((120, 70, 48), (42, 32, 36), (72, 82, 112), (168, 38, 52), (206, 118, 120), (198, 160, 96), (120, 112, 118))
+
+# Orientation -> what turns the upright picture into the one that is stored.
+_STORED: dict[int, Any] = {
+    1: lambda p: p,  # pyright: ignore[reportUnknownLambdaType]
+    2: lambda p: p[:, ::-1],  # pyright: ignore[reportUnknownLambdaType]
+    3: lambda p: p[::-1, ::-1],  # pyright: ignore[reportUnknownLambdaType]
+    4: lambda p: p[::-1],  # pyright: ignore[reportUnknownLambdaType]
+    5: lambda p: p.swapaxes(0, 1),  # pyright: ignore[reportUnknownLambdaType]
+    6: lambda p: np.rot90(p),  # pyright: ignore[reportUnknownLambdaType]
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),  # pyright: ignore[reportUnknownLambdaType]
+    8: lambda p: np.rot90(p, -1),  # pyright: ignore[reportUnknownLambdaType]
+}
+
+
+def _jpeg(pixels: Pixels, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def _cmyk(pixels: Pixels) -> bytes:
+    """With black taken out of the colours, as printers do; Pillow writes Adobe's marker and inverted values."""
+    black = 255 - pixels.max(axis=-1).astype(np.int64)
+    ink = (255 - pixels.astype(np.int64) - black[..., None]) * 255 // np.maximum(255 - black, 1)[..., None]
+    buffer = io.BytesIO()
+    stack = np.concatenate([ink, black[..., None]], axis=-1).astype(np.uint8)
+    Image.frombytes("CMYK", (pixels.shape[1], pixels.shape[0]), stack.tobytes()).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def _exif(orientation: int) -> bytes:
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+
+
+def _png(pixels: npt.NDArray[Any], profile: bytes | None = None) -> bytes:
+    """Grey, RGB or RGBA of 8 or 16 bits."""
+    height, width = pixels.shape[:2]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    depth, kind = 8 * pixels.dtype.itemsize, {1: 0, 3: 2, 4: 6}[channels]
+    return _png_file(width, height, depth, kind, _rows(pixels), _profile_chunk(profile) if profile else b"")
+
+
+def _palette(pixels: Pixels) -> bytes:
+    """6 bits of colour as a palette of 64, two of them transparent to a part."""
+    index = (pixels[..., 0] >> 6) * 16 + (pixels[..., 1] >> 6) * 4 + (pixels[..., 2] >> 6)
+    levels = [(a * 85, b * 85, c * 85) for a in range(4) for b in range(4) for c in range(4)]
+    most = int(np.bincount(index.ravel(), minlength=64).argmax())
+    alphas = bytearray(b"\xff" * 64)
+    alphas[most], alphas[0] = 128, 0
+    chunks = _chunk(b"PLTE", bytes(value for level in levels for value in level)) + _chunk(b"tRNS", bytes(alphas))
+    return _png_file(pixels.shape[1], pixels.shape[0], 8, 3, _rows(index.astype(np.uint8)), chunks)
+
+
+def _rows(pixels: npt.NDArray[Any]) -> bytes:
+    """Every row behind a 0, no filter; samples of 16 bits with the high byte first."""
+    stored = pixels.astype(">u2") if pixels.dtype.itemsize == 2 else pixels
+    return zlib.compress(b"".join(b"\0" + row.tobytes() for row in stored), 9)
+
+
+def _png_file(width: int, height: int, depth: int, kind: int, data: bytes, between: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + between + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _profile_chunk(profile: bytes) -> bytes:
+    return _chunk(b"iCCP", b"Display P3\0\0" + zlib.compress(profile, 9))
+
+
+def _deep(pixels: Pixels) -> npt.NDArray[np.uint16]:
+    """16 bits whose low byte is no copy of the high one."""
+    return (pixels.astype(np.uint16) << 8) | ((pixels.astype(np.uint16) * 37 + 101) & 255)
+
+
+def _fade(height: int, width: int) -> Pixels:
+    y, x = np.mgrid[0:height, 0:width]
+    return np.clip((x * 510) // width - (y * 120) // height, 0, 255).astype(np.uint8)
+
+
+def _checkerboard(height: int, width: int) -> Pixels:
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([((x + y) % 2) * 255, ((x + y) % 2) * 200 + 30, ((x // 2 + y) % 2) * 255], axis=-1).astype(np.uint8)
+
+
+def _lines(height: int, width: int) -> Pixels:
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([(x % 3 == 0) * 255, (y % 3 == 0) * 255, ((x + 2 * y) % 5 == 0) * 255], axis=-1).astype(np.uint8)
+
+
+def _grainy(pixels: Pixels) -> Pixels:
+    """Sensor noise, which a filter without antialiasing lets through."""
+    rows, columns = pixels.shape[:2]
+    at = np.arange(rows * columns, dtype=np.int64).reshape(rows, columns)
+    noise = (_hashes(at, 77) % 19 + _hashes(at, 78) % 19 - 18).astype(np.int16)
+    return np.clip(pixels + noise[..., None], 0, 255).astype(np.uint8)
+
+
+def _noise(u: npt.NDArray[np.int64], v: npt.NDArray[np.int64], step: int, seed: int) -> npt.NDArray[np.int64]:
+    """Smooth values 0..255: of a lattice of `step`, interpolated in integers."""
+    column, row, right, down = u // step, v // step, u % step, v % step
+
+    def at(dx: int, dy: int) -> npt.NDArray[np.int64]:
+        return _hashes((column + dx) + 4096 * (row + dy), seed) % 256
+
+    above = at(0, 0) * (step - right) + at(1, 0) * right
+    below = at(0, 1) * (step - right) + at(1, 1) * right
+    return (above * (step - down) + below * down) // (step * step)
+
+
+def _hashes(values: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Integers 0..2^31-1 that look drawn: a multiplicative hash."""
+    mixed = (values.astype(np.uint64) + np.uint64(seed * 7919 + 1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    return (mixed >> np.uint64(33)).astype(np.int64)
+
+
+def _hash(seed: int, number: int) -> int:
+    return int(_hashes(np.array([number], np.int64), seed)[0])
+
+
+def _fixed(value: float) -> bytes:
+    """ICC's s15Fixed16Number."""
+    return struct.pack(">i", round(value * 65536))
+
+
+def _xyz(x: float, y: float, z: float) -> bytes:
+    return b"XYZ " + bytes(4) + _fixed(x) + _fixed(y) + _fixed(z)
+
+
+def _localized(text: str) -> bytes:
+    encoded = text.encode("utf-16-be")
+    return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(encoded), 28) + encoded
