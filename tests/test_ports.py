@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 
 from skin_edge.edge_runtime import model_file
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
 
 from . import port_vectors as vectors
 
@@ -26,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PORTS = ROOT / "ports"
 DRIVERS = Path(__file__).parent / "ports"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
+NPM_PACKAGES = ["@litertjs/core@2.5.3", "playwright-core@1.65.1"]
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
@@ -65,7 +68,11 @@ def _c(folder: Path) -> list[str]:
     return [str(program)]
 
 
-MAKERS = {"c": _c}
+def _js(folder: Path) -> list[str]:
+    return [needs("node"), str(DRIVERS / "driver.mjs"), str(PORTS / "js")]
+
+
+MAKERS = {"c": _c, "js": _js}
 
 
 @pytest.fixture(scope="module", params=list(MAKERS))
@@ -260,8 +267,6 @@ def test_c_allocates_nothing_and_compiles_as_cpp(tmp_path):
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
     """The packaged model, its contract in version 4."""
-    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
-
     content = DEFAULT_MODEL.read_bytes()
     path = tmp_path_factory.mktemp("packaged") / "model.tflite"
     network = content[: model_file.network_length(content)]
@@ -308,8 +313,6 @@ def sample(tmp_path_factory):
 
 def stages(path: Path) -> tuple[dict, bytes]:
     """(upright, input of 32x32) as Python decodes a file at full size and the formula resizes it."""
-    from skin_edge.edge_runtime.preprocess import decode
-
     image = decode(os.fspath(path))
     width, height = image.size
     pixels = image.tobytes()
@@ -350,8 +353,6 @@ def test_c_gives_the_answers_of_python_with_litert(packaged, tmp_path):
     """LiteRT's library of the wheel, called from C. Without the sanitizers, which the library does not bear."""
     import ai_edge_litert
 
-    from skin_edge.edge_runtime.classifier import SkinClassifier
-
     library = Path(ai_edge_litert.__file__).with_name("libLiteRt.so")
     if not library.exists():
         pytest.skip("this ai-edge-litert has no libLiteRt.so")
@@ -369,11 +370,122 @@ def test_c_gives_the_answers_of_python_with_litert(packaged, tmp_path):
 
 def test_c_on_photographs(packaged, data_root, tmp_path):
     """Byte-equal inputs on every photograph of data/fullsize."""
-    from skin_edge.edge_runtime.preprocess import InputSpec, to_pixels
-
     sample = compiled_sample(tmp_path, "-fno-sanitize=all", "-O2")
     paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     answers = answers_of([str(sample), str(packaged)], paths)
     assert len(answers) >= 50
     for path, answer in zip(paths, answers, strict=True):
+        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
+
+
+def lay_pixels_beside(path: Path) -> None:
+    """FILE.raw and FILE.json: a JPEG's pixels as a decoder gives them, neither turned nor converted."""
+    from PIL import Image, ImageChops
+
+    with Image.open(path) as image:
+        image.load()
+        layout = {"L": "grey", "RGB": "rgb", "CMYK": "cmyk"}[image.mode]
+        pixels = ImageChops.invert(image) if layout == "cmyk" else image  # Pillow has undone Adobe's inversion
+    Path(f"{path}.raw").write_bytes(pixels.tobytes())
+    width, height = image.size
+    Path(f"{path}.json").write_text(json.dumps({"width": width, "height": height, "layout": layout}))
+
+
+def level_of(given: bytes, expected: bytes) -> str:
+    """A or B of section 9; else what is apart."""
+    apart = np.abs(np.frombuffer(given, np.uint8).astype(int) - np.frombuffer(expected, np.uint8))
+    if not apart.any():
+        return "A"
+    return "B" if apart.max() <= 1 and apart.mean() <= 0.05 else f"at most {apart.max()} apart, mean {apart.mean():.3f}"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    driver = Driver(_js(tmp_path_factory.mktemp("node")))
+    yield driver
+    driver.close()
+
+
+def test_node_decodes_as_python_does(node, good, tmp_path):
+    node.ask("open", good)
+    for name, path in vectors.pictures(tmp_path).items():
+        path = path.rename(tmp_path / path.name.replace(" ", "-"))
+        if path.suffix == ".jpg":
+            lay_pixels_beside(path)
+        answer = json.loads(node.ask("picture", path))
+        upright, rgb = stages(path)
+        given = base64.b64decode(answer["input"]["base64"])
+        if name in ("profile", "profile in png"):
+            assert level_of(given, rgb) in "AB", name
+        else:
+            assert answer["upright"] == upright and given == rgb, name
+        assert answer["input"]["sha256"] == hashlib.sha256(given).hexdigest()
+
+
+def test_node_refuses_broken_pictures(node, good, tmp_path):
+    """JPEGs as far as their headers: a decoder has to refuse the rest, as Chromium does."""
+    node.ask("open", good)
+    for name, path in vectors.broken_pictures(tmp_path).items():
+        if name not in ("half.jpg", "no end.jpg", "header alone.jpg"):
+            path = path.rename(tmp_path / name.replace(" ", "-"))
+            assert node.ask("picture", path).startswith("cannot assess: "), name
+
+
+def test_node_on_photographs(node, packaged, data_root, tmp_path):
+    """Byte-equal inputs on every photograph of data/fullsize."""
+    node.ask("open", packaged)
+    photographs = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    assert len(photographs) >= 50
+    for photograph in photographs:
+        path = tmp_path / photograph.name
+        path.write_bytes(photograph.read_bytes())
+        lay_pixels_beside(path)
+        answer = json.loads(node.ask("picture", path))
+        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
+
+
+@pytest.fixture(scope="module")
+def chromium(packaged, tmp_path_factory):
+    """ports/js in headless Chromium with LiteRT.js, installed by npm for this test: paths -> answers."""
+    browser, npm, modules = needs("chromium"), needs("npm"), tmp_path_factory.mktemp("npm")
+    install = [npm, "install", "--prefix", str(modules), "--no-audit", "--no-fund", *NPM_PACKAGES]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"npm cannot install {NPM_PACKAGES}: {done.stderr.strip()[-200:]}")
+    script = [needs("node"), str(DRIVERS / "chromium.mjs"), str(PORTS / "js"), str(modules / "node_modules")]
+    return lambda paths: answers_of([*script, str(packaged), browser], paths)
+
+
+@pytest.mark.slow
+def test_chromium_decodes_and_answers_as_python_does(chromium, packaged, tmp_path):
+    paths = vectors.pictures(tmp_path)
+    with SkinClassifier(packaged) as classifier:
+        for (name, path), answer in zip(paths.items(), chromium(list(paths.values())), strict=True):
+            if name == "cmyk":
+                assert answer["error"].startswith("cannot assess: ")
+                continue
+            pixels = to_pixels(path, classifier.input_spec)
+            assert "error" not in answer, (name, answer)
+            level = level_of(base64.b64decode(answer["input"]["base64"]), pixels.tobytes())
+            assert level == "A" or ("profile" in name and level == "B"), (name, level)
+            if level == "A":
+                given = classifier.predict(path).probabilities
+                expected = [given[label.code] for label in classifier.labels]
+                assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
+            assert (
+                answer["label"],
+                [{k: d[k] for k in ("name", "score", "decision", "borderline")} for d in answer["decisions"]],
+            ) == vectors.decisions(answer["probabilities"], classifier.contract)
+
+
+@pytest.mark.slow
+def test_chromium_refuses_broken_pictures(chromium, tmp_path):
+    for answer in chromium(list(vectors.broken_pictures(tmp_path).values())):
+        assert answer.keys() == {"file", "error"} and answer["error"].startswith("cannot assess: "), answer["file"]
+
+
+@pytest.mark.slow
+def test_chromium_on_photographs(chromium, data_root):
+    paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    for path, answer in zip(paths, chromium(paths), strict=True):
         assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()

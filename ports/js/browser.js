@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JPEG decoding by the browser. EXIF and the profile are taken out of the file before, so that the browser acts on
+// neither; the pixels are read at full size, never drawn smaller.
+
+import {CannotAssess, plainJpeg} from './skin-edge.js';
+
+export async function decodeJpeg(file, {channels}) {
+  // Chromium's own conversion of CMYK is off by 1 in every second byte.
+  if (channels === 4) throw new CannotAssess('browsers do not decode CMYK exactly');
+  const bitmap = await createImageBitmap(plainJpeg(file)); // refuses a truncated file, which <img> would not
+  const {width, height} = bitmap;
+  const canvas = new OffscreenCanvas(width, height);
+  // Without willReadFrequently the canvas may lie on a GPU, whose results depend on its driver.
+  const context = canvas.getContext('2d', {willReadFrequently: true, colorSpace: 'srgb'});
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return {data: context.getImageData(0, 0, width, height).data, width, height, layout: 'rgba'};
+}
