@@ -551,7 +551,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
     parser.add_argument("--images", nargs="+", type=Path, default=[], metavar="FILE", help="default: two generated")
-    parser.add_argument("--keras", type=Path, metavar="RUN/model.keras", help="the float network for keras")
+    parser.add_argument(
+        "--keras",
+        type=Path,
+        metavar="RUN/model.keras",
+        help="the float network for keras, of a run of your own: Keras runs what it names",
+    )
     parser.add_argument("--float", dest="float_model", type=Path, metavar="TFLITE", help="the float network for onnx")
     parser.add_argument("--num-runs", type=_count, default=50, help="per image and peer; default: 50")
     parser.add_argument("--num-threads", type=_count, default=1, help="default: 1")

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
+from ..edge_runtime.errors import UnknownNameError, UsageError
 from .efficientnet_lite import efficientnet_lite
 from .engine import keras
+from .weights import load_backbone
 
 ADAPT_LAYER = "adapt_input"
 """Name of the fixed first layer. Who sets `trainable` over all layers leaves it False where `is_fixed` says so."""
@@ -114,12 +115,7 @@ def build(name: str, shape: tuple[int, int, int], width: float, weights: str) ->
             ) from None
         raise
     if weights not in ("imagenet", "none"):
-        try:
-            network.load_weights(weights)
-        except (ValueError, OSError) as error:
-            raise DataError(
-                f"{weights} does not fit {name} of width {width} without its top: {_first_line(error)}"
-            ) from None
+        load_backbone(network, weights, f"{name} of width {width} without its top")
     return network if backbone.pixels is None else _adapted(application, network, backbone.pixels)
 
 

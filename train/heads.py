@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from ..edge_runtime.classifier import METADATA_INPUT
+from ..edge_runtime.errors import UsageError
 from . import streams
 from .backbones import is_fixed
 from .engine import keras
 from .networks import build
 from .recipes import Recipe
 
+MOST_HEAD_WEIGHTS = 250_000_000  # 1 GB; the largest published recipe's are a tenth of it
 METADATA_LAYER = "metadata_features"
 _POOLING = {
     "average": keras.layers.GlobalAveragePooling2D,
@@ -34,6 +37,7 @@ def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
             layer._random_generator = type(layer._random_generator)(rng_type="stateful")
             layer._random_generator._maybe_init()
     features = _POOLING[recipe.pooling](name="pool")(backbone.output)
+    _check_size([features.shape[-1] + metadata_length, *recipe.hidden, classes])
     inputs = backbone.input
     if metadata_length:
         metadata = keras.Input((metadata_length,), name=METADATA_INPUT)
@@ -63,6 +67,19 @@ def classifier(recipe: Recipe, classes: int, metadata_length: int = 0) -> Any:
     model = keras.Model(inputs, probabilities, name=recipe.name.replace("-", "_"))
     choose_trained(model, recipe, head_only=False)
     return model
+
+
+def _check_size(widths: list[int]) -> None:
+    """Raises UsageError where the head's kernels would take more memory than any network here is worth.
+
+    widths: of its features, of each dense layer and of the answer.
+    """
+    weights = sum(inputs * units for inputs, units in pairwise(widths))
+    if weights > MOST_HEAD_WEIGHTS:
+        raise UsageError(
+            f"the head would have {weights:.1e} weights, more than {MOST_HEAD_WEIGHTS:.0e}: choose smaller images, "
+            "fewer hidden units, or another pooling than flatten"
+        )
 
 
 def choose_trained(model: Any, recipe: Recipe, *, head_only: bool) -> None:

@@ -7,7 +7,7 @@ A recipe opens with what it is, where it comes from, its expected result and its
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
@@ -44,6 +44,12 @@ NO_SETTINGS = ("name", "summary", "source", "expected", "hours", "qat", "task", 
 
 METADATA_ONLY = "metadata-only"
 """The backbone that sees nothing: the network is told the metadata alone."""
+
+MOST_PIXELS = 1024
+"""Of a side of a picture."""
+
+MOST_HIDDEN, MOST_UNITS = 16, 65_536
+"""Hidden layers of the head, and units of each."""
 
 _TUPLES = ("image_size", "fractions", "hidden", "clean", "metadata")
 
@@ -155,6 +161,9 @@ class Recipe:
             if getattr(self, name) not in known:
                 raise UnknownNameError(name, getattr(self, name), known)
         for name, low, high in (
+            ("width", 0, 8),
+            ("epochs", 1, 1_000_000),
+            ("batch_size", 1, 65_536),
             ("dropout", 0, 0.99),
             ("label_smoothing", 0, 0.99),
             ("ema", 0, 0.99999),
@@ -175,6 +184,11 @@ class Recipe:
             if not low <= value <= high:
                 raise UsageError(f"{name} {value} is outside {low}..{high}")
 
+        for side in self.image_size:
+            if not 8 <= side <= MOST_PIXELS:
+                raise UsageError(f"image_size {side} is outside 8..{MOST_PIXELS}")
+        if len(self.hidden) > MOST_HIDDEN or not all(1 <= units <= MOST_UNITS for units in self.hidden):
+            raise UsageError(f"hidden {list(self.hidden)}: at most {MOST_HIDDEN} layers of 1..{MOST_UNITS} units")
         if self.teacher_views not in (1, 4):
             raise UsageError(f"teacher_views {self.teacher_views} is neither 1 nor 4")
 
@@ -193,10 +207,13 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Recipe:
+        """What `to_dict` wrote, perhaps by an older version. Raises KeyError, TypeError, ValueError or UsageError."""
         known = {"decoding": EARLIER, **written}  # a run of before there was a choice goes on as it began
         known["augmentation"] = Augmentation(**known["augmentation"])
         for name in _TUPLES:
             known[name] = tuple(known.get(name, ()))
+        _check_kinds(known, cls)
+        _check_kinds(written["augmentation"], Augmentation)
         return cls(**known)
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
@@ -215,6 +232,32 @@ class Recipe:
                 raise UnknownNameError("setting", name, known if of is self else names)
             target[inner] = _value(name, text, getattr(of, inner))
         return replace(self, **own, augmentation=replace(self.augmentation, **augmentation))
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: type(value) is int,
+    "int | None": lambda value: value is None or type(value) is int,
+    "float": _number,
+    "float | None": lambda value: value is None or _number(value),
+    "tuple[int, int]": lambda value: len(value) == 2 and all(type(one) is int for one in value),
+    "tuple[float, float, float]": lambda value: len(value) == 3 and all(map(_number, value)),
+    "tuple[int, ...]": lambda value: all(type(one) is int for one in value),
+    "tuple[str, ...]": lambda value: all(isinstance(one, str) for one in value),
+}
+
+
+def _check_kinds(values: Mapping[str, Any], of: type[Any]) -> None:
+    """Raises ValueError where a value is not of its field's kind: a config.yaml may come from anybody."""
+    for known in fields(of):
+        kind = str(known.type)
+        if known.name in values and kind in _KINDS and not _KINDS[kind](values[known.name]):
+            raise ValueError(f"{known.name} is {values[known.name]!r:.60}, which is no {kind}")
 
 
 def _value(name: str, text: str, present: Any) -> Any:

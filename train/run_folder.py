@@ -7,11 +7,8 @@ predictions.csv  report.html  curves.png  confusion_matrix.png  checkpoints/
 from __future__ import annotations
 
 import hashlib
-import json
-import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,8 @@ from ..edge_runtime.labels import Label
 from ..edge_runtime.patient import Encoding
 from ..edge_runtime.preprocess import InputSpec
 from .recipes import Recipe
+
+_MOST_CONFIG = 16 << 20  # bytes
 
 SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
 
@@ -70,25 +69,30 @@ class Run:
         return rows["label"].map(positions).to_numpy("int64")
 
     def model(self) -> Any:
-        """The trained Keras model. Raises DataError where the training has not ended."""
+        """The trained Keras model: the recipe's network with the weights of model.keras, of which no code is run.
+
+        Raises DataError where the training has not ended, or where the file is damaged or of another network.
+        """
+        from . import weights
         from .engine import keras
+        from .heads import classifier
 
         path = self.folder / "model.keras"
         if not path.is_file():
             raise DataError(f"{self.folder} has no model.keras: its training has not ended; go on with --resume")
+        encoding = self.encoding
+        policy = keras.mixed_precision.global_policy()
+        keras.mixed_precision.set_global_policy("float32")  # what is kept computes in float32, whoever asks
         try:
-            # As keras.models.load_model does, but that reads the weights through the compressed archive, from its
-            # beginning for every layer: 12 s for a MobileNet, minutes for larger networks.
-            with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-                description = json.loads(archive.read("config.json"))
-                model = keras.saving.deserialize_keras_object({**description, "compile_config": None})
-                weights = Path(folder) / "model.weights.h5"
-                weights.write_bytes(archive.read(weights.name))
-                model.load_weights(weights)
-            return model
-        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DataError(f"{path} cannot be loaded: {first_line}") from None
+            keras.backend.reset_uids()  # layers are named as in a process of its own
+            recipe = replace(self.recipe, weights="none")
+            model = classifier(recipe, len(self.labels), encoding.length if encoding else 0)
+        except UsageError as error:
+            raise DataError(f"{self.folder / 'config.yaml'}: {error}") from None
+        finally:
+            keras.mixed_precision.set_global_policy(policy)
+        weights.load(model, path)
+        return model
 
 
 def begin(
@@ -135,14 +139,28 @@ def read(folder: str | Path) -> Run:
         if not path.is_file():
             raise DataError(f"{folder} is no run of 'skin-edge train': it has no {path.name}")
     try:
-        config = yaml.safe_load(config_path.read_text())
+        config = yaml.safe_load(_text(config_path))
+        if not isinstance(config.get("seed", 0), int) or not isinstance(config.get("data", {}), dict):
+            raise ValueError("seed is no number, or data no table")
         recipe = Recipe.from_dict(config["recipe"])
-        labels = tuple(Label(**entry) for entry in config["labels"])
+        labels = tuple(_label(**entry) for entry in config["labels"])
         split = pd.read_csv(split_path, dtype=str, keep_default_na=False)
         split = split.loc[:, list(SPLIT_COLUMNS)].join(split.reindex(columns=list(EXTRA_COLUMNS), fill_value=""))
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError, UsageError) as error:
         raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
     return Run(folder, recipe, labels, config, split)
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _MOST_CONFIG:
+        raise ValueError(f"{path.name} is larger than {_MOST_CONFIG >> 20} MB")
+    return path.read_text(encoding="utf-8")
+
+
+def _label(code: str, name: str, malignant: bool | None = None) -> Label:
+    if not isinstance(code, str) or not isinstance(name, str) or malignant not in (True, False, None):
+        raise ValueError("a label is not code, name and malignant")
+    return Label(code, name, malignant)
 
 
 def learned_from(run: Run) -> pd.DataFrame:
