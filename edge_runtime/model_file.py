@@ -87,7 +87,6 @@ def read_model_file(
         told = mean is not None or std is not None or labels_file is not None
         network = Network(memoryview(content)[: archive.start])
         if raw is None:
-            network.check()
             return _foreign(path, content, archive, network, mean, std, labels_file)
         if told:
             raise ModelFileError("it says itself how to feed it: leave mean, std and labels out")
@@ -184,6 +183,7 @@ def _foreign(
     if is_cut or _CONTRACT.search(content) or (described and CONTRACT_FILE in described.files):
         raise ModelFileError("it is truncated or damaged: the end of its archive is missing. Copy it anew")
     source, classes, scores = _ends(network)
+    network.check()
     labels = _foreign_labels(described, archive, classes, labels_file)
     if scores in ("probability", "logit") and len(labels) == 1:
         labels = (Label(f"not {labels[0].code}", f"not {labels[0].name}"), *labels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import ModelFileError
-from .network import Table
+from .flatbuffer import Table
 
 BUFFER_NAME = "TFLITE_METADATA"
 
