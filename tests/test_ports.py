@@ -35,6 +35,8 @@ SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover
 class Driver:
     """A port's process, which answers questions."""
 
+    has_jpeg = True
+
     def __init__(self, command: list[str]):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -72,10 +74,19 @@ def _js(folder: Path) -> list[str]:
     return [needs("node"), str(DRIVERS / "driver.mjs"), str(PORTS / "js")]
 
 
-MAKERS = {"c": _c, "js": _js}
+def _kotlin(folder: Path) -> list[str]:
+    jar = folder / "driver.jar"
+    sources = [PORTS / "kotlin" / f"{name}.kt" for name in ("SkinEdge", "Png", "Profile", "Jvm")]
+    command = [needs("kotlinc"), *map(str, [*sources, DRIVERS / "Driver.kt"]), "-include-runtime", "-d", str(jar)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [needs("java"), "-Djava.awt.headless=true", "-cp", str(jar), "skinedge.DriverKt"]
 
 
-@pytest.fixture(scope="module", params=list(MAKERS))
+MAKERS = {"c": _c, "js": _js, "kotlin": _kotlin}
+
+
+@pytest.fixture(scope="module", params=["c", "js", pytest.param("kotlin", marks=pytest.mark.slow)])
 def port(request, tmp_path_factory):
     driver = Driver(MAKERS[request.param](tmp_path_factory.mktemp(request.param)))
     yield driver
@@ -399,20 +410,22 @@ def level_of(given: bytes, expected: bytes) -> str:
     return "B" if apart.max() <= 1 and apart.mean() <= 0.05 else f"at most {apart.max()} apart, mean {apart.mean():.3f}"
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory):
-    driver = Driver(_js(tmp_path_factory.mktemp("node")))
+@pytest.fixture(scope="module", params=["js", pytest.param("kotlin", marks=pytest.mark.slow)])
+def decoder(request, tmp_path_factory):
+    """A port that decodes: JavaScript in Node, where pixels of a JPEG are laid beside it, and Kotlin with ImageIO."""
+    driver = Driver(MAKERS[request.param](tmp_path_factory.mktemp(request.param)))
+    driver.has_jpeg = request.param != "js"
     yield driver
     driver.close()
 
 
-def test_node_decodes_as_python_does(node, good, tmp_path):
-    node.ask("open", good)
+def test_a_port_decodes_as_python_does(decoder, good, tmp_path):
+    decoder.ask("open", good)
     for name, path in vectors.pictures(tmp_path).items():
         path = path.rename(tmp_path / path.name.replace(" ", "-"))
         if path.suffix == ".jpg":
             lay_pixels_beside(path)
-        answer = json.loads(node.ask("picture", path))
+        answer = json.loads(decoder.ask("picture", path))
         upright, rgb = stages(path)
         given = base64.b64decode(answer["input"]["base64"])
         if name in ("profile", "profile in png"):
@@ -422,25 +435,24 @@ def test_node_decodes_as_python_does(node, good, tmp_path):
         assert answer["input"]["sha256"] == hashlib.sha256(given).hexdigest()
 
 
-def test_node_refuses_broken_pictures(node, good, tmp_path):
-    """JPEGs as far as their headers: a decoder has to refuse the rest, as Chromium does."""
-    node.ask("open", good)
+def test_a_port_refuses_broken_pictures(decoder, good, tmp_path):
+    decoder.ask("open", good)
     for name, path in vectors.broken_pictures(tmp_path).items():
-        if name not in ("half.jpg", "no end.jpg", "header alone.jpg"):
+        if decoder.has_jpeg or name not in ("half.jpg", "no end.jpg", "header alone.jpg"):
             path = path.rename(tmp_path / name.replace(" ", "-"))
-            assert node.ask("picture", path).startswith("cannot assess: "), name
+            assert decoder.ask("picture", path).startswith("cannot assess: "), name
 
 
-def test_node_on_photographs(node, packaged, data_root, tmp_path):
+def test_a_port_on_photographs(decoder, packaged, data_root, tmp_path):
     """Byte-equal inputs on every photograph of data/fullsize."""
-    node.ask("open", packaged)
+    decoder.ask("open", packaged)
     photographs = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     assert len(photographs) >= 50
     for photograph in photographs:
         path = tmp_path / photograph.name
         path.write_bytes(photograph.read_bytes())
         lay_pixels_beside(path)
-        answer = json.loads(node.ask("picture", path))
+        answer = json.loads(decoder.ask("picture", path))
         assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
 
 

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define SKIN_EDGE_IMPLEMENTATION
+#include "skin_edge.h"
