@@ -177,26 +177,6 @@ def contract_of(model: Path) -> dict[str, Any]:
     }
 
 
-def in_version_4(model: Path) -> dict[str, Any]:
-    """The contract of a file of version 2 or 4, in version 4."""
-    found = json.loads(Archive(model.read_bytes()).read(contracts.CONTRACT_FILE) or b"")
-    if found["format_version"] == 4:
-        return found
-    height, width = found["input"]["shape"][1:3]
-    rows = [
-        row | {"name": f"{row['target']}-{row['chosen_for_sensitivity']:.2f}", "borderline_within": BORDERLINE}
-        for row in found["thresholds"]
-    ]
-    return found | {
-        "format_version": 4,
-        "preprocessing": steps(height, width),
-        "input": found["input"] | {"bytes": "unchanged"},
-        "thresholds": rows,
-        "decisions": RULES,
-        "limits": {"max_pixels": MAX_PIXELS},
-    }
-
-
 def packed(contract: dict[str, Any], network: bytes, labels: str | None = None) -> bytes:
     """A sealed .tflite file."""
     if labels is None:

@@ -6,6 +6,7 @@ A port's driver (tests/ports/driver.*) reads one question a line and prints one 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import math
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skin_edge.benchmarks.bundle import hand_over
 from skin_edge.edge_runtime import model_file
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
@@ -86,9 +88,18 @@ def _kotlin(folder: Path) -> list[str]:
 MAKERS = {"c": _c, "js": _js, "kotlin": _kotlin}
 
 
-@pytest.fixture(scope="module", params=["c", "js", pytest.param("kotlin", marks=pytest.mark.slow)])
-def port(request, tmp_path_factory):
-    driver = Driver(MAKERS[request.param](tmp_path_factory.mktemp(request.param)))
+KOTLIN = pytest.param("kotlin", marks=pytest.mark.slow)  # its compiler takes half a minute
+
+
+@pytest.fixture(scope="module")
+def command_of(tmp_path_factory):
+    """A port's name -> the command of its driver, compiled once."""
+    return functools.cache(lambda name: MAKERS[name](tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module", params=["c", "js", KOTLIN])
+def port(request, command_of):
+    driver = Driver(command_of(request.param))
     yield driver
     driver.close()
 
@@ -275,16 +286,6 @@ def test_c_allocates_nothing_and_compiles_as_cpp(tmp_path):
         assert set(needed.replace(" U ", " ").split()) <= allowed, needed
 
 
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory):
-    """The packaged model, its contract in version 4."""
-    content = DEFAULT_MODEL.read_bytes()
-    path = tmp_path_factory.mktemp("packaged") / "model.tflite"
-    network = content[: model_file.network_length(content)]
-    path.write_bytes(vectors.packed(vectors.in_version_4(DEFAULT_MODEL), network))
-    return path
-
-
 def answers_of(command: list[str], paths: list[Path]) -> list[dict]:
     """What a port's program says of pictures, one answer each."""
     done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True)
@@ -359,18 +360,24 @@ def test_c_refuses_broken_pictures(sample, good, tmp_path):
         assert answer.keys() == {"file", "error"} and answer["error"].startswith("cannot assess: "), name
 
 
-@pytest.mark.slow
-def test_c_gives_the_answers_of_python_with_litert(packaged, tmp_path):
-    """LiteRT's library of the wheel, called from C. Without the sanitizers, which the library does not bear."""
+@pytest.fixture(scope="module")
+def library():
+    """LiteRT's C library, of the wheel."""
     import ai_edge_litert
 
-    library = Path(ai_edge_litert.__file__).with_name("libLiteRt.so")
-    if not library.exists():
+    path = Path(ai_edge_litert.__file__).with_name("libLiteRt.so")
+    if not path.exists():
         pytest.skip("this ai-edge-litert has no libLiteRt.so")
+    return path
+
+
+@pytest.mark.slow
+def test_c_gives_the_answers_of_python_with_litert(library, tmp_path):
+    """LiteRT's library of the wheel, called from C. Without the sanitizers, which the library does not bear."""
     sample = compiled_sample(tmp_path, "-fno-sanitize=all")
     paths = [path for name, path in vectors.pictures(tmp_path).items() if "profile" not in name]
-    answers = answers_of([str(sample), "--engine", str(library), str(packaged)], paths)
-    with SkinClassifier(packaged) as classifier:
+    answers = answers_of([str(sample), "--engine", str(library), str(DEFAULT_MODEL)], paths)
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
         for path, answer in zip(paths, answers, strict=True):
             given = classifier.predict(path)
             expected = [given.probabilities[label.code] for label in classifier.labels]
@@ -379,11 +386,11 @@ def test_c_gives_the_answers_of_python_with_litert(packaged, tmp_path):
             assert (answer["label"], answer["decisions"]) == (label, decisions)
 
 
-def test_c_on_photographs(packaged, data_root, tmp_path):
+def test_c_on_photographs(data_root, tmp_path):
     """Byte-equal inputs on every photograph of data/fullsize."""
     sample = compiled_sample(tmp_path, "-fno-sanitize=all", "-O2")
     paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
-    answers = answers_of([str(sample), str(packaged)], paths)
+    answers = answers_of([str(sample), str(DEFAULT_MODEL)], paths)
     assert len(answers) >= 50
     for path, answer in zip(paths, answers, strict=True):
         assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
@@ -410,10 +417,10 @@ def level_of(given: bytes, expected: bytes) -> str:
     return "B" if apart.max() <= 1 and apart.mean() <= 0.05 else f"at most {apart.max()} apart, mean {apart.mean():.3f}"
 
 
-@pytest.fixture(scope="module", params=["js", pytest.param("kotlin", marks=pytest.mark.slow)])
-def decoder(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=["js", KOTLIN])
+def decoder(request, command_of):
     """A port that decodes: JavaScript in Node, where pixels of a JPEG are laid beside it, and Kotlin with ImageIO."""
-    driver = Driver(MAKERS[request.param](tmp_path_factory.mktemp(request.param)))
+    driver = Driver(command_of(request.param))
     driver.has_jpeg = request.param != "js"
     yield driver
     driver.close()
@@ -443,9 +450,9 @@ def test_a_port_refuses_broken_pictures(decoder, good, tmp_path):
             assert decoder.ask("picture", path).startswith("cannot assess: "), name
 
 
-def test_a_port_on_photographs(decoder, packaged, data_root, tmp_path):
+def test_a_port_on_photographs(decoder, data_root, tmp_path):
     """Byte-equal inputs on every photograph of data/fullsize."""
-    decoder.ask("open", packaged)
+    decoder.ask("open", DEFAULT_MODEL)
     photographs = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     assert len(photographs) >= 50
     for photograph in photographs:
@@ -457,7 +464,7 @@ def test_a_port_on_photographs(decoder, packaged, data_root, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def chromium(packaged, tmp_path_factory):
+def chromium(tmp_path_factory):
     """ports/js in headless Chromium with LiteRT.js, installed by npm for this test: paths -> answers."""
     browser, npm, modules = needs("chromium"), needs("npm"), tmp_path_factory.mktemp("npm")
     install = [npm, "install", "--prefix", str(modules), "--no-audit", "--no-fund", *NPM_PACKAGES]
@@ -465,13 +472,13 @@ def chromium(packaged, tmp_path_factory):
     if done.returncode:
         pytest.skip(f"npm cannot install {NPM_PACKAGES}: {done.stderr.strip()[-200:]}")
     script = [needs("node"), str(DRIVERS / "chromium.mjs"), str(PORTS / "js"), str(modules / "node_modules")]
-    return lambda paths: answers_of([*script, str(packaged), browser], paths)
+    return lambda paths: answers_of([*script, str(DEFAULT_MODEL), browser], paths)
 
 
 @pytest.mark.slow
-def test_chromium_decodes_and_answers_as_python_does(chromium, packaged, tmp_path):
+def test_chromium_decodes_and_answers_as_python_does(chromium, tmp_path):
     paths = vectors.pictures(tmp_path)
-    with SkinClassifier(packaged) as classifier:
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
         for (name, path), answer in zip(paths.items(), chromium(list(paths.values())), strict=True):
             if name == "cmyk":
                 assert answer["error"].startswith("cannot assess: ")
@@ -501,3 +508,100 @@ def test_chromium_on_photographs(chromium, data_root):
     paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     for path, answer in zip(paths, chromium(paths), strict=True):
         assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
+
+
+# ---- The golden pictures of the packaged model's bundle ----
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory):
+    """(folder, lines of golden.jsonl), with the model in version 4 beside them."""
+    _, made = hand_over.contents(DEFAULT_MODEL)
+    folder = tmp_path_factory.mktemp("bundle")
+    for name, content in made.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder, [json.loads(line) for line in made["golden/golden.jsonl"].splitlines()]
+
+
+def check_golden(
+    golden, answers: list[dict], *, levels: dict[str, str] | None = None, refused: tuple[str, ...] = ()
+) -> None:
+    """Level A on every golden picture, with the upright picture as well; levels: of those that may be below, by name.
+
+    refused: pictures that a port says it does not do. Where it has an engine: probabilities and decisions too.
+    """
+    folder, lines = golden
+    for line, answer in zip(lines, answers, strict=True):
+        name = Path(line["file"]).name
+        if "error" in line or name in refused:
+            assert answer.keys() <= {"file", "error"} and answer["error"].startswith("cannot assess: "), name
+            continue
+        assert "error" not in answer, (name, answer)
+        expected = (folder / "golden" / line["input"]["file"]).read_bytes()
+        level = level_of(base64.b64decode(answer["input"]["base64"]), expected)
+        assert level == "A" or level == (levels or {}).get(name), (name, level)
+        if level == "A":
+            assert answer["upright"] == line["upright"] and answer["input"]["sha256"] == line["input"]["sha256"], name
+        if "probabilities" in answer and level == "A":
+            assert answer["probabilities"] == pytest.approx(line["probabilities"], abs=1e-6), name
+            assert answer["label"] == line["label"]
+            for given, decision in zip(answer["decisions"], line["decisions"], strict=True):
+                assert given["name"] == decision["name"] and given["score"] == pytest.approx(
+                    decision["score"], abs=1e-6
+                )
+                assert (given["decision"], given["borderline"]) == (decision["decision"], decision["borderline"])
+
+
+PROFILED = ("display-p3.jpg", "display-p3.png")
+
+
+def test_c_on_golden_pictures(golden, sample):
+    """With the sanitizers, without colour management."""
+    folder, lines = golden
+    paths = [folder / "golden" / line["file"] for line in lines]
+    check_golden(golden, answers_of([str(sample), str(folder / "model.tflite")], paths), refused=PROFILED)
+
+
+@pytest.mark.slow
+def test_c_with_little_cms_and_litert_on_golden_pictures(golden, library, tmp_path):
+    folder, lines = golden
+    sample = compiled_sample(tmp_path, "-fno-sanitize=all", "-O2", "-DSKIN_EDGE_LCMS", "-llcms2")
+    paths = [folder / "golden" / line["file"] for line in lines]
+    check_golden(golden, answers_of([str(sample), "--engine", str(library), str(folder / "model.tflite")], paths))
+
+
+def test_a_port_on_golden_pictures(decoder, golden):
+    folder, lines = golden
+    decoder.ask("open", folder / "model.tflite")
+    answers = []
+    for line in lines:
+        path = folder / "golden" / line["file"]
+        if not decoder.has_jpeg and path.suffix == ".jpg":
+            if "error" in line and path.stat().st_size > 100:  # what only a JPEG decoder notices
+                answers.append({"error": "cannot assess: "})
+                continue
+            if "error" not in line:
+                lay_pixels_beside(path)
+        said = decoder.ask("picture", path)
+        answers.append(json.loads(said) if said.startswith("{") else {"error": said})
+    check_golden(golden, answers, levels=dict.fromkeys(PROFILED, "B"))
+
+
+@pytest.mark.slow
+def test_chromium_on_golden_pictures(chromium, golden):
+    folder, lines = golden
+    answers = chromium([folder / "golden" / line["file"] for line in lines])
+    check_golden(golden, answers, levels=dict.fromkeys(PROFILED, "B"), refused=("cmyk.jpg",))
+
+
+def test_decisions_from_golden_outputs(port, golden):
+    """Without an engine: each port's decisions from the golden probabilities."""
+    folder, lines = golden
+    port.ask("open", folder / "model.tflite")
+    for line in lines:
+        if "error" not in line:
+            words = port.ask("decide", *map(repr, line["probabilities"])).split()
+            given = [[n, float(s), d, b == "1"] for n, s, d, b in zip(*[iter(words[1:])] * 4, strict=True)]
+            assert words[0] == line["label"]
+            assert given == [[d[k] for k in ("name", "score", "decision", "borderline")] for d in line["decisions"]]
