@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, UsageError
+from . import documents
 
 # What makes a machine another one. Not its software: the same board before and after an update is worth comparing.
 IDENTITY = ("board", "cpu", "cores", "architecture", "memory_gib")
@@ -44,14 +44,7 @@ _Result = Mapping[str, Any]
 def read_result(path: str | Path) -> dict[str, Any]:
     """What `bench --result-json` wrote. Raises UsageError where there is no such file, DataError where it is none."""
     path = Path(path)
-    try:
-        result: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no such file: {path}") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}") from None
+    result: Any = documents.read_json(path)
     if isinstance(result, dict) and isinstance(result.get("models"), list):  # pyright: ignore[reportUnknownMemberType]
         raise DataError(
             f"{path} is of several models, which stand side by side already: measure the one you mean alone"

@@ -7,6 +7,7 @@ of what skin-edge writes or asks for needs them.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def parse_yaml(text: str) -> Any:
     """The value that a text is. Raises ValueError with one line."""
     import yaml
 
-    # libyaml is twenty times faster, and its events come without recursion: depth and aliases are looked at first.
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # libyaml is ten times faster, but knows no lone surrogates (bytes of a file name that are no text).
+    has_surrogates = re.search(r"\\u[dD][89a-fA-F]", text)
+    loader: Any = yaml.SafeLoader if has_surrogates else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    # Events come without recursion: depth and aliases are looked at first.
     depth = 0
     try:
         for event in yaml.parse(text, Loader=loader):

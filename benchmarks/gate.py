@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..edge_runtime.errors import UnknownNameError, UsageError
-from . import metrics
+from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
+from . import documents, metrics
 from .report import why_no_accuracy
 
 # `--gate default`: is this model still its float reference? About accuracy alone, which is the same on every machine;
@@ -122,17 +122,13 @@ def read_gate(source: str) -> dict[str, float]:
     """
     if source == "default":
         return dict(DEFAULT)
-    import yaml
-
     path = Path(source)
+    if not path.exists():
+        raise UsageError(f'--gate {path}: no such file (or write "default")')
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f'--gate {path}: no such file (or write "default")') from None
-    except OSError as error:
-        raise UsageError(f"--gate {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--gate {path} is no YAML: {' '.join(str(error).split())}") from None
+        content: Any = documents.read_yaml(path)
+    except SkinEdgeError as error:
+        raise UsageError(f"--gate {error}") from None
     if not isinstance(content, dict) or not content:
         raise UsageError(f"--gate {path} names no limits: write lines such as 'min_agreement: 0.97'")
     limits: dict[str, float] = {}

@@ -88,6 +88,6 @@ def check_writable(folder: str | Path) -> None:
 
 
 def write(path: str | Path, content: str | bytes) -> None:
-    """Writes text (UTF-8) or bytes to `path` in one step."""
+    """Writes text (UTF-8; a file name's bytes that are no text as they are) or bytes to `path` in one step."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)

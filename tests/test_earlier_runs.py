@@ -151,7 +151,13 @@ def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
         table = split.assign(label="a")
         recipe = recipes.get("quickstart")
         return run_folder.begin(
-            tmp_path / name, recipe=recipe, labels=LABELS, config={}, split=table, skipped={}, taught=taught
+            tmp_path / name,
+            recipe=recipe,
+            labels=LABELS,
+            config={"seed": 1, "split": "lesion", "data": {"layout": "csv"}},
+            split=table,
+            skipped={},
+            taught=taught,
         )
 
     first = made("first", frame(p1="train", p2="train", q1="val", r1="test"))
@@ -180,7 +186,12 @@ def test_a_teacher_is_not_replaced_by_its_student(ham, tmp_path, capsys):
 
     split = frame(p1="train", q1="val", r1="test").assign(label="a")
     begun = run_folder.begin(
-        tmp_path / "run", recipe=recipes.get("quickstart"), labels=LABELS, config={}, split=split, skipped={}
+        tmp_path / "run",
+        recipe=recipes.get("quickstart"),
+        labels=LABELS,
+        config={"seed": 1, "split": "lesion", "data": {"layout": "csv"}},
+        split=split,
+        skipped={},
     )
     (begun.folder / "model.keras").write_bytes(b"dear")
     flags = ["--out", str(begun.folder), "--overwrite", "--teacher", str(begun.folder)]

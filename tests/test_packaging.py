@@ -19,7 +19,7 @@ CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
         frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
         quantization quiet resize tflite_metadata""",
-    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies figures gate latency
+    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate latency
         locate machine markdown memory metrics operating_points overhead page parity parts peers picture processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
@@ -30,8 +30,8 @@ CONTENTS = {
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
         networks new_data options patients pipeline published recipe_commands recipes report report_commands
-        report_markdown report_page run_folder sampling schedules search_space splits step_times summary
-        synthetic tasks tensorboard throughput tune tune_commands tune_results""",
+        report_markdown report_page run_config run_folder sampling schedules search_space splits step_times summary
+        tables synthetic tasks tensorboard throughput tune tune_commands tune_results""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart renew summary tflite_metadata to_tflite""",
 }

@@ -259,13 +259,13 @@ def test_members_of_an_archive_are_written_nowhere(tiny_run, tmp_path):
     [
         ({"hidden": [1 << 40]}, "hidden"),
         ({"hidden": [65_536] * 16}, "the head would have"),
-        ({"hidden": "many"}, "hidden is ("),
+        ({"hidden": "many"}, "recipe.hidden must be a list of numbers"),
         ({"image_size": [1 << 20, 32]}, "image_size 1048576 is outside"),
-        ({"image_size": [32]}, "image_size is "),
+        ({"image_size": [32]}, "recipe.image_size must be"),
         ({"width": 1e9}, "width"),
         ({"backbone": "Lambda"}, "unknown backbone 'Lambda'"),
-        ({"backbone": ["x"]}, "backbone is ["),
-        ({"dropout": "0.5"}, "dropout is '0.5'"),
+        ({"backbone": ["x"]}, "recipe.backbone must be a text"),
+        ({"dropout": "0.5"}, "recipe.dropout must be a number, not '0.5'"),
         ({"weights": "/etc/passwd"}, None),  # of the start of a training that has ended
         ({"weights": "imagenet"}, None),
     ],
@@ -295,7 +295,7 @@ def test_a_config_is_data(tiny_run, tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(tiny_run, tmp_path / "run")
     (folder / "config.yaml").write_text(content)
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="damaged|no YAML"):
         run_folder.read(folder)
     assert not (tmp_path / "executed").exists()
 

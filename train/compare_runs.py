@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks import metrics, operating_points, resamples
+from ..benchmarks import documents, metrics, operating_points, resamples
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.labels import Label, label_for
-from . import report, run_folder
+from . import report, run_config, run_folder, tables
 from .new_data import CANNOT_ASSESS
 
 BOOTSTRAP = 1000
@@ -49,18 +48,17 @@ def read(folder: Path, part: str = "test") -> Answers:
     """
     if not folder.is_dir():
         raise UsageError(f"no such run folder: {folder}")
-    try:
-        table = pd.read_csv(
-            folder / "predictions.csv", dtype={"label": str, "image_id": str, "group": str, "split": str}
-        )
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise DataError(f"{folder} has no predictions.csv and metrics.json: its training has not ended") from None
+    for name in ("predictions.csv", "metrics.json"):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder} has no {name}: its training has not ended")
+    needed = ("label", "image_id", "group", "predicted")
+    table = tables.read(folder / "predictions.csv", needed, ("split",), numbers="p_")
+    found = documents.read_json(folder / "metrics.json")
     columns = [column for column in table.columns if column.startswith("p_")]
-    if not columns or not {"label", "image_id", "group", "predicted"} <= set(table.columns):
-        raise DataError(f"{folder / 'predictions.csv'} has no column p_CODE, label, image_id, group or predicted")
+    if not isinstance(found, dict) or not columns:
+        raise DataError(f"{folder}: metrics.json holds no figures, or predictions.csv has no column p_CODE")
     if "labels" in found:
-        labels = tuple(Label(**entry) for entry in found["labels"])
+        labels = run_config.labels(found["labels"], folder / "metrics.json")
     elif run_folder.is_run(folder):
         labels = run_folder.read(folder).labels
     else:
@@ -69,6 +67,8 @@ def read(folder: Path, part: str = "test") -> Answers:
     if sorted(columns) != sorted(f"p_{code}" for code in codes):
         raise DataError(f"{folder}: predictions.csv has other classes than its labels ({', '.join(codes)})")
     if "cannot_assess" not in found:
+        if "split" not in table:
+            raise DataError(f"{folder / 'predictions.csv'} has no column split")
         rows = table.loc[table["split"] == {"validation": "val", "test": "test"}[part]]
     elif part == "test":
         rows = table
@@ -80,6 +80,8 @@ def read(folder: Path, part: str = "test") -> Answers:
     if not len(kept):
         raise DataError(f"{folder} has no answer for a {part} image")
     scores = kept[[f"p_{code}" for code in codes]].to_numpy(np.float64)
+    if not (np.isfinite(scores) & (scores >= 0) & (scores <= 1)).all():
+        raise DataError(f"{folder / 'predictions.csv'} holds a probability that is none (0 to 1)")
     return Answers(str(folder), labels, kept, scores, int(failed.sum()), part)
 
 

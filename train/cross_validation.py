@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..benchmarks import metrics
+from ..benchmarks import documents, metrics
 from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
@@ -34,6 +34,8 @@ from .job import (
     train,
     without_unreadable,
 )
+from .tables import read as read_table
+from .tables import text as table_text
 
 
 def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def is_cross_validation(folder: Path) -> bool:
     """Whether it holds what `cross_validate` writes first."""
     try:
         read(folder)
-    except (OSError, DataError):
+    except (DataError, UsageError):
         return False
     return True
 
@@ -81,12 +83,12 @@ def is_cross_validation(folder: Path) -> bool:
 def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """folds.yaml and folds.csv (image_id, group, label, fold; all text). Raises DataError where they are damaged."""
     try:
-        begun = yaml.safe_load((folder / "folds.yaml").read_text())
-        table = pd.read_csv(folder / "folds.csv", dtype=str, keep_default_na=False)
-        begun["folds"] = int(begun["folds"])
-        table = table.loc[:, ["image_id", "group", "label", "fold"]]
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder}: folds.yaml or folds.csv is damaged: {str(error).splitlines()[0]}") from None
+        begun = documents.read_yaml(folder / "folds.yaml")
+        begun["folds"], begun["near_duplicates"] = int(begun["folds"]), dict(begun["near_duplicates"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / 'folds.yaml'} is damaged: {error}") from None
+    columns = ["image_id", "group", "label", "fold"]
+    table = read_table(folder / "folds.csv", columns)[columns]
     return begun, table
 
 
@@ -163,7 +165,7 @@ def _begin(out: Path, frame: pd.DataFrame, parts: list[pd.Series], begun: Mappin
     tested = sum((number * (split == "test").astype(int) for number, split in enumerate(parts, 1)), 0)
     with files.replacing_folder(out) as new:
         table = frame[["image_id", "group", "label"]].assign(fold=tested)
-        files.write(new / "folds.csv", table.to_csv(index=False))
+        files.write(new / "folds.csv", table_text(table))
         files.write(new / "folds.yaml", yaml.safe_dump({"folds": len(parts), **begun}, sort_keys=False))
 
 
@@ -200,17 +202,19 @@ def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]
     runs = [run_folder.read(_fold(out, number)) for number in range(1, k + 1)]
     tables: list[pd.DataFrame] = []
     for number, run in enumerate(runs, 1):
-        table = pd.read_csv(run.folder / "predictions.csv", dtype={"image_id": str, "group": str, "label": str})
+        columns = ("image_id", "group", "label", "split", "predicted")
+        extra = ("path", *run_folder.EXTRA_COLUMNS)
+        table = read_table(run.folder / "predictions.csv", columns, extra, numbers="p_")
         tables.append(table.loc[table["split"] == "test"].assign(fold=number))
     results = pooled(tables, tuple(label.code for label in runs[0].labels))
-    each = [json.loads((run.folder / "metrics.json").read_text()) for run in runs]
+    each = [documents.read_json(run.folder / "metrics.json") for run in runs]
     results["split"] = {
         "kind": settings.split,
         "near_duplicates": each[0]["split"]["near_duplicates"],
         "leaked_share_of_test": [found["split"]["leaked_share_of_test"] for found in each],
     }
     results["training"] = {"hours": round(sum(found["training"]["hours"] for found in each), 3)}
-    files.write(out / "predictions.csv", pd.concat(tables).to_csv(index=False))
+    files.write(out / "predictions.csv", table_text(pd.concat(tables)))
     files.write(out / "metrics.json", json.dumps(results, indent=2) + "\n")
     return results
 

@@ -14,6 +14,7 @@ import pandas as pd
 from ..edge_runtime import files
 from . import report, report_page
 from .run_folder import Run
+from .tables import text as table_text
 
 
 def write_results(
@@ -27,7 +28,7 @@ def write_results(
     codes = tuple(label.code for label in run.labels)
     results = report.of_run(run, probabilities, extra)
     tables = [predictions(run.part(part), probabilities[part], codes) for part in ("val", "test")]
-    files.write(run.folder / "predictions.csv", pd.concat(tables).to_csv(index=False, float_format="%.6g"))
+    files.write(run.folder / "predictions.csv", table_text(pd.concat(tables), float_format="%.6g"))
     history = pd.read_csv(run.folder / "history.csv")
     _draw_curves(history, run, results["training"]["best_epoch"])
     _draw_confusion(results["test"], codes, run)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..edge_runtime import console, files
 from ..edge_runtime.errors import DataError
-from . import contact_sheets, inventory, splits
+from . import contact_sheets, inventory, splits, tables
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
 from .layouts import Dataset
@@ -157,7 +157,7 @@ def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence
     columns = ["image_id_a", "image_id_b", "group_a", "group_b", "label_a", "label_b", "correlation"]
     with files.replacing_folder(out) as folder:
         files.write(folder / "data.json", json.dumps(found, indent=2) + "\n")
-        files.write(folder / "duplicates.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
+        files.write(folder / "duplicates.csv", tables.text(pd.DataFrame(rows, columns=columns)))
         for label in found["classes"]:
             contact_sheets.save(
                 contact_sheets.class_sheet(frame, label, seed), folder / contact_sheets.name_of(label or "none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks import operating_points
+from ..benchmarks import documents, operating_points
 from ..benchmarks.cases import METADATA
 from ..benchmarks.subgroups import ATTRIBUTES
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import patients, report, report_markdown, report_page, run_folder, splits, tasks
+from . import patients, report, report_markdown, report_page, run_config, run_folder, splits, tables, tasks
 from .evaluate import predictions
 from .layouts import Dataset, read_dataset
 from .run_folder import Run
@@ -132,7 +133,7 @@ def write(out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwri
     """
     if not overwrite:
         check_free(out)
-    files.write(out / "predictions.csv", table.to_csv(index=False, float_format="%.6g"))
+    files.write(out / "predictions.csv", tables.text(table, float_format="%.6g"))
     files.write(out / "report.html", report_page.page(results))
     files.write(out / "figures.md", report_markdown.figures(results))
     files.write(out / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -227,21 +228,44 @@ def _from_csv(path: Path) -> pd.DataFrame:
 
 def _frozen(run: Run) -> dict[str, Any]:
     """What the run's validation part froze: from its metrics.json, or from predictions.csv of an older run."""
-    try:
-        found = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8")).get("frozen")
-    except (OSError, ValueError):
-        found = None
-    if found:
-        return found
-    try:
-        table = pd.read_csv(run.folder / "predictions.csv", dtype={"label": str})
-        rows = table.loc[table["split"] == "val"]
-        scores = rows[[f"p_{label.code}" for label in run.labels]].to_numpy(np.float64)
-        return report.freeze(report.targets(rows, run.labels), scores, run.labels, f"{len(rows)} validation images")
-    except (OSError, KeyError, ValueError):
-        raise DataError(
-            f"{run.folder} has no metrics.json and no predictions.csv: its training has not ended"
-        ) from None
+    figures, answers = run.folder / "metrics.json", run.folder / "predictions.csv"
+    found = documents.read_json(figures) if figures.is_file() else {}
+    if not isinstance(found, dict):
+        raise DataError(f"{figures} holds no figures")
+    if found.get("frozen"):
+        return _checked(found["frozen"], figures, run.labels)
+    if not answers.is_file():
+        raise DataError(f"{run.folder} has no metrics.json and no predictions.csv: its training has not ended")
+    columns = [f"p_{label.code}" for label in run.labels]
+    table = tables.read(answers, ("label", "split", *columns), numbers="p_")
+    rows = table.loc[table["split"] == "val"]
+    codes = {label.code for label in run.labels}
+    if not len(rows) or not set(rows["label"]) <= codes or not np.isfinite(rows[columns].to_numpy()).all():
+        raise DataError(f"{answers} holds no whole validation part")
+    scores = rows[columns].to_numpy(np.float64)
+    return report.freeze(report.targets(rows, run.labels), scores, run.labels, f"{len(rows)} validation images")
+
+
+_POINT = {"target": str, "classes": [str], "chosen_for": str, "wanted": float, "threshold": float, "found": {}}
+_FROZEN = {"on": str, "temperature": (float, None), "operating_points": [_POINT]}
+
+
+def _checked(frozen: Any, path: Path, labels: Sequence[Label]) -> dict[str, Any]:
+    """What metrics.json says was frozen. Raises DataError where it cannot have been written so."""
+    problem = run_config.problem(frozen, _FROZEN, "frozen")
+    if not problem and not all(
+        set(_POINT) <= set(row)
+        and set(row["classes"]) <= {label.code for label in labels}
+        and row["chosen_for"] in ("sensitivity", "specificity")
+        and 0 < row["wanted"] <= 1
+        and math.isfinite(row["threshold"])
+        for row in frozen.get("operating_points", [{}])
+    ):
+        problem = "a threshold is incomplete, or for classes that the run does not have"
+    temperature = None if problem else frozen.get("temperature")
+    if problem or "on" not in frozen or not (temperature is None or 0 < temperature < 1e6):
+        raise DataError(f"{path} is damaged: {problem or 'frozen.temperature or frozen.on'}")
+    return frozen
 
 
 def _about_run(run: Run) -> dict[str, Any]:

@@ -7,16 +7,15 @@ A recipe opens with what it is, where it comes from, its expected result and its
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
 
-import yaml
-
+from ..benchmarks.documents import parse_yaml
 from ..edge_runtime.errors import UnknownNameError, UsageError
 from ..edge_runtime.preprocess import DECODINGS, EARLIER, FULL, InputSpec
-from . import patients
+from . import patients, run_config
 from .augment import Augmentation
 from .sampling import check_balance
 from .schedules import SCHEDULES
@@ -164,6 +163,10 @@ class Recipe:
             ("width", 0, 8),
             ("epochs", 1, 1_000_000),
             ("batch_size", 1, 65_536),
+            ("learning_rate", 0, 1000),
+            ("plateau_patience", 0, 1_000_000),
+            ("plateau_factor", 0, 1),
+            ("early_stopping", 0, 1_000_000),
             ("dropout", 0, 0.99),
             ("label_smoothing", 0, 0.99),
             ("ema", 0, 0.99999),
@@ -189,6 +192,8 @@ class Recipe:
                 raise UsageError(f"image_size {side} is outside 8..{MOST_PIXELS}")
         if len(self.hidden) > MOST_HIDDEN or not all(1 <= units <= MOST_UNITS for units in self.hidden):
             raise UsageError(f"hidden {list(self.hidden)}: at most {MOST_HIDDEN} layers of 1..{MOST_UNITS} units")
+        if not all(0 < fraction < 1 for fraction in self.fractions):
+            raise UsageError(f"fractions {self.fractions} are not between 0 and 1")
         if self.teacher_views not in (1, 4):
             raise UsageError(f"teacher_views {self.teacher_views} is neither 1 nor 4")
 
@@ -207,13 +212,21 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, written: Mapping[str, Any]) -> Recipe:
-        """What `to_dict` wrote, perhaps by an older version. Raises KeyError, TypeError, ValueError or UsageError."""
+        """What `to_dict` wrote, perhaps by an older version.
+
+        Raises ValueError for a field that is missing, not known or of another type; else what the constructor raises.
+        """
         known = {"decoding": EARLIER, **written}  # a run of before there was a choice goes on as it began
+        for name in ("name", "summary", "source", "expected", "augmentation"):
+            if name not in known:
+                raise ValueError(f"recipe.{name} is missing")
+        if not isinstance(known["augmentation"], Mapping):
+            raise ValueError("recipe.augmentation must be named values")
+        run_config.check_fields(known["augmentation"], Augmentation, "recipe.augmentation.")
         known["augmentation"] = Augmentation(**known["augmentation"])
+        run_config.check_fields(known, cls, "recipe.")
         for name in _TUPLES:
             known[name] = tuple(known.get(name, ()))
-        _check_kinds(known, cls)
-        _check_kinds(written["augmentation"], Augmentation)
         return cls(**known)
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
@@ -234,39 +247,13 @@ class Recipe:
         return replace(self, **own, augmentation=replace(self.augmentation, **augmentation))
 
 
-def _number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-_KINDS: dict[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: type(value) is int,
-    "int | None": lambda value: value is None or type(value) is int,
-    "float": _number,
-    "float | None": lambda value: value is None or _number(value),
-    "tuple[int, int]": lambda value: len(value) == 2 and all(type(one) is int for one in value),
-    "tuple[float, float, float]": lambda value: len(value) == 3 and all(map(_number, value)),
-    "tuple[int, ...]": lambda value: all(type(one) is int for one in value),
-    "tuple[str, ...]": lambda value: all(isinstance(one, str) for one in value),
-}
-
-
-def _check_kinds(values: Mapping[str, Any], of: type[Any]) -> None:
-    """Raises ValueError where a value is not of its field's kind: a config.yaml may come from anybody."""
-    for known in fields(of):
-        kind = str(known.type)
-        if known.name in values and kind in _KINDS and not _KINDS[kind](values[known.name]):
-            raise ValueError(f"{known.name} is {values[known.name]!r:.60}, which is no {kind}")
-
-
 def _value(name: str, text: str, present: Any) -> Any:
     """`text` as a value of the kind of `present`."""
     if name == "metadata":
         return patients.names_of(text)
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text)
+    except ValueError:
         value = None
     if name == "hidden":
         units = list(value) if isinstance(value, list) else [None]

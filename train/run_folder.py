@@ -15,15 +15,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ..benchmarks import documents
 from ..edge_runtime import csv_files, files, patient
 from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, ModelFileError, UsageError
 from ..edge_runtime.labels import Label
 from ..edge_runtime.patient import Encoding
 from ..edge_runtime.preprocess import InputSpec
+from . import run_config, tables
 from .recipes import Recipe
-
-_MOST_CONFIG = 16 << 20  # bytes
+from .splits import PARTS
 
 SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
 
@@ -116,13 +117,13 @@ def begin(
     written = {**config, "recipe": recipe.to_dict(), "labels": [label._asdict() for label in labels]}
     with files.replacing_folder(folder) as new:
         extra = [name for name in EXTRA_COLUMNS if name in split and (split[name].notna() & (split[name] != "")).any()]
-        files.write(new / "split.csv", split[[*SPLIT_COLUMNS, *extra]].to_csv(index=False))
+        files.write(new / "split.csv", tables.text(split[[*SPLIT_COLUMNS, *extra]]))
         if taught is not None:
-            files.write(new / "taught.csv", taught.to_csv(index=False))
+            files.write(new / "taught.csv", tables.text(taught))
         files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in labels))
         if skipped:
             table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
-            files.write(new / "skipped.csv", table.to_csv(index=False))
+            files.write(new / "skipped.csv", tables.text(table))
         if unused:
             files.write(new / "unused.csv", csv_files.text(("file", "reason"), unused))
         files.write(new / "config.yaml", yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
@@ -139,28 +140,18 @@ def read(folder: str | Path) -> Run:
         if not path.is_file():
             raise DataError(f"{folder} is no run of 'skin-edge train': it has no {path.name}")
     try:
-        config = yaml.safe_load(_text(config_path))
-        if not isinstance(config.get("seed", 0), int) or not isinstance(config.get("data", {}), dict):
-            raise ValueError("seed is no number, or data no table")
+        config = run_config.checked(documents.read_yaml(config_path))
         recipe = Recipe.from_dict(config["recipe"])
-        labels = tuple(_label(**entry) for entry in config["labels"])
-        split = pd.read_csv(split_path, dtype=str, keep_default_na=False)
-        split = split.loc[:, list(SPLIT_COLUMNS)].join(split.reindex(columns=list(EXTRA_COLUMNS), fill_value=""))
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError, AttributeError, UsageError) as error:
-        raise DataError(f"{folder}: config.yaml or split.csv is damaged: {str(error).splitlines()[0]}") from None
+    except (ValueError, UsageError) as error:
+        raise DataError(f"{config_path} is damaged: {error}") from None
+    labels = tuple(Label(**entry) for entry in config["labels"])
+    split = tables.read(split_path, SPLIT_COLUMNS, EXTRA_COLUMNS)
+    split = split[list(SPLIT_COLUMNS)].join(split.reindex(columns=list(EXTRA_COLUMNS), fill_value=""))
+    codes = {label.code for label in labels}
+    for column, known in (("split", set(PARTS)), ("label", codes)):
+        if odd := sorted(set(split[column]) - known):
+            raise DataError(f"{split_path} is damaged: {column} '{odd[0]}' is none of {', '.join(sorted(known))}")
     return Run(folder, recipe, labels, config, split)
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > _MOST_CONFIG:
-        raise ValueError(f"{path.name} is larger than {_MOST_CONFIG >> 20} MB")
-    return path.read_text(encoding="utf-8")
-
-
-def _label(code: str, name: str, malignant: bool | None = None) -> Label:
-    if not isinstance(code, str) or not isinstance(name, str) or malignant not in (True, False, None):
-        raise ValueError("a label is not code, name and malignant")
-    return Label(code, name, malignant)
 
 
 def learned_from(run: Run) -> pd.DataFrame:
@@ -168,10 +159,7 @@ def learned_from(run: Run) -> pd.DataFrame:
     path = run.folder / "taught.csv"
     if not path.is_file():
         return run.split
-    try:
-        taught = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    taught = tables.read(path, SPLIT_COLUMNS, EXTRA_COLUMNS)
     return pd.concat([run.split, taught], ignore_index=True).fillna("")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, UsageError
-from . import streams
+from . import streams, tables
 from .streams import Stream
 
 PARTS = ("train", "val", "test")
@@ -162,13 +162,7 @@ def read_split(path: str | Path, frame: pd.DataFrame, dropped: Collection[str] =
 
     Raises DataError where a column or a part is missing, or where the csv names any other picture that is not there.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--split {path}: {str(error).splitlines()[0]}") from None
-    missing = [column for column in ("image_id", "split") if column not in table.columns]
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(table.columns)}")
+    table = tables.read(path, ("image_id", "split"))
     odd = sorted(set(table["split"]) - set(PARTS))
     absent = [part for part in PARTS if part not in set(table["split"])]
     if odd or absent:

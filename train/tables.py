@@ -5,27 +5,32 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ..edge_runtime.errors import DataError, UsageError
 
 _MOST_NUMBERS = 5000  # columns of numbers
-_LONGEST_HEADER = 10_000_000  # characters
 
 
 def header(path: str | Path) -> list[str]:
     """The names in the first line. Raises UsageError where there is no such file, DataError where it is no csv."""
     try:
         with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            line = file.readline(_LONGEST_HEADER)
+            return next(csv.reader(file), [])
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        names = next(csv.reader([line]), [])
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as csv: {error}") from None
-    return names
+
+
+def text(frame: pd.DataFrame, **how: Any) -> str:
+    """The frame as csv without its index, as `read` reads it: a cell with a carriage return is quoted too."""
+    written = frame.to_csv(index=False, lineterminator="\n", **how)
+    if "\r" in written:
+        written = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC, **how)
+    return written
 
 
 def read(path: str | Path, needed: Sequence[str], optional: Collection[str] = (), *, numbers: str = "") -> pd.DataFrame:
