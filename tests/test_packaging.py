@@ -18,9 +18,10 @@ ROOT = Path(__file__).parents[1]
 CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
         frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
-        quantization quiet resize tflite_metadata""",
-    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate latency
-        locate machine markdown memory metrics operating_points overhead page parity parts peers picture processes
+        quantization quiet resize tflite_metadata
+        flatbuffer network_check operators""",
+    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
+        latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime
@@ -31,7 +32,8 @@ CONTENTS = {
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
         networks new_data options patients pipeline published recipe_commands recipes report report_commands
         report_markdown report_page run_config run_folder sampling schedules search_space splits step_times summary
-        tables synthetic tasks tensorboard throughput tune tune_commands tune_results""",
+        tables synthetic tasks tensorboard throughput tune tune_commands tune_results
+        streams efficientnet_lite weights""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
         layer_errors metadata post_training qat quickstart renew summary tflite_metadata to_tflite""",
 }
