@@ -17,8 +17,8 @@ import click
 import numpy as np
 
 from ..benchmarks.borderline import answers_of, moved
+from ..edge_runtime import console, files, preprocess
 from ..edge_runtime import contract as contracts
-from ..edge_runtime import files, preprocess
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.model_file import ModelFile, read_model_file, with_archive
@@ -55,7 +55,7 @@ def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool) -
             f"{name} {f'{old[name]:.6f}' if name in old else 'none'} -> {new[name]:.6f}"
             for name in ("threshold", "sensitivity", "specificity")
         )
-        click.echo(f"{new['name']:16} {moves}  borderline within {new['borderline_within']:.6f}")
+        console.say(f"{new['name']:16} {moves}  borderline within {new['borderline_within']:.6f}")
 
 
 def renewed(

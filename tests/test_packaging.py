@@ -21,7 +21,8 @@ CONTENTS = {
         quantization quiet resize tflite_metadata
         flatbuffer network_check operators""",
     "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
-        latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture processes
+        latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
+        processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime

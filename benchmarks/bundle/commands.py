@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ...edge_runtime import console
+
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -38,5 +40,6 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
     hand_over.write(out, name, made, overwrite=overwrite)
     size = sum(map(len, made.values())) if out.is_dir() else out.stat().st_size
     golden = sum(path.startswith("golden/pictures/") for path in made)
-    click.echo(f"{out}: {name}, {len(made)} files, {golden} golden pictures, {size / 1e6:.1f} MB")
-    click.echo(f"next: the app answers golden/pictures and golden/broken; then skin-edge verify {out} answers.jsonl")
+    console.say(f"{out}: {name}, {len(made)} files, {golden} golden pictures, {size / 1e6:.1f} MB")
+    verify = console.command_line("skin-edge", "verify", out, "answers.jsonl")
+    console.say(f"next: the app answers golden/pictures and golden/broken; then {verify}")
