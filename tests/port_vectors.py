@@ -367,6 +367,9 @@ def pictures(folder: Path) -> dict[str, Path]:
         "cmyk": (Image.frombytes("CMYK", (width, height), base), {}),
         "exact": (rgb.resize((32, 32)), {}),
         "smaller": (rgb.resize((11, 9)), {}),
+        "restarts": (rgb, {"subsampling": 2, "restart_marker_blocks": 3}),
+        "restarts progressive": (rgb, {"subsampling": 2, "restart_marker_rows": 1, "progressive": True, "quality": 95}),
+        "two wide": (rgb.resize((3, 5)), {"subsampling": 2}),  # too narrow for libjpeg's triangle filter
         "exif 6": (rgb, {"exif": b"Exif\0\0" + exif(6)}),
         "profile": (rgb, {"icc_profile": p3_profile()}),
         "profile of grey": (grey, {"icc_profile": p3_profile()}),

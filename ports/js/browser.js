@@ -3,11 +3,12 @@
 // JPEG decoding by the browser. EXIF and the profile are taken out of the file before, so that the browser acts on
 // neither; the pixels are read at full size, never drawn smaller.
 
-import {CannotAssess, plainJpeg} from './skin-edge.js';
+import {decodeJpeg as decodeExactly} from './jpeg.js';
+import {plainJpeg} from './skin-edge.js';
 
 export async function decodeJpeg(file, {channels}) {
   // Chromium's own conversion of CMYK is off by 1 in every second byte.
-  if (channels === 4) throw new CannotAssess('browsers do not decode CMYK exactly');
+  if (channels === 4) return decodeExactly(file);
   const bitmap = await createImageBitmap(plainJpeg(file)); // refuses a truncated file, which <img> would not
   const {width, height} = bitmap;
   const canvas = new OffscreenCanvas(width, height);

@@ -582,7 +582,7 @@ export function decide(model, probabilities) {
  * The bytes of a JPEG or PNG file -> upright RGB {data, width, height}.
  *
  * decodeJpeg: async (file, header) -> {data, width, height, layout} at full size, as stored, with the file's profile not
- * applied; browser.js has one. toSrgb: (rgb, profile, grey) -> nothing, changes RGB bytes; profile.js has one. Without it a
+ * applied; browser.js and jpeg.js have one. toSrgb: (rgb, profile, grey) -> nothing, changes RGB bytes; profile.js has one. Without it a
  * picture that needs its profile is refused.
  */
 export async function decode(model, file, decodeJpeg, toSrgb) {

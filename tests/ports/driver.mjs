@@ -4,16 +4,11 @@ import {createInterface} from 'node:readline';
 import {pathToFileURL} from 'node:url';
 
 const port = await import(pathToFileURL(`${process.argv[2]}/skin-edge.js`));
+const {decodeJpeg} = await import(pathToFileURL(`${process.argv[2]}/jpeg.js`));
 const {toSrgb} = await import(pathToFileURL(`${process.argv[2]}/profile.js`));
 const LAYOUTS = ['grey', 'greyAlpha', 'rgb', 'rgba', 'bgr', 'bgra', 'cmyk', 'grey', 'greyAlpha', 'rgb', 'rgba'];
 const bytesOf = (path) => new Uint8Array(readFileSync(path));
 let model;
-
-// Pixels that test_ports.py decoded and laid beside the file.
-async function decodeJpeg(file, path) {
-  const {width, height, layout} = JSON.parse(readFileSync(`${path}.json`));
-  return {data: bytesOf(`${path}.raw`), width, height, layout};
-}
 
 const answers = {
   open(path) {
@@ -45,7 +40,7 @@ const answers = {
   },
   number: (word) => Object.is(JSON.parse(word), -0) ? '-0' : JSON.parse(word),
   async picture(path) { // upright and input of a file
-    const upright = await port.decode(model, bytesOf(path), (file) => decodeJpeg(file, path), toSrgb);
+    const upright = await port.decode(model, bytesOf(path), decodeJpeg, toSrgb);
     const rgb = port.resize(model, upright);
     const base64 = Buffer.from(rgb).toString('base64');
     const {width, height, data} = upright;
