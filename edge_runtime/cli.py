@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from . import __version__, console
-from .errors import SkinEdgeError, missing_extra
+from .errors import SkinEdgeError, missing_extra, unknown
 
 _LONGEST = 2000  # characters of an error: it may quote what a file holds
 
@@ -59,14 +59,14 @@ class _LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            ctx.fail(f"unknown command '{args[0]}'; known: {', '.join(COMMANDS)}")
+            ctx.fail(unknown("command", args[0], COMMANDS))
         return super().resolve_command(ctx, args)
 
 
 @click.group(
     cls=_LazyGroup,
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": console.WIDTH},
 )
 @click.version_option(__version__, prog_name="skin-edge")
 def root() -> None:

@@ -86,7 +86,8 @@ def predict(
       skin-edge predict photo.jpg
       skin-edge predict model_int8.tflite *.jpg --json > answers.jsonl
       skin-edge predict model_int8.tflite photo.jpg --operating-point mel-0.95
-      skin-edge predict model_int8.tflite photo.jpg --metadata age=45,sex=female,site=back
+      skin-edge predict model_int8.tflite photo.jpg \\
+        --metadata age=45,sex=female,site=back
     """
     with _loading():
         from .classifier import DISCLAIMER, SkinClassifier

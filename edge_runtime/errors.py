@@ -22,10 +22,25 @@ class UsageError(SkinEdgeError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not in the table it was looked up in; the message lists the known ones."""
+    """A name that is not in the table it was looked up in: `unknown` makes the message of the same arguments."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]):
-        super().__init__(f"unknown {kind} '{name}'; known: {', '.join(known)}")
+    def __init__(self, kind: str, name: str, known: Iterable[str], among: Iterable[str] = ()):
+        super().__init__(unknown(kind, name, known, among))
+
+
+def unknown(kind: str, name: str, known: Iterable[str], among: Iterable[str] = ()) -> str:
+    """What is said of a name that is not known: the likeliest that was meant, and the known ones.
+
+    among: where to look for what was meant, if not in `known`, which may be shortened.
+    """
+    from difflib import get_close_matches
+
+    known = list(known)
+    names = list(among) or known
+    lowered = {other.rpartition(".")[2].lower(): other for other in names} | {other.lower(): other for other in names}
+    close = get_close_matches(name[:100].lower(), lowered, n=1)
+    meant = f" (did you mean '{lowered[close[0]]}'?)" if close else ""
+    return f"unknown {kind} '{name}'{meant}; known: {', '.join(known)}"
 
 
 class OutputExistsError(UsageError):

@@ -26,7 +26,7 @@ def test_every_command_has_help_with_an_example(command, capsys):
     out = capsys.readouterr().out
     assert "Example:" in out
     assert " ".join(["skin-edge", *command]) in out.split("Example:")[1]
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_version(capsys):
@@ -38,6 +38,34 @@ def test_an_unknown_command_lists_the_known(capsys):
     assert run(["prdict"]) == 2
     error = one_line(capsys)
     assert all(name in error for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["pedict", "x.jpg"], "predict"),
+        (["train", "x", "--out", "y", "--epcohs", "3"], "--epochs"),
+        (["train", "x", "--out", "y", "--recipe", "Mobilnet"], "mobilenet"),
+        (["train", "x", "--out", "y", "--set", "learning_rat=1"], "learning_rate"),
+        (["train", "x", "--out", "y", "--set", "augmentation.rotaton=1"], "augmentation.rotation"),
+        (["train", "x", "--out", "y", "--set", "rotaton=1"], "augmentation.rotation"),
+        (["train", "x", "--out", "y", "--set", "loss=focall"], "focal"),
+        (["data", ".", "--clean", "age_zero"], "age-zero"),
+        (["data", ".", "--layout", "ham10000"], "ham10000-kaggle"),
+        (["bench", "--gate", "gate.yaml"], "min_agreement"),
+    ],
+)
+def test_what_was_meant_is_suggested(arguments, meant, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gate.yaml").write_text("min_agrement: 0.9\n")
+    assert run(arguments) == 2
+    assert f"id you mean '{meant}'" in one_line(capsys)
+
+
+def test_every_option_of_train_is_in_a_section(capsys):
+    assert run(["train", "--help"]) == 0
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":") and line[0].isalpha()]
+    assert titles == ["Data:", "Split:", "Network:", "Training:", "Machine:", "Output:", "Options:"]
 
 
 def test_predict_prints_a_line_per_image_and_the_notice(tiny_int8, picture, capsys):

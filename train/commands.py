@@ -10,7 +10,7 @@ import click
 
 from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
-from .options import layout_options
+from .options import SectionedCommand, layout_options
 
 
 class ImageSize(click.ParamType):
@@ -30,7 +30,18 @@ class ImageSize(click.ParamType):
         return height, width
 
 
-@click.command()
+_SECTIONS = {
+    "Data": ("layout", "image_column", "label_column", "group_column", "images", "labels", "task", "rules", "limit",
+             "skip_unreadable", "metadata"),
+    "Split": ("split", "seed", "near_duplicates", "folds"),
+    "Network": ("recipe_name", "settings", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
+    "Training": ("epochs", "batch_size", "learning_rate", "loss", "balance", "balance_validation", "teachers"),
+    "Machine": ("mixed_precision", "deterministic", "distribute", "cache", "xla"),
+    "Output": ("out", "resume", "overwrite", "tensorboard", "as_json"),
+}  # fmt: skip
+
+
+@click.command(cls=SectionedCommand, sections=_SECTIONS)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
 @click.option("--recipe", "recipe_name", metavar="NAME", help="See skin-edge recipes.  [default: mobilenet-enhanced]")
@@ -49,7 +60,7 @@ class ImageSize(click.ParamType):
     help="none, class-weight, oversample, undersample, or so many images of each class in an epoch; training only.",
 )
 @click.option("--balance-validation", is_flag=True, default=None, help="Compare epochs on equally many of each class.")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most so many; training stops early by itself.")
+@click.option("--epochs", type=click.IntRange(min=1), help="At most; stops early when validation stops improving.")
 @click.option("--image-size", type=ImageSize(), help="Pixels, 224 or HxW such as 100x125.")
 @click.option(
     "--scaled-decode",
@@ -59,8 +70,8 @@ class ImageSize(click.ParamType):
     help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, in training and on the device: faster, but an app needs "
     "libjpeg to do so.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1))
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per training step.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam, at the start.")
 @click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
 @layout_options
@@ -96,7 +107,7 @@ class ImageSize(click.ParamType):
     "folders in train/ and test/, else the recipe's]",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified taste of about N images.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified sample of about N images.")
 @click.option(
     "--clean",
     "rules",
@@ -179,7 +190,8 @@ def train(
     first one below DATA is a picture's class, however deep the picture lies; where one folder holds everything, or only
     the folders one further down are named after diagnoses, those are the classes.
 
-    What a flag does not say, the recipe does. Killed at any moment, the same line with --resume goes on.
+    Unset options come from the recipe. After an interruption at any moment, the same command with --resume
+    continues the training.
 
     \b
     Example:
@@ -187,12 +199,15 @@ def train(
       skin-edge train HAM10000 --out runs/small --image-size 160 --epochs 30
       skin-edge train ISIC_2020 --out runs/malignant --task malignant
       skin-edge train HAM10000 --out runs/cnn --recipe cnn-augmented
-      skin-edge train own.csv --out runs/own --image-column file --label-column finding
+      skin-edge train own.csv --out runs/own --image-column file \\
+        --label-column finding
       skin-edge train HAM10000 --out runs/told --metadata age,sex,site
       skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
-      skin-edge train HAM10000 --out runs/small --teacher runs/first --split runs/first/split.csv
-      skin-edge train HAM10000 --out runs/large --start runs/small --split runs/small/split.csv
+      skin-edge train HAM10000 --out runs/small --teacher runs/first \\
+        --split runs/first/split.csv
+      skin-edge train HAM10000 --out runs/large --start runs/small \\
+        --split runs/small/split.csv
       skin-edge train HAM10000 --out runs/first --resume
     """
     from . import cross_validation, patients, recipes, run_folder

@@ -242,7 +242,9 @@ class Recipe:
             names = [f.name for f in fields(of) if f.name not in NO_SETTINGS]
             if inner not in names or name == "augmentation":
                 known = [*(n for n in names if n != "augmentation"), "augmentation.rotation ..."]
-                raise UnknownNameError("setting", name, known if of is self else names)
+                inner_names = (f"augmentation.{f.name}" for f in fields(self.augmentation))
+                among = [*names, *inner_names] if of is self else [f"augmentation.{n}" for n in names]
+                raise UnknownNameError("setting", name, known if of is self else names, among)
             target[inner] = _value(name, text, getattr(of, inner))
         return replace(self, **own, augmentation=replace(self.augmentation, **augmentation))
 

@@ -77,8 +77,10 @@ def tune(
     \b
     Example:
       skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 30
-      skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 60 --resume
-      skin-edge tune HAM10000 --out runs/told --recipe cnn-metadata-augmented --sampler random
+      skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 60 \\
+        --resume
+      skin-edge tune HAM10000 --out runs/told --recipe cnn-metadata-augmented \\
+        --sampler random
       skin-edge tune HAM10000 --out search2 --storage postgresql://me@host/studies
     """
     from . import recipes, tune_results

@@ -28,7 +28,8 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
     \b
     Example:
       skin-edge bundle --out handover.zip
-      skin-edge bundle runs/first/int8/model_int8.tflite --out handover --pictures clinic
+      skin-edge bundle runs/first/int8/model_int8.tflite --out handover \\
+        --pictures clinic
     """
     from ...edge_runtime.classifier import DEFAULT_MODEL
     from ...edge_runtime.errors import OutputExistsError
