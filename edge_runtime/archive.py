@@ -14,7 +14,7 @@ from .contract import CONTRACT_FILE, LABELS_FILE
 from .errors import ModelFileError
 
 if TYPE_CHECKING:
-    import zipfile
+    from zipfile import ZipInfo
 
 _MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
 
@@ -22,6 +22,11 @@ _MAX_FILE = 1_000_000  # bytes that a file in the archive may unpack to
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
+
+_STORED, _DEFLATED = 0, 8  # methods: what every zip tool writes, and the only ones that are unpacked
+_MAX_DIRECTORY = 1_000_000  # bytes
+_MAX_FILES = 1000
+_MAX_NAME = 255
 
 
 class Archive:
@@ -34,42 +39,86 @@ class Archive:
         self.start = len(content)
         self.is_readable = True
         self._files: dict[str, bytes] = {}
-        self._zip: zipfile.ZipFile | None = None
+        self._content = content
+        self._entries: dict[str, ZipInfo] = {}
         plain = _plain(content)
         if plain:
             self.start, self._files = plain
             return
-        import io
-        import zipfile
-
-        try:
-            self._zip = zipfile.ZipFile(io.BytesIO(content))
-            self.start = min((entry.header_offset for entry in self._zip.infolist()), default=self.start)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError):
-            self.is_readable = self._zip is not None
+        found = _entries(content)
+        self.is_readable = found is not None
+        self._entries = found or {}
+        self.start = min((entry.header_offset for entry in self._entries.values()), default=self.start)
 
     def read(self, name: str, *, stored_only: bool = False) -> bytes | None:
         """A file's content, None where it is not there.
 
-        A stranger's file: nothing encrypted, nothing that unpacks to more than a label list can be. stored_only: nor
-        anything compressed. Raises ModelFileError for those.
+        A stranger's file: nothing encrypted, nothing that unpacks to more than a label list can be, nor to another size
+        than it says. stored_only: nor anything compressed. Raises ModelFileError for those.
         """
-        if self._zip is None:
+        entry = self._entries.get(name)
+        if entry is None:
             return self._files.get(name)
-        entries = [entry for entry in self._zip.infolist() if entry.filename == name]
-        if not entries:
-            return None
-        if len(entries) > 1:
-            raise ModelFileError(f"it holds {name} twice")
-        entry = entries[0]
-        if stored_only and entry.compress_type != 0:
+        if stored_only and entry.compress_type != _STORED:
             raise ModelFileError(f"its {name} is compressed")
+        if entry.compress_type not in (_STORED, _DEFLATED):
+            raise ModelFileError(f"its {name} is compressed by a method that is not supported: deflate it, or store it")
         if entry.flag_bits & 1 or entry.file_size > _MAX_FILE:
             raise ModelFileError(f"its {name} is encrypted or too large")
-        try:
-            return self._zip.read(entry)
-        except Exception as error:  # zlib.error, BadZipFile, EOFError, NotImplementedError: whatever unpacking meets
-            raise ModelFileError(f"its {name} cannot be unpacked: {error}") from None
+        file = _unpacked(self._content, entry)
+        if file is None or len(file) != entry.file_size or zlib.crc32(file) != entry.CRC:
+            raise ModelFileError(f"its {name} is damaged: it does not unpack to what the archive says")
+        return file
+
+
+def _entries(content: bytes) -> dict[str, ZipInfo] | None:
+    """Name -> entry, as zipfile finds them; None where there is no archive.
+
+    Raises ModelFileError for one that holds more, or other, than a model's archive does.
+    """
+    import io
+    import zipfile
+
+    end = content.rfind(b"PK\5\6", -_END.size - 0xFFFF)
+    if end < 0 or end + _END.size > len(content):
+        return None
+    length = _END.unpack_from(content, end)[5]
+    if length > _MAX_DIRECTORY or content[max(0, end - 20) : end].startswith(b"PK\6\7"):  # zip64
+        raise ModelFileError("its archive is too large for labels and a description")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):
+        return None
+    named = {entry.filename: entry for entry in entries}
+    if len(entries) > _MAX_FILES or any(len(name) > _MAX_NAME or not name.isprintable() for name in named):
+        raise ModelFileError("its archive holds files that have no place in a model")
+    if len(named) < len(entries):
+        twice = next(entry.filename for entry in entries if named[entry.filename] is not entry)
+        raise ModelFileError(f"it holds {twice} twice")
+    if len({entry.header_offset for entry in entries}) < len(entries):
+        raise ModelFileError("files of its archive overlap")
+    return named
+
+
+def _unpacked(content: bytes, entry: ZipInfo) -> bytes | None:
+    """The file behind its local header, at most one byte more than the directory says; None where there is none."""
+    try:
+        signature, *_, name_length, extra = _LOCAL.unpack_from(content, entry.header_offset)
+    except struct.error:
+        return None
+    start = entry.header_offset + _LOCAL.size + name_length + extra
+    packed = content[start : start + entry.compress_size]
+    if signature != b"PK\3\4" or entry.header_offset < 0 or len(packed) != entry.compress_size:
+        return None
+    if entry.compress_type == _STORED:
+        return packed
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        file = unpacker.decompress(packed, entry.file_size + 1)
+    except zlib.error:
+        return None
+    return file if unpacker.eof else None
 
 
 def _plain(content: bytes) -> tuple[int, dict[str, bytes]] | None:

@@ -17,6 +17,7 @@ labels.txt holds the labels' codes in their order, one a line.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,9 @@ UNCHANGED, QUANTIZED, NORMALIZED = INPUT_BYTES = ("unchanged", "quantized", "nor
 CONTRACT_FILE = "metadata.json"
 LABELS_FILE = "labels.txt"
 
+_DEEPEST = 32  # levels of objects and lists in one another; the contract has five
+_LONGEST_LABEL = 1000  # characters
+
 NO_SEAL = "0" * 64
 _SEAL = re.compile("[0-9a-f]{64}")
 
@@ -62,14 +66,15 @@ def parse(raw: bytes) -> dict[str, Any]:
     Raises ModelFileError where it is no contract of a version that this reader knows.
     """
     try:
-        parsed: Any = json.loads(raw, parse_constant=_no_constant)
+        parsed: Any = json.loads(raw.decode(), parse_constant=_no_constant, parse_int=_integer)
+        _check_values(parsed)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"its {CONTRACT_FILE} is not JSON: {error}") from None
+        raise ModelFileError(f"its {CONTRACT_FILE} is not usable JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise ModelFileError(f"its {CONTRACT_FILE} is not a JSON object")
     contract: dict[str, Any] = parsed  # pyright: ignore[reportUnknownVariableType]
     version = contract.get("format_version")
-    if contract.get("format") != FORMAT or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+    if contract.get("format") != FORMAT or type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ModelFileError(
             f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this skin-edge reads "
             f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model anew"
@@ -79,6 +84,30 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20:  # no field has as many, and a million of them take minutes to convert
+        raise ValueError("a number has too many digits")
+    return int(digits)
+
+
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Raises ValueError for what JSON can say and no program can print or compute with."""
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode()  # raises it for half of a surrogate pair
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number is too large")
+    elif isinstance(value, (dict, list)):
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value, dict):
+            _check_values(list(value), depth)  # pyright: ignore[reportUnknownArgumentType]
+        items: Any = value.values() if isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType]
+        for item in items:
+            _check_values(item, depth + 1)
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,11 +183,13 @@ def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_by
 def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:
     """The classes in the order of the output. Raises ModelFileError where they are not usable."""
     try:
-        labels = tuple(
-            Label(str(entry["code"]), str(entry["name"]), entry.get("malignant")) for entry in contract["labels"]
-        )
+        labels = tuple(Label(entry["code"], entry["name"], entry.get("malignant")) for entry in contract["labels"])
     except (KeyError, TypeError, AttributeError):
         raise ModelFileError(f"its {CONTRACT_FILE} does not list the labels") from None
+    if not all(
+        isinstance(text, str) and len(text) <= _LONGEST_LABEL and label.code for label in labels for text in label[:2]
+    ):
+        raise ModelFileError(f"its {CONTRACT_FILE} has labels that are no text of at most {_LONGEST_LABEL} characters")
     if len({label.code for label in labels}) != len(labels) or not labels:
         raise ModelFileError(f"its {CONTRACT_FILE} lists no labels, or one twice")
     if not all(label.code.isprintable() and label.name.isprintable() for label in labels):
@@ -173,7 +204,7 @@ def check(contract: Mapping[str, Any]) -> None:
     """
     codes = {label.code for label in labels_of(contract)}
     for label in _objects(contract, "labels"):
-        _require(label.get("malignant") in (True, False, None), "labels")
+        _require(label.get("malignant") is None or isinstance(label.get("malignant"), bool), "labels")
     outputs = _objects(contract, "outputs")
     _require(1 <= len(outputs) <= 2, "outputs")
     for row in _objects(contract, "thresholds"):

@@ -17,7 +17,8 @@ _SHOWN_LABELS = 12
 
 
 def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
-    """JSON-ready. kind: "skin-edge" or "foreign". seal: "verified", or "none" for a file that others made.
+    """JSON-ready. kind: "skin-edge" or "foreign". seal: "verified", or "none" for a file that others made;
+    of format 1, which had none, what stands in its place.
 
     input: how to feed it, tensor and steps. metadata: the second input, tensor and fields (`patient.py`), None where
     the network takes a picture alone. outputs: tensors. scores: what the first output holds (`ModelFile`).
@@ -106,7 +107,8 @@ def _seal(file: ModelFile) -> str:
     if not file.contract:
         return "none"
     if file.contract["format_version"] == 1:
-        return "CRC-32 of the network only (format 1)"
+        has_checksum = "network_crc32" in file.contract
+        return f"{'CRC-32 of the network only' if has_checksum else 'none'} (format 1)"
     return "verified"  # a file that does not hold it is not read
 
 

@@ -8,8 +8,10 @@ A file that others made is read by its standard TFLite metadata, where it has so
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +26,17 @@ from .network import IDENTIFIER, GraphTensor, Network
 from .preprocess import InputSpec
 
 if TYPE_CHECKING:
+    import io
+
     from .patient import Encoding
     from .tflite_metadata import TfliteMetadata
+
+MAX_BYTES = 256 * 2**20
+"""Of a model file: the largest backbone in float32, InceptionResNetV2, takes 208 MiB."""
+
+MAX_CLASSES = 100_000
+_MAX_LABELS = 16 * 2**20  # bytes of a labels file
+_LONGEST_LABEL = 1000  # characters
 
 # The beginning of an archive whose end may be cut off.
 _ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL)
@@ -108,7 +119,7 @@ def read_model_file(
 def is_network(path: str | Path) -> bool:
     """Whether a file begins as a TFLite network does. False for one that cannot be read."""
     try:
-        with Path(path).open("rb") as file:
+        with _opened(Path(path)) as file:
             return file.read(8)[4:] == IDENTIFIER
     except OSError:
         return False
@@ -160,13 +171,40 @@ def with_archive(network: bytes, files: Mapping[str, str]) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return _read_regular(path, MAX_BYTES)
     except FileNotFoundError:
         raise ModelFileError(f"no such model: {path}") from None
     except IsADirectoryError:
         raise ModelFileError(f"{path} is a folder: name the .tflite file in it") from None
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_regular(path: Path, limit: int) -> bytes:
+    """A regular file's content: of a device or a pipe no byte is read. Raises OSError; EFBIG for more than `limit`."""
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it is larger than the limit of {limit >> 20} MiB")
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise OSError(errno.EBUSY, "it is being written")
+    return content
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    # A pipe that nobody writes to would be waited for.
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(file).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return os.fdopen(file, "rb")
+    except BaseException:
+        os.close(file)
+        raise
 
 
 def _foreign(
@@ -207,6 +245,8 @@ def _ends(network: Network) -> tuple[GraphTensor, int, str]:
     if not target.shape or any(n not in (1, -1) for n in target.shape[:-1]) or target.shape[-1] < 1:
         raise ModelFileError(f"it is no image classifier: its output is {list(target.shape)}, not [1, classes]")
     classes = target.shape[-1]
+    if classes > MAX_CLASSES:
+        raise ModelFileError(f"it answers with {classes} values; at most {MAX_CLASSES} classes are supported")
     computing = [op.name for op in network.main_operators if op.name not in _KEEPING_VALUES]
     last = computing[-1] if computing else ""
     if classes == 1:
@@ -248,7 +288,7 @@ def _foreign_labels(
 ) -> tuple[Label, ...]:
     if labels_file is not None:
         try:
-            raw: bytes | None = Path(labels_file).read_bytes()
+            raw: bytes | None = _read_regular(Path(labels_file), _MAX_LABELS)
         except OSError as error:
             raise ModelFileError(f"labels {labels_file}: {error.strerror}") from None
         named = str(labels_file)
@@ -260,7 +300,12 @@ def _foreign_labels(
             raise ModelFileError(f"it is truncated: {named} is missing, which its TFLite metadata names")
     if raw is None:
         return tuple(Label(f"class {i}", f"class {i}") for i in range(classes))
-    lines = [" ".join(line.split()) for line in raw.decode("utf-8", "replace").splitlines()]
+    try:
+        lines = [" ".join(line.split()) for line in raw.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise ModelFileError(f"{named} is no UTF-8 text: save it as such") from None
+    if any(len(line) > _LONGEST_LABEL for line in lines):
+        raise ModelFileError(f"{named} has a label of more than {_LONGEST_LABEL} characters")
     while lines and not lines[-1]:
         lines.pop()
     if len(lines) != classes and not (classes == 1 and len(lines) == 2):

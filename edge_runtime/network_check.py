@@ -21,11 +21,9 @@ from .operators import RULES, WIDTHS, Step, Tensor, Unsupported, check_step
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_BYTES = 256 * 2**20
-"""Of a model file: the largest backbone in float32, InceptionResNetV2, takes 208 MiB."""
-
 MAX_MEMORY = 768 * 2**20
-"""Bytes: the file, its weights as LiteRT keeps them, the activations that are alive at once, and workspace."""
+"""Bytes: the file, its weights as LiteRT keeps them, the activations that are alive at once, workspace, and the inputs
+and outputs once more, which are copied."""
 
 MAX_WORK = 50_000_000_000
 """Multiply-accumulates of one picture; InceptionResNetV2 takes 13e9. What has no fast kernel counts as more of them."""
@@ -95,7 +93,8 @@ def check(content: bytes | memoryview[int]) -> None:
     if not written.issuperset(outputs):
         raise ModelFileError("the network is damaged: an output is written by no operator")
     named.append(tuple(outputs))
-    _check_sums(len(content), tensors, steps, named)
+    copied = sum(tensors[position].size for position in (*inputs, *outputs))
+    _check_sums(len(content) + copied, tensors, steps, named)
 
 
 def _only(table: Table, fields: int) -> None:
@@ -175,6 +174,8 @@ def _tensor(entry: Table, buffers: Sequence[memoryview[int]]) -> Tensor:
         raise ModelFileError("the network is damaged: a tensor has no buffer")
     content = buffers[position]
     tensor = Tensor(shape, dtype, content if len(content) else None)
+    if -1 in signature:
+        tensor.free = frozenset(axis for axis, length in enumerate(signature) if length == -1)
     if len(content) and len(content) != tensor.size:
         raise ModelFileError("the network is damaged: the values of a tensor are not as many as its shape says")
     quantization = entry.table(4)
@@ -265,9 +266,7 @@ def _check_metadata(root: Table, buffers: int, tensors: int) -> None:
             raise damaged()
 
 
-def _check_sums(
-    file_size: int, tensors: Sequence[Tensor], steps: Sequence[Step], named: Sequence[tuple[int, ...]]
-) -> None:
+def _check_sums(held: int, tensors: Sequence[Tensor], steps: Sequence[Step], named: Sequence[tuple[int, ...]]) -> None:
     work = sum(step.work for step in steps)
     if work > MAX_WORK:
         raise _unsupported(f"a picture takes it {work:.1e} multiply-accumulates, over the limit of {MAX_WORK:.0e}")
@@ -275,7 +274,7 @@ def _check_sums(
     constants = sum(tensor.size * (4 if tensor.dtype == "float16" else 1) for tensor in tensors if tensor.content)
     sizes = [0 if tensor.is_constant else tensor.size for tensor in tensors]
     most = _most_alive(sizes, named, [0, *(step.workspace for step in steps), 0])
-    memory = file_size + constants + most + sum(step.kept for step in steps)
+    memory = held + constants + most + sum(step.kept for step in steps)
     if memory > MAX_MEMORY:
         raise _unsupported(f"it takes {memory >> 20} MiB of memory, over the limit of {MAX_MEMORY >> 20} MiB")
 

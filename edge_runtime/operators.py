@@ -31,8 +31,11 @@ _MAX_BROADCAST_RANK = 4
 _MAX_INPUTS = 512  # of one concatenation
 _MAX_KNOWN = 1024  # numbers that say a shape, axes or positions
 _MAX_STEP = 4096  # stride, dilation or window side: the largest picture
-_SCALE_RATIO = 2.0**15  # between the activations of a sum; LiteRT aborts the process beyond 2**19
-_SUMS = ("ADD", "SUB", "SQUARED_DIFFERENCE")
+_SUM_SCALES = {
+    "int8": 2.0**18,
+    "uint8": 2.0**18,
+    "int16": 2.0**13,
+}  # an input's by the output's: twice that is an abort
 _RELU = 3  # fused activations: 0 none, 1 ReLU, 2 ReLU from -1 to 1, 3 ReLU6; LiteRT does no other
 
 
@@ -45,10 +48,10 @@ class Tensor:
 
     content: its bytes where the file holds them. is_constant: those, and what DEQUANTIZE makes of them. known: its
     numbers where it says a shape, so that what is shaped by it can be inferred. scales, zero_points: empty where it is
-    not quantized; axis: the one that has a scale per position.
+    not quantized; axis: the one that has a scale per position. free: the axes whose length the run decides.
     """
 
-    __slots__ = ("axis", "content", "dtype", "is_constant", "known", "scales", "shape", "size", "zero_points")
+    __slots__ = ("axis", "content", "dtype", "free", "is_constant", "known", "scales", "shape", "size", "zero_points")
 
     def __init__(self, shape: Shape, dtype: str, content: memoryview[int] | None):
         self.shape = shape
@@ -59,7 +62,18 @@ class Tensor:
         self.scales: npt.NDArray[np.float32] | tuple[()] = ()
         self.zero_points: npt.NDArray[np.int64] | tuple[()] = ()
         self.axis = 0
+        self.free: frozenset[int] = frozenset()
         self.size = math.prod(shape) * WIDTHS[dtype]
+
+    def fit(self, shape: Shape) -> None:
+        """Takes the shape that was inferred, where the file leaves those lengths to the run."""
+        rank = len(self.shape)
+        if rank != len(shape) or any(
+            a != b for i, (a, b) in enumerate(zip(self.shape, shape, strict=True)) if i not in self.free
+        ):
+            raise Unsupported(f"makes {list(shape)}, but the file says {list(self.shape)}")
+        self.shape = shape
+        self.size = math.prod(shape) * WIDTHS[self.dtype]
 
     def numbers(self) -> tuple[int, ...] | None:
         """Its whole numbers, where they are known before the network runs."""
@@ -434,6 +448,10 @@ def _gather(step: Step) -> list[Shape]:
     require(1 <= len(shape) <= 4 and len(indices.shape) <= 1 and step.number(1, "i") == 0, "has other axes")
     axis = _axis(step.number(0, "i"), len(shape))
     require(all(0 <= position < shape[axis] for position in positions), "reaches outside of its input")
+    if step.input(0).dtype == "int32":
+        numbers = step.known(0, "whole numbers")
+        require(len(shape) == 1, "takes whole numbers")
+        step.outputs[0].known = tuple(numbers[position] for position in positions)
     return [(*shape[:axis], *indices.shape, *shape[axis + 1 :])]
 
 
@@ -476,6 +494,15 @@ def _reduced(step: Step) -> list[Shape]:
     if step.flag(0):
         return [tuple(1 if i in axes else n for i, n in enumerate(shape))]
     return [tuple(n for i, n in enumerate(shape) if i not in axes)]
+
+
+def _product(step: Step) -> list[Shape]:
+    numbers = step.known(0, "whole numbers")
+    require(len(step.input(0).shape) == 1 and not step.flag(0), "takes other whole numbers than a shape")
+    product = math.prod(numbers)
+    require(0 < product < 2**31, "makes too large a number")
+    step.outputs[0].known = (product,)
+    return _reduced(step)
 
 
 def _dequantize(step: Step) -> list[Shape]:
@@ -532,9 +559,9 @@ _BYTES = ("float32", "int8", "uint8")
 _UNARY = "x -> x"
 _BINARY = "x x -> x"
 
-# The bias may be left out. float32 with int8 weights: "hybrid", the weights are made for the activations' range.
-_WEIGHTED = frozenset(
-    f"{x} {weights}{bias} -> {x}"
+# float32 with int8 weights: "hybrid", the weights are made for the activations' range.
+_WITH_BIAS = frozenset(
+    f"{x} {weights} {bias} -> {x}"
     for x, weights, biases in (
         ("float32", "float32", ("float32",)),
         ("float32", "int8", ("float32",)),
@@ -542,7 +569,12 @@ _WEIGHTED = frozenset(
         ("uint8", "uint8", ("int32",)),
         ("int16", "int8", ("int64", "int32")),
     )
-    for bias in ("", " -", *(f" {dtype}" for dtype in biases))
+    for bias in biases
+)
+_WEIGHTED = _WITH_BIAS | frozenset(
+    types.rpartition(" -> ")[0].rpartition(" ")[0] + left_out + " -> " + types.rpartition(" ")[2]
+    for types in _WITH_BIAS
+    for left_out in ("", " -")
 )
 
 
@@ -557,7 +589,7 @@ def _rules() -> dict[str, Rule]:
     by_numbers = _each(_NUMERIC, "x int32 -> x")
     rules = {
         "CONV_2D": Rule(_WEIGHTED, _conv, (1, 7)),
-        "DEPTHWISE_CONV_2D": Rule(_WEIGHTED, _depthwise, (2, 7)),
+        "DEPTHWISE_CONV_2D": Rule(_WITH_BIAS, _depthwise, (2, 7)),
         "FULLY_CONNECTED": Rule(_WEIGHTED, _dense, (8, 5)),
         "AVERAGE_POOL_2D": Rule(keeps, _pool, (5, 6)),
         "MAX_POOL_2D": Rule(keeps, _pool, (5, 6)),
@@ -590,7 +622,7 @@ def _rules() -> dict[str, Rule]:
             (32, 6),
             counts=False,
         ),
-        "GATHER": Rule(_each(_BYTES, "x int32 -> x"), _gather, (23, 2), counts=False),
+        "GATHER": Rule(_each((*_BYTES, "int32"), "x int32 -> x"), _gather, (23, 2), counts=False),
         "SHAPE": Rule(_each(_NUMERIC, "x -> int32"), _shape, (55, 1), counts=False),
         "PAD": Rule(by_numbers, _pad, (22, 0)),
         "PADV2": Rule(_each(_NUMERIC, "x int32 x -> x"), _pad, (43, 0)),
@@ -599,6 +631,7 @@ def _rules() -> dict[str, Rule]:
         "SUM": Rule(by_numbers, _reduced, (27, 1)),
         "REDUCE_MAX": Rule(by_numbers, _reduced, (27, 1)),
         "REDUCE_MIN": Rule(by_numbers, _reduced, (27, 1)),
+        "REDUCE_PROD": Rule(_each(("int32",), "x int32 -> x"), _product, (27, 1)),
         "QUANTIZE": Rule(frozenset(f"{a} -> {b}" for a in _NUMERIC for b in QUANTIZED), _same, (89, 0)),
         "DEQUANTIZE": Rule(_each((*QUANTIZED, "float16"), "x -> float32"), _dequantize, (38, 0), counts=False),
         "CAST": Rule(frozenset(f"{a} -> {b}" for a in _BYTES for b in _BYTES), _same, (37, 2), counts=False),
@@ -608,6 +641,7 @@ def _rules() -> dict[str, Rule]:
         "SPACE_TO_DEPTH": Rule(_each(_BYTES, _UNARY), _space_to_depth, (19, 1)),
         "BATCH_MATMUL": Rule(_each(_F, _BINARY), _matmul, (101, 3)),
     }
+    rules["RSQRT"] = Rule(_each(("float32", "int8"), _UNARY), _same)
     # No options, or options without fields.
     for name, code in (
         ("RELU", 0),
@@ -618,9 +652,9 @@ def _rules() -> dict[str, Rule]:
         ("HARD_SWISH", 91),
     ):
         rules[name] = Rule(keeps, _same, (code, 0))
-    for name, code in (("ELU", 0), ("EXP", 33), ("ABS", 78), ("NEG", 42), ("SQRT", 0), ("RSQRT", 0), ("SQUARE", 66)):
+    for name, code in (("ELU", 0), ("EXP", 33), ("ABS", 78), ("NEG", 42), ("SQRT", 0), ("SQUARE", 66)):
         rules[name] = Rule(unary, _same, (code, 0))
-    rules["GELU"] = Rule(unary, _same, (116, 1))
+    rules["GELU"] = Rule(_each(("float32", "int8"), _UNARY), _same, (116, 1))
     return rules
 
 
@@ -642,7 +676,7 @@ def check_step(step: Step) -> None:
     count = 0
     for tensor, shape in zip(step.outputs, shapes, strict=True):
         if tensor.shape != shape:
-            raise Unsupported(f"makes {list(shape)}, but the file says {list(tensor.shape)}")
+            tensor.fit(shape)
         require(len(shape) <= _MAX_RANK, f"makes {len(shape)} dimensions")
         count += math.prod(shape)
     step.work += 16 * max(count, max((math.prod(t.shape) for t in step.inputs if t is not None), default=0))
@@ -662,7 +696,7 @@ def _collapsed(types: str) -> str:
 
 
 def _check_scales(step: Step) -> None:
-    """The quantized activations have one scale each, and those of a sum lie near each other."""
+    """The quantized activations have one scale each, and a sum's is not much finer than those of its inputs."""
     scales: list[float] = []
     weights = step.input(1) if step.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") else None
     for tensor in (*step.inputs, *step.outputs):
@@ -671,6 +705,9 @@ def _check_scales(step: Step) -> None:
         require(len(tensor.scales) == len(tensor.zero_points) == 1, "takes or makes integers without a scale")
         require(tensor.dtype != "int16" or tensor.zero_points[0] == 0, "has a zero point in int16")
         scales.append(float(tensor.scales[0]))
-    if scales:
-        most = _SCALE_RATIO if step.name in _SUMS else math.inf
-        require(min(scales) > 0 and max(scales) / min(scales) <= most, "has scales that no network needs")
+    require(min(scales, default=1.0) > 0, "has a scale of 0")
+    if scales and step.name in ("ADD", "SUB", "SQUARED_DIFFERENCE"):
+        largest, most = max(scales[:-1]), _SUM_SCALES[step.outputs[0].dtype]
+        if step.name == "SQUARED_DIFFERENCE":
+            largest, most = largest**2, 2.0**11
+        require(largest <= most * scales[-1], "has scales that no network needs")

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from skin_edge.edge_runtime import ModelFileError
 from skin_edge.edge_runtime.archive import Archive
 from skin_edge.edge_runtime.model_file import with_archive
 
@@ -23,7 +24,10 @@ def by_zipfile(content: bytes) -> tuple[int, dict[str, bytes]]:
 
 def by_hand(content: bytes) -> tuple[int, dict[str, bytes]] | None:
     """What the reader here reads; None where it leaves the file to zipfile."""
-    archive = Archive(content)
+    try:
+        archive = Archive(content)
+    except ModelFileError:
+        return None
     return (archive.start, archive._files) if archive._files else None
 
 
@@ -72,3 +76,66 @@ def test_compressed_files_are_left_to_zipfile():
         archive.writestr("labels.txt", "mel\n" * 100)
     assert by_hand(buffer.getvalue()) is None
     assert Archive(buffer.getvalue()).read("labels.txt") == b"mel\n" * 100
+
+
+def packed(method, files=(("labels.txt", "mel\n" * 100),)):
+    buffer = io.BytesIO(NETWORK)
+    buffer.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(buffer, "a", method) as archive:
+        for name, text in files:
+            archive.writestr(name, text)
+    return bytearray(buffer.getvalue())
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_are_not_unpacked(method):
+    """LZMA alone may ask for gigabytes."""
+    with pytest.raises(ModelFileError, match="method that is not supported"):
+        Archive(bytes(packed(method))).read("labels.txt")
+
+
+@pytest.mark.parametrize("said", [0, 1, 399, 401, 1_000_000])
+def test_what_unpacks_to_another_size_than_it_says(said):
+    content = packed(zipfile.ZIP_DEFLATED)
+    entry = content.rindex(b"PK\1\2")
+    content[entry + 24 : entry + 28] = said.to_bytes(4, "little")
+    with pytest.raises(ModelFileError, match="does not unpack to what"):
+        Archive(bytes(content)).read("labels.txt")
+
+
+def test_deflate_that_lies_is_cut_at_its_size():
+    """A gigabyte of zeros in a megabyte, said to be ten bytes: nothing beyond those is unpacked."""
+    import tracemalloc
+
+    content = packed(zipfile.ZIP_DEFLATED, [("labels.txt", "\0" * 30_000_000)])
+    entry = content.rindex(b"PK\1\2")
+    content[entry + 24 : entry + 28] = (10).to_bytes(4, "little")
+    archive = Archive(bytes(content))
+    tracemalloc.start()
+    with pytest.raises(ModelFileError, match="does not unpack to what"):
+        archive.read("labels.txt")
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((("labels.txt", "a"), ("labels.txt", "b")), "twice"),
+        ((("a\x1b[2J", "a"),), "no place"),
+        ((("a" * 300, "a"),), "no place"),
+        (tuple((f"{i}", "") for i in range(1001)), "no place"),
+    ],
+)
+def test_archives_that_no_model_has(files, message):
+    with pytest.raises(ModelFileError, match=message):
+        Archive(bytes(packed(zipfile.ZIP_STORED, files)))
+
+
+def test_two_names_of_one_file():
+    content = packed(zipfile.ZIP_STORED, (("one.txt", "same"), ("two.txt", "same")))
+    first, second = content.index(b"PK\1\2"), content.rindex(b"PK\1\2")
+    content[second + 42 : second + 46] = content[first + 42 : first + 46]
+    with pytest.raises(ModelFileError, match="overlap"):
+        Archive(bytes(content))

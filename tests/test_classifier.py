@@ -344,7 +344,7 @@ def flipped(content, position):
         (lambda m: m.update(thresholds=[{"target": "mel"}]), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[threshold(classes=["nope"])]), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[threshold(threshold=float("nan"))]), "NaN is no number"),
-        (lambda m: m.update(thresholds=[threshold(threshold=10**400)]), "malformed 'thresholds'"),
+        (lambda m: m.update(thresholds=[threshold(threshold=10**400)]), "too many digits"),
         (lambda m: m.update(thresholds=[threshold(sensitivity=True)]), "malformed 'thresholds'"),
         (lambda m: m.update(calibration="x"), "malformed 'calibration'"),
         (lambda m: m.update(calibration={"temperature": "hot", "logit_shift": [0] * 7}), "malformed 'calibration'"),

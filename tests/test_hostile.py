@@ -132,7 +132,7 @@ def sealed_anew(tmp_path, change):
     """The packaged model with a changed contract, under a seal that holds."""
     content = DEFAULT_MODEL.read_bytes()
     network = content[: network_length(content)]
-    fields = {**read_model_file(DEFAULT_MODEL).contract, "format_version": 2, **change}
+    fields = {**read_model_file(DEFAULT_MODEL).contract, **change}
     path = tmp_path / "sealed.tflite"
     labels = "".join(f"{label['code']}\n" for label in fields["labels"])
     path.write_bytes(

@@ -20,14 +20,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...edge_runtime import console, files
 from ...edge_runtime.classifier import DEFAULT_MODEL, Prediction, SkinClassifier
 from ...edge_runtime.errors import SkinEdgeError, UsageError
+from ...edge_runtime.interpreter import Interpreter
+from ...edge_runtime.network_check import check
 from ..machine import describe_machine
 from ..memory import ROOT, peak_resident_bytes
 from . import __doc__ as description
 from .models import model_case, read_told
 from .mutations import Hostile
+from .networks import network_case
 from .pictures import image_case, plain
 
 BAD = ("traceback", "crash", "hang", "memory", "answer", "message")
@@ -44,7 +49,7 @@ _PICTURE_NAME = "plain.png"
 
 
 class Case(NamedTuple):
-    """What a worker is given. kind: "image" or "model"."""
+    """What a worker is given. kind: "image", "model" or "network"."""
 
     kind: str
     number: int
@@ -87,6 +92,24 @@ def judge(call: Callable[[], tuple[Prediction, int, bool]]) -> tuple[str, str]:
     return "answered", prediction.label[:100]
 
 
+def judge_network(content: bytes) -> tuple[str, str]:
+    """(outcome, detail) of a bare network: whether it is let through, and if so, runs with LiteRT's delegate and
+    without."""
+    try:
+        check(content)
+        for delegate in ("xnnpack", "none"):
+            interpreter = Interpreter(content, delegate=delegate)
+            block = np.random.default_rng(1).normal(0, 50, 4099)
+            interpreter.invoke(*(np.resize(block.astype(tensor.dtype), tensor.shape) for tensor in interpreter.inputs))
+            interpreter.close()
+    except SkinEdgeError as error:
+        message = str(error)
+        return "refused" if message.isprintable() else "message", message[:_LONGEST_MESSAGE]
+    except BaseException as error:
+        return "traceback", f"{type(error).__name__}: {error}"[:_LONGEST_MESSAGE]
+    return "answered", ""
+
+
 def _work(seed: int, folder: Path, models: Sequence[Path]) -> None:
     """The child: a line "KIND NUMBER" on stdin, a line of JSON on stdout for each, until stdin ends."""
     # LiteRT writes to stdout as well: the answers get a descriptor of their own.
@@ -109,7 +132,9 @@ def _work(seed: int, folder: Path, models: Sequence[Path]) -> None:
         path.write_bytes(made.content)
         forgotten = _forget_peak()
         start = perf_counter()
-        if kind == "image":
+        if kind == "network":
+            outcome, detail = judge_network(made.content)
+        elif kind == "image":
             outcome, detail = judge(lambda path=path: (classifier.predict(path), len(classifier.labels), True))
         else:
             outcome, detail = judge(lambda path=path: _load_and_predict(path, picture))
@@ -127,6 +152,9 @@ def _load_and_predict(path: Path, picture: Path) -> tuple[Prediction, int, bool]
 
 
 def _made(case: Case, seed: int, models: Sequence[Path]) -> Hostile:
+    if case.kind == "network":
+        operators, content = network_case(seed, case.number)
+        return Hostile("random", operators.split(" ")[0], ".tflite", content)
     return image_case(seed, case.number) if case.kind == "image" else model_case(seed, case.number, models)
 
 
@@ -239,18 +267,20 @@ def measure(
     models: int,
     seed: int = 42,
     *,
+    networks: int = 0,
     seed_models: Sequence[Path] = (),
     time_limit_s: float = TIME_LIMIT_S,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Runs the cases and sums up, JSON-ready.
 
-    per kind ("images", "models"): "outcomes" (outcome -> count), "table" (form -> mutation -> outcome -> count),
-    "slowest" and "largest" (a Result each, None where nothing ran or the system does not tell). "bad": every bad
-    Result. progress: called with the number of cases done.
+    per kind ("images", "models", "networks"): "outcomes" (outcome -> count), "table" (form -> mutation -> outcome ->
+    count), "slowest" and "largest" (a Result each, None where nothing ran or the system does not tell). "bad": every
+    bad Result. progress: called with the number of cases done.
     """
     start = perf_counter()
-    cases = [Case("image", i) for i in range(images)] + [Case("model", i) for i in range(models)]
+    counts = {"image": images, "model": models, "network": networks}
+    cases = [Case(kind, i) for kind, count in counts.items() for i in range(count)]
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="skin-edge-hostile-") as folder:
         command = [sys.executable, "-m", "skin_edge.benchmarks.hostile", "--work", folder, "--seed", str(seed)]
@@ -273,6 +303,7 @@ def measure(
         "machine": describe_machine("ai-edge-litert"),
         "images": _summed([result for result in results if result.case.startswith("image")]),
         "models": _summed([result for result in results if result.case.startswith("model")]),
+        "networks": _summed([result for result in results if result.case.startswith("network")]),
         "bad": [asdict(result) for result in results if result.outcome in BAD],
     }
 
@@ -294,7 +325,7 @@ def _summed(results: Sequence[Result]) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> console.Page:
     """What `measure` returned, at most 80 columns."""
     lines: list[str] = []
-    for name in ("images", "models"):
+    for name in ("images", "models", "networks"):
         part = result[name]
         if not part["cases"]:
             continue
@@ -330,10 +361,10 @@ def _kind(result: dict[str, Any]) -> str:
 
 
 def write_case(name: str, seed: int, folder: Path, models: Sequence[Path] = ()) -> Path:
-    """Writes the case "image-N" or "model-N" into `folder` and returns its path."""
+    """Writes the case "image-N", "model-N" or "network-N" into `folder` and returns its path."""
     kind, _, number = name.partition("-")
-    if kind not in ("image", "model") or not number.isdecimal():
-        raise UsageError(f"{name} is no case: it is image-NUMBER or model-NUMBER")
+    if kind not in ("image", "model", "network") or not number.isdecimal():
+        raise UsageError(f"{name} is no case: it is image-NUMBER, model-NUMBER or network-NUMBER")
     made = _made(Case(kind, int(number)), seed, models)
     path = folder / f"{name}{made.suffix}"
     files.write(path, made.content)
@@ -349,8 +380,11 @@ def main() -> None:
     parser.add_argument("seed_models", nargs="*", type=Path, metavar="MODEL", help="further models to mutate")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="default: 10000")
     parser.add_argument("--models", type=int, default=2000, metavar="N", help="default: 2000")
+    parser.add_argument("--networks", type=int, default=1000, metavar="N", help="default: 1000")
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="default: 42")
-    parser.add_argument("--case", metavar="NAME", help="write this case (image-N or model-N) to --out and run nothing")
+    parser.add_argument(
+        "--case", metavar="NAME", help="write this case (image-N, model-N or network-N) to --out and run nothing"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="for hostile.json and the bad cases' files")
     parser.add_argument("--json", action="store_true", help="everything as JSON")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -366,6 +400,7 @@ def main() -> None:
             arguments.images,
             arguments.models,
             arguments.seed,
+            networks=arguments.networks,
             seed_models=arguments.seed_models,
             progress=_progress,
         )
