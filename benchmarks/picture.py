@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..edge_runtime.containers import open_picture
-from ..edge_runtime.errors import ImageError
-from ..edge_runtime.preprocess import decode
+from ..edge_runtime.preprocess import decode, file_bytes
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,7 @@ class Picture:
 def read_picture(path: str | Path) -> Picture:
     """Reads an image file. Raises ImageError where `preprocess.decode` refuses it."""
     decode(path)
-    try:
-        source = open_picture(str(path))
-        return _described(source if isinstance(source, bytes) else Path(source).read_bytes(), str(path))
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from None
+    return _described(file_bytes(path), str(path))
 
 
 def generated_picture() -> Picture:

@@ -20,32 +20,49 @@ import io
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from . import pictures
-from .containers import open_picture
+from .containers import open_member
 from .errors import ImageError, ModelFileError
+from .limits import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    MAX_PIXELS_OTHER_MODES,
+    MAX_PROFILE_BYTES,
+    MEMORY,
+    Demand,
+    InMemory,
+    OnDisk,
+    Room,
+    check_jpeg,
+    needed,
+    pixels_within,
+)
+from .pictures import BEGINNING, kind_of
 from .resize import resize as resize_exactly
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 # What `decode` takes. An array is uint8, RGB [height, width, 3] or grey [height, width].
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
+# A file object is open for reading bytes, and is read to its end.
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]"
 
-# 100 megapixels: above any phone, below what 1 GiB of memory can decode. A larger picture is refused from its
-# header, before its pixels are decoded.
-MAX_PIXELS = 100_000_000
-
-# Other modes need up to three times the memory on their way to RGB.
-MAX_PIXELS_OTHER_MODES = 40_000_000
-
-# And HEIC and AVIF, where their decoders are installed (`_newer_format`).
-# Not every format that Pillow knows: an EPS file, whatever its name, would be run by Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000")
+# Kind (`pictures.kind_of`) -> Pillow's plugin. Not every format that Pillow knows: an EPS file, whatever its name,
+# would be run by Ghostscript.
+_PLUGINS = {
+    "JPEG": "Jpeg",
+    "PNG": "Png",
+    "WEBP": "WebP",
+    "TIFF": "Tiff",
+    "BMP": "Bmp",
+    "GIF": "Gif",
+    "JPEG2000": "Jpeg2K",
+}
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "AVIF", "HEIC")
 
 # A JPEG is decoded to no less than this many times the network's picture. libjpeg's reduction is a mean over blocks;
 # `resize` still averages 4x4 of those, so that the two filters together are nearly the one of the contract. Against
@@ -183,15 +200,25 @@ def decode(image: ImageLike, spec: InputSpec | None = None) -> Image.Image:
     Raises ImageError where the file is missing, is no image, is truncated, is larger than MAX_PIXELS, or
     where an array has another shape or dtype than uint8 [height, width, 3] or [height, width].
     """
+    with Room() as room:
+        return _decode(image, spec, room)
+
+
+def _decode(image: ImageLike, spec: InputSpec | None, room: Room) -> Image.Image:
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, Image.Image):
-        return _decoded(image, "the image")
-    if isinstance(image, bytes | bytearray | memoryview):
-        return _open(io.BytesIO(image), f"{len(image)} bytes", spec)
-    path = os.fspath(image)
-    source = open_picture(path)
-    return _open(io.BytesIO(source) if isinstance(source, bytes) else source, path, spec)
+        return _decoded(image, "the image", spec, Demand(), room, owned=False)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _open(InMemory(bytes(image), f"{len(image)} bytes"), spec, room)
+    if isinstance(image, (str, os.PathLike)):
+        return _open(_source(os.fspath(image)), spec, room)
+    if hasattr(image, "read"):
+        return _open(_read(image), spec, room)
+    raise ImageError(
+        f"{type(image).__name__} is no image: pass a path, the bytes of a file, a file object, a Pillow image "
+        "or an array"
+    )
 
 
 def resize(upright: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
@@ -207,7 +234,8 @@ def resize(upright: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
 
 def to_pixels(image: ImageLike, spec: InputSpec) -> npt.NDArray[np.uint8]:
     """Steps 1 to 3. Returns uint8 [height, width, 3]; raises ImageError as `decode` does."""
-    return resize(decode(image, spec), spec)
+    with Room() as room:
+        return resize(_decode(image, spec, room), spec)
 
 
 def normalize(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
@@ -224,50 +252,107 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         raise ImageError(
             f"an array of {array.dtype} {list(array.shape)} is no image: pass uint8 [height, width, 3] in RGB"
         )
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ImageError(f"an array of {array.shape[0]}x{array.shape[1]} pixels is over the limit of {MAX_PIXELS}")
+    pixels_within(array.shape[1], array.shape[0], "the array", MAX_PIXELS)
     image = Image.fromarray(np.ascontiguousarray(array))
     return image if rgb else image.convert("RGB")  # `convert` would copy it once more
 
 
-def _open(
-    source: str | io.BytesIO, name: str, spec: InputSpec | None, formats: tuple[str, ...] = _FORMATS
-) -> Image.Image:
-    if not name.lower().endswith((".jpg", ".jpeg")):
-        _load_plugins()
+def _source(path: str) -> OnDisk | InMemory:
+    """Opens the file of a path, or the member of a container that it names."""
+    content = open_member(path)
+    if content is not None:
+        return InMemory(content, path)
     try:
-        with Image.open(source, formats=formats) as image:  # pyright: ignore[reportUnknownVariableType]
-            return _decoded(image, name, spec)  # pyright: ignore[reportUnknownArgumentType]
+        return OnDisk(path)
     except FileNotFoundError:
-        raise ImageError(f"no such image: {name}") from None
-    except IsADirectoryError:
-        raise ImageError(f"{name} is a folder, not an image") from None
-    except UnidentifiedImageError:
-        if formats == _FORMATS:
-            return _open(source, name, spec, _newer_format(source, name))
-        raise ImageError(f"{name} is truncated or damaged") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name} has more pixels than the limit of {MAX_PIXELS}") from None
-    except ImageError:
-        raise
+        raise ImageError(f"no such image: {path}") from None
     except PermissionError:
-        raise ImageError(f"{name} cannot be read: permission denied") from None
-    # Pillow's plugins raise whatever their parsers meet: OSError, SyntaxError, ValueError, struct.error, ...
-    except Exception as error:
-        raise ImageError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from None
+        raise ImageError(f"{path} cannot be read: permission denied") from None
+    except OSError as error:
+        raise ImageError(f"{path[:200]} cannot be opened: {error.strerror}") from None
+    except ValueError as error:  # a zero byte in the name
+        raise ImageError(f"{path!r:.200} cannot be opened: {error}") from None
 
 
-def _newer_format(source: str | io.BytesIO, name: str) -> tuple[str, ...]:
-    """The format of a picture that is in none of _FORMATS, with its decoder loaded. Raises ImageError without one."""
-    if isinstance(source, io.BytesIO):
-        kind = pictures.kind_of(source.getvalue()[: pictures.BEGINNING])
-        source.seek(0)
+def file_bytes(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of a picture's file, or of the member of a container that a path names.
+
+    Raises ImageError where it cannot be read, is no regular file, or is larger than MAX_FILE_BYTES.
+    """
+    source = _source(os.fspath(path))
+    with source.file:
+        if source.size > MAX_FILE_BYTES:
+            raise ImageError(_too_long(source))
+        try:
+            return source.file.read()
+        except OSError as error:
+            raise ImageError(f"{source.name} cannot be read: {error.strerror}") from None
+
+
+def _too_long(source: OnDisk | InMemory) -> str:
+    return f"{source.name} has {source.size} bytes, over the limit of {MAX_FILE_BYTES}: reduce it first"
+
+
+def _read(file: BinaryIO) -> InMemory:
+    name = getattr(file, "name", None)
+    name = name if isinstance(name, str) and name else "the file object"
+    try:
+        content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be read: {error}") from None
+    if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ImageError(f"{name} gives no bytes: open it in mode 'rb'")
+    return InMemory(content, name)
+
+
+def _open(source: OnDisk | InMemory, spec: InputSpec | None, room: Room) -> Image.Image:
+    name = source.name
+    with source.file:
+        try:
+            if source.size > MAX_FILE_BYTES:
+                raise ImageError(_too_long(source))
+            kind = _kind(source)
+            if kind == "JPEG":
+                demand = check_jpeg(source)
+            else:
+                from . import formats
+
+                demand = formats.check(kind, source)
+            image = Image.open(source.file, formats=(kind,))  # pyright: ignore[reportUnknownMemberType]
+            return _decoded(image, name, spec, demand, room, owned=True)
+        except ImageError:
+            raise
+        except UnidentifiedImageError:
+            raise ImageError(f"{name} is truncated or damaged: no decoder knows what is in it") from None
+        except Image.DecompressionBombError:
+            raise ImageError(f"{name} has more pixels than the limit of {MAX_PIXELS}") from None
+        except MemoryError:
+            raise ImageError(f"{name} does not fit into memory") from None
+        # Pillow's plugins raise whatever their parsers meet: OSError, SyntaxError, ValueError, struct.error, ...
+        except Exception as error:
+            raise ImageError(f"{name} is truncated or damaged: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return "".join(character if character.isprintable() else " " for character in text[:500])
+
+
+# What Pillow takes as well: BigTIFF, TIFF with its magic number turned, and BMP with something in its reserved bytes.
+_OTHER_BEGINNINGS = {b"II+\0": "TIFF", b"MM\0+": "TIFF", b"MM*\0": "TIFF", b"II\0*": "TIFF"}
+
+
+def _kind(source: OnDisk | InMemory) -> str:
+    """The format of a file, with what decodes it loaded."""
+    beginning = source.at(0, BEGINNING)
+    kind = kind_of(beginning) or _OTHER_BEGINNINGS.get(beginning[:4], "BMP" if beginning[:2] == b"BM" else "")
+    if not kind:
+        raise ImageError(f"{source.name} is not an image ({', '.join(_FORMATS)}), or is empty")
+    if kind in ("AVIF", "HEIF"):
+        load_decoder(kind, source.name)
     else:
-        kind = pictures.kind_of_file(source)
-    if kind not in ("AVIF", "HEIF"):
-        raise ImageError(f"{name} is not an image ({', '.join(_FORMATS)}), or is empty")
-    load_decoder(kind, name)
-    return (kind,)
+        importlib.import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
+    return kind
 
 
 def load_decoder(kind: str, name: str) -> None:
@@ -287,41 +372,55 @@ def load_decoder(kind: str, name: str) -> None:
             ) from None
 
 
-def _load_plugins() -> None:
-    """Loads Pillow's plugins for _FORMATS. Where one of them is missing, `Image.open` would load all forty that it has.
-
-    Not needed for the one format of nearly every picture, which `Image.open` loads alone and finds first.
-    """
-    for plugin in ("Bmp", "Gif", "Jpeg2K", "Jpeg", "Png", "Tiff", "WebP"):
-        importlib.import_module(f"PIL.{plugin}ImagePlugin")
-
-
-def _decoded(image: Image.Image, name: str, spec: InputSpec | None = None) -> Image.Image:
+def _decoded(
+    image: Image.Image, name: str, spec: InputSpec | None, demand: Demand, room: Room, *, owned: bool
+) -> Image.Image:
+    """owned: whether the image is ours, so that it may be changed and closed."""
     width, height = image.size
-    narrow = image.mode in ("RGB", "L", "P") and "transparency" not in image.info
-    limit = MAX_PIXELS if narrow else min(MAX_PIXELS, MAX_PIXELS_OTHER_MODES)
-    if width * height > limit:
-        raise ImageError(f"{name} has {width}x{height} pixels, over the limit of {limit}: reduce it first")
+    alpha = "transparency" in image.info or image.mode in _ALPHA
+    narrow = image.mode in ("RGB", "L", "P") and not alpha
+    pixels_within(width, height, name, MAX_PIXELS if narrow else min(MAX_PIXELS, MAX_PIXELS_OTHER_MODES))
     if image.format == "EPS":
         raise ImageError(f"{name} is an EPS file, a program rather than a picture: save it as PNG or JPEG")
-    if width == 0 or height == 0:
-        raise ImageError(f"{name} has no pixels")
     try:
-        scale = _scale_for(image, spec) if spec and spec.decoding != FULL else 1
+        scale = _scale_for(image, spec) if owned and spec and spec.decoding != FULL else 1
+        size = (-(-width // scale), -(-height // scale))
+        most = needed(size, image.mode, alpha, demand, _resizing(size, spec) if spec else 0)
+        if most > MEMORY:
+            raise ImageError(
+                f"{name} of {width}x{height} pixels would take {most >> 20} MiB to decode, over the limit of "
+                f"{MEMORY >> 20} MiB: reduce it first"
+            )
+        room.take(most)
         if scale > 1:
             image.draft(None, (width // scale, height // scale))
         image.load()
-        orientation = _orientation(image)
-        upright = _to_srgb(_upright(image, orientation), name)
+        orientation = _orientation(image, name)
+        stored = image.size
+        upright = _instead(image, _upright(image, orientation), owned)
+        upright = _to_srgb(upright, name, owned or upright is not image)
         if width % scale or height % scale:
-            upright.info[_BOX] = upright.size, _box(image.size, (width / scale, height / scale), orientation)
+            upright.info[_BOX] = upright.size, _box(stored, (width / scale, height / scale), orientation)
         return upright
     except ImageError:
         raise
     except MemoryError:
         raise ImageError(f"{name} does not fit into memory at {width}x{height} pixels") from None
     except Exception as error:
-        raise ImageError(f"{name} is truncated or damaged: {str(error) or type(error).__name__}") from None
+        raise ImageError(f"{name} is truncated or damaged: {_said(error)}") from None
+
+
+def _instead(old: Image.Image, new: Image.Image, owned: bool) -> Image.Image:
+    """`new`, with the memory of `old` freed where it is ours."""
+    if owned and new is not old:
+        old.close()
+    return new
+
+
+def _resizing(size: tuple[int, int], spec: InputSpec) -> int:
+    """Bytes that resizing takes on top of the picture: one pass's result, and NumPy's copies where it is not Pillow."""
+    longer, pixels = max(size), size[0] * size[1]
+    return 4 * spec.width * longer + (3 + 24 // min(spec.width, spec.height)) * pixels * (longer > 2**13)
 
 
 def _scale_for(image: Image.Image, spec: InputSpec) -> int:
@@ -347,11 +446,18 @@ def _scale_for(image: Image.Image, spec: InputSpec) -> int:
     return 1
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, name: str) -> int:
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
         return 1  # nothing that could name an orientation; parsing nothing takes time as well
+    block = image.info.get("exif")
     try:
+        if block:
+            from . import formats
+
+            formats.check_exif(block, name)
         return image.getexif().get(_ORIENTATION_TAG, 1)
+    except ImageError:
+        raise
     except Exception:
         return 1  # a damaged EXIF block says nothing about orientation; the pixels are still good
 
@@ -378,33 +484,46 @@ def _box(size: tuple[int, int], extent: tuple[float, float], orientation: int) -
     return across[0], down[0], across[1], down[1]
 
 
-def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+def _to_srgb(image: Image.Image, name: str, owned: bool) -> Image.Image:
+    """owned: whether the image may be changed and closed; whatever is made of it may be."""
     profile = image.info.get("icc_profile")
+    if profile and len(profile) > MAX_PROFILE_BYTES:
+        raise ImageError(f"{name} has an ICC profile of {len(profile)} bytes, over the limit of {MAX_PROFILE_BYTES}")
+    stored = image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_8_bit(image, name)
+        image = _instead(image, _to_8_bit(image, name), owned)
     elif image.mode == "P" or "transparency" in image.info:
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        image = _instead(image, image.convert("RGBA" if "transparency" in image.info else "RGB"), owned)
     elif image.mode in ("LA", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")
+        image = _instead(image, image.convert("RGBA"), owned)
     if image.mode == "RGBA":
         # A canvas of its own keeps the colour channels, so that the profile still fits after the alpha is gone.
         canvas = Image.new("RGB", image.size, (255, 255, 255))
         canvas.paste(image, mask=image.getchannel("A"))
-        image = canvas
+        image = _instead(image, canvas, owned or image is not stored)
     if profile:
-        image = _apply_profile(image, profile)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        image = _apply_profile(image, profile, owned or image is not stored)
+    if image.mode == "RGB":
+        return image
+    return _instead(image, image.convert("RGB"), owned or image is not stored)
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
     samples = np.asarray(image)
     if image.mode == "F" or samples.min() < 0 or samples.max() > 65535:
         raise ImageError(f"{name} has samples of mode {image.mode} with no defined white: save it as 8 or 16 bit")
-    # 65535 / 257 = 255: full white stays full white. Not by the image's own maximum, which would brighten it.
-    return Image.fromarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    narrow = np.empty(samples.shape, np.uint8)
+    rows = max(1, 2**20 // image.width)
+    for top in range(0, image.height, rows):  # a megapixel at a time: NumPy needs 12 bytes a pixel on the way
+        # 65535 / 257 = 255: full white stays full white. Not by the image's own maximum, which would brighten it.
+        narrow[top : top + rows] = (samples[top : top + rows].astype(np.uint32) + 128) // 257
+    return Image.fromarray(narrow)
 
 
-def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
+def _apply_profile(image: Image.Image, profile: bytes, owned: bool) -> Image.Image:
     from PIL import ImageCms  # rarely needed, and loads a library
 
     try:
@@ -417,7 +536,8 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
             ImageCms.createProfile("sRGB"),  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGB",
+            inPlace=owned and image.mode == "RGB" and not image.readonly,
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image  # a damaged profile, or one for another colour model: the samples count as sRGB
-    return image if converted is None else converted
+    return image if converted is None else _instead(image, converted, owned)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -144,14 +145,15 @@ def test_decoding_overlaps_with_the_network(tiny_int8, monkeypatch):
     assert len(list(answers)) == 4
 
 
-def test_what_is_no_error_of_an_image_ends_many(tiny_int8, picture):
+def test_what_is_no_picture_does_not_end_many(tiny_int8, picture, tmp_path):
     classifier = SkinClassifier(tiny_int8)
     with pytest.raises(ValueError, match="workers must be at least 1"):
         classifier.predict_many([], workers=0)
-    answers = classifier.predict_many([picture(), 5, picture()])
-    assert isinstance(next(answers), Prediction)
-    with pytest.raises(TypeError):
-        next(answers)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    bad = [None, 5, tmp_path / "pipe.jpg", "x" * 300, tmp_path, "/dev/zero", "zero\0byte", "no.hdf5::member", b""]
+    answers = list(classifier.predict_many([picture(), *bad, picture()]))
+    assert isinstance(answers[0], Prediction) and isinstance(answers[-1], Prediction)
+    assert [type(answer) for answer in answers[1:-1]] == [ImageError] * len(bad)
 
 
 def test_the_command_answers_many_as_one_by_one(tiny_int8, picture, tmp_path, capsys):

@@ -19,7 +19,8 @@ CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
         frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
         quantization quiet resize tflite_metadata
-        flatbuffer network_check operators""",
+        flatbuffer network_check operators
+        formats limits""",
     "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
         latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
         processes
@@ -27,7 +28,8 @@ CONTENTS = {
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime
         borderline bundle/__init__ bundle/commands bundle/golden bundle/hand_over bundle/integration bundle/pictures
-        hostile/__init__ hostile/__main__ hostile/models hostile/mutations hostile/pictures hostile/run""",
+        hostile/__init__ hostile/__main__ hostile/costly hostile/models hostile/mutations hostile/pictures
+        hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses

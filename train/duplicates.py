@@ -33,7 +33,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..edge_runtime import preprocess
-from ..edge_runtime.containers import open_picture
 from ..edge_runtime.errors import ImageError
 
 MOST_BITS = 8
@@ -84,14 +83,10 @@ def fingerprints(paths: Sequence[str], on_progress: Callable[[int], None] | None
             return
         content = b""
         try:
-            source = open_picture(path)
-            content = source if isinstance(source, bytes) else Path(source).read_bytes()
+            content = preprocess.file_bytes(path)
             upright = preprocess.decode(content)
         except ImageError as error:
             failures[position] = str(error).replace(f"{len(content)} bytes", Path(path).name)
-            return
-        except OSError as error:
-            failures[position] = f"{Path(path).name} cannot be read: {error.strerror}"
             return
         with Image.open(io.BytesIO(content)) as stored:
             modes[position] = stored.mode
