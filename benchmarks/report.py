@@ -236,7 +236,7 @@ def _accuracy(result: _Result) -> list[str]:
     ]
 
     def line(name: str, cells: Sequence[str]) -> None:
-        lines.append(f"  {fit(name, 22):22}" + "".join(f"{cell:>24}" for cell in cells))
+        lines.append(f"  {console.cell(name, 22)}" + "".join(f"{cell:>24}" for cell in cells))
 
     line("balanced accuracy", [with_interval(one, "balanced_accuracy") for one in both])
     line("accuracy", [with_interval(one, "accuracy") for one in both])
@@ -288,7 +288,7 @@ def _per_class(both: Sequence[_Result]) -> list[str]:
             "/".join(_number(one["per_class"][code][key]) for one in both)
             for key in ("sensitivity", "specificity", "precision", "auc")
         ]
-        lines.append(f"  {fit(code, 14):14}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
+        lines.append(f"  {console.cell(code, 14)}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
     return lines
 
 
@@ -310,7 +310,7 @@ def _operating_points(points: Mapping[str, Sequence[_Result]]) -> list[str]:
     for target, sensitivity in dict.fromkeys(key for rows in found for key in rows):
         rows = [of_one.get((target, sensitivity), nothing) for of_one in found]
         cells = (f"{_number(row['sensitivity']):>15}{_number(row['specificity']):>12}" for row in rows)
-        lines.append(f"  {fit(target, 12)} for {sensitivity:.2f}".ljust(26) + "".join(cells))
+        lines.append(console.pad(f"  {fit(target, 12)} for {sensitivity:.2f}", 26) + "".join(cells))
     return lines
 
 
@@ -341,8 +341,12 @@ def flipped_lines(flipped: Sequence[_Result], most: int = MOST_FLIPPED) -> list[
         f"  {'image':28}{'truth':14}{'reference':>17}{'model':>17}",
     ]
     for flip in flipped[:most]:
-        cells = [f"{fit(flip[who]['label'], 10)} {flip[who]['probability']:.3f}" for who in ("reference", "model")]
-        lines.append(f"  {tail(flip['image_id'], 26):28}{fit(flip['truth'], 12):14}{cells[0]:>17}{cells[1]:>17}")
+        cells = [
+            console.pad(f"{fit(flip[who]['label'], 10)} {flip[who]['probability']:.3f}", 17, ">")
+            for who in ("reference", "model")
+        ]
+        image_id, truth = console.pad(tail(flip["image_id"], 26), 28), console.pad(fit(flip["truth"], 12), 14)
+        lines.append(f"  {image_id}{truth}{cells[0]}{cells[1]}")
     if len(flipped) > most:
         lines.append(f"  and {len(flipped) - most} more: --result-json FILE lists them all")
     return lines

@@ -182,7 +182,7 @@ def _parity(result: _Result) -> list[list[str]]:
         said = "undefined" if shown is None else "yes" if shown else "not shown"
         flipped, p_value = len(accuracy["flipped"]), accuracy["mcnemar"]["p_value"]
         cells = f"{same:>26}{flipped:>10}{p_value:>12.2g}{said:>16}"
-        lines.append(f"  {tail(name, _NAME - 3):{_NAME - 2}}{cells}")
+        lines.append(f"  {console.pad(tail(name, _NAME - 3), _NAME - 2)}{cells}")
     margin = both[0][1]["non_inferiority"]["margin"]
     lines += wrapped(f"non-inferior: the lower end of the difference in balanced accuracy is above {-margin:g}")
     flips = [(name, accuracy["flipped"]) for name, accuracy in both if accuracy["flipped"]]
@@ -258,14 +258,14 @@ def _blocks(
     at_once = (WIDTH - _NAME) // width
     for start in range(0, len(columns), at_once):
         block = columns[start : start + at_once]
-        lines.append(f"{title:{_NAME}}" + "".join(f"{fit(column, width - 1):>{width}}" for column in block))
+        lines.append(f"{title:{_NAME}}" + "".join(console.pad(fit(column, width - 1), width, ">") for column in block))
         lines += [_line(name, [cell(one, column) for column in block], width) for name, one in rows(result)]
     return lines
 
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
     # The end of a long name is what it differs in from its neighbours.
-    return f"  {tail(name, _NAME - 3):{_NAME - 2}}" + "".join(f"{cell:>{width}}" for cell in cells)
+    return f"  {console.pad(tail(name, _NAME - 3), _NAME - 2)}" + "".join(f"{cell:>{width}}" for cell in cells)
 
 
 def _difference(row: _Result) -> str:

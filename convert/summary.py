@@ -29,7 +29,7 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
         ("accuracy", *(f"{twin['accuracy']:.3f}" for twin in twins)),
         (f"  always '{twins[0]['majority_class']}'", *(f"{twin['majority_class_baseline']:.3f}" for twin in twins)),
     ]
-    lines = [f"{name:24}{left:>12}{right:>12}" for name, left, right in rows]
+    lines = [f"{console.cell(name, 24)}{left:>12}{right:>12}" for name, left, right in rows]
     lines.append(f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}")
     if len(result["tried"]) > 1 or len(quantization["kept_in_float"]):
         lines += [
@@ -55,8 +55,8 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
         f"operators that compute in float: {floating}",
         "",
         f"written to {out}; next, on the test part:",
-        f"  skin-edge bench {out / model} \\",
-        f"    --reference {out / 'model_float32.tflite'} --data {run / 'split.csv'}",
+        f"  {console.command_line('skin-edge', 'bench', out / model)} \\",
+        f"    {console.command_line('--reference', out / 'model_float32.tflite', '--data', run / 'split.csv')}",
         DISCLAIMER,
     ]
     return console.page(lines)

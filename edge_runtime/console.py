@@ -183,6 +183,11 @@ def cell(text: object, width: int, align: str = "<") -> str:
     return pad(fit(text, width), width, align)
 
 
+def column(names: Iterable[object], least: int, most: int) -> int:
+    """How wide a column of names should be: as the widest and two more, within the bounds."""
+    return max(least, min(most, 2 + max((columns_of(escaped(name)) for name in names), default=0)))
+
+
 def wrap(text: object, width: int = WIDTH, first: str = "", rest: str = "", *, whole: bool = False) -> list[str]:
     """`text` escaped, in lines of at most `width` columns. first, rest: what the first line and the others begin with.
 

@@ -330,3 +330,37 @@ def test_a_reader_that_leaves_is_no_error(command):
     line = f"{sys.executable} -m skin_edge.edge_runtime.cli {command} | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def cjk_results(code):
+    """Figures of a training and of `data` with classes that have wide or long names."""
+    codes = [code, "nv", "an extraordinarily long name of a class of lesions that nobody can remember"]
+    row = {"n": 10, "sensitivity": 0.5, "specificity": 0.9, "auc": 0.8}
+    part = {
+        "n": 30, "majority_class": code, "majority_class_baseline": 0.4, "per_class": dict.fromkeys(codes, row),
+        **dict.fromkeys(("balanced_accuracy", "macro_auc", "macro_f1", "accuracy"), 0.5),
+        "intervals": dict.fromkeys(("balanced_accuracy", "macro_auc", "macro_f1", "accuracy"), (0.4, 0.6)),
+    }  # fmt: skip
+    return {"validation": part, "test": part}
+
+
+@pytest.mark.parametrize("code", ["mel", "黒色腫", "흑색종 악성", "𠮷", "e\u0301e\u0301"])
+def test_tables_of_wide_names_are_aligned(code):
+    from skin_edge.train.summary import summary
+
+    lines = summary(cjk_results(code), Path("run")).splitlines()
+    assert max(map(console.columns_of, lines)) <= 80
+    rows = lines[lines.index("") + 1 :][:4]
+    assert len({console.columns_of(row) for row in rows}) == 1
+
+
+@pytest.mark.parametrize("out", ["plain", 'my runs/it\'s a "run"', "runs/$HOME `x`", HOSTILE])
+def test_the_next_line_can_be_pasted(out, tmp_path):
+    from skin_edge.train.summary import summary
+
+    (line,) = [line for line in summary(cjk_results("mel"), Path(out)).splitlines() if "skin-edge convert" in line]
+    script = 'skin-edge() { printf "%s\\0" "$@"; }\n'.replace("skin-edge", "skin_edge") + line.replace(
+        "skin-edge convert", "skin_edge convert"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]] == ["convert", out, "--int8"]

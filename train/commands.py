@@ -283,7 +283,7 @@ def train(
     if as_json:
         console.say_json(metrics)
     else:
-        console.say(cross_validation.text(metrics, out) if folds else summary(metrics, out))
+        console.say(cross_validation.text(metrics, out) if folds else summary(metrics, out, qat=recipe.qat))
 
 
 def pairs(settings: tuple[str, ...]) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,29 +173,31 @@ def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence
 
 def text(found: Mapping[str, Any]) -> console.Page:
     """What `inspect` returned, for a terminal of 80 columns."""
-    n = found["images"]
+    n, fit = found["images"], partial(console.fit, width=console.WIDTH)
     lines = [f"{found['layout']}: {n} images, {len(found['classes'])} classes"]
-    lines += [
-        line for note in found["notes"] for line in textwrap.wrap(note, 78, initial_indent="  ", subsequent_indent="  ")
-    ]
+    lines += [line for note in found["notes"] for line in console.wrap(note, 78, "  ", "  ")]
     lines += [f"  --clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
     head = "class" if found["labels_are"] == "diagnosis" else "target"
-    lines += ["", f"{head:16}{'images':>8}{'share':>8}"]
-    lines += [f"{code or '(none)':16}{count:>8}{count / n:>8.1%}" for code, count in found["classes"].items()]
+    width = console.column(found["classes"], 16, console.WIDTH - 16)
+    lines += ["", f"{head:{width}}{'images':>8}{'share':>8}"]
+    lines += [
+        f"{console.cell(code or '(none)', width)}{count:>8}{count / n:>8.1%}"
+        for code, count in found["classes"].items()
+    ]
     lines.append("")
     if found["has_groups"]:
         per = ", ".join(f"{count} of {size}" for size, count in found["images_per_group"].items())
         known = ", ".join(f"{found[name]} {name}" for name in ("patients", "lesions") if found[name])
         lines.append(f"groups          {found['groups']}" + (f" ({known})" if known else ""))
-        lines += textwrap.wrap(per, 80, initial_indent="  by images     ", subsequent_indent=" " * 16)
+        lines += console.wrap(per, first="  by images     ", rest=" " * 16)
     else:
         lines.append("groups          none named: whether a split leaks cannot be checked")
     disagreeing = found["groups_with_several_labels"]
-    lines.append(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()[:80])
+    lines.append(fit(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()))
     lines.append("sizes           " + _short(found["sizes"]))
     lines.append("modes           " + _short(found["modes"]))
     lines.append(f"unreadable      {len(found['unreadable'])}")
-    lines += [f"  {name}: {reason}"[:80] for name, reason in list(found["unreadable"].items())[:_SHOWN]]
+    lines += [fit(f"  {name}: {reason}") for name, reason in list(found["unreadable"].items())[:_SHOWN]]
     if found["unused"]:
         lines += [f"not used        {sum(map(len, found['unused'].values()))} files", *inventory.lines(found["unused"])]
     if found["would_be_dropped"]:
@@ -209,11 +211,11 @@ def text(found: Mapping[str, Any]) -> console.Page:
     several = found["same_pixels_with_several_labels"]
     if several:
         lines.append(f"  {len(several)} of them under several labels")
-    lines += [f"  {' '.join(one['image_ids'])}  {' '.join(one['labels'])}"[:80] for one in several[:_SHOWN]]
+    lines += [fit(f"  {' '.join(one['image_ids'])}  {' '.join(one['labels'])}") for one in several[:_SHOWN]]
     near = found["near_duplicates_across_groups"]
     lines.append("near-duplicates " + ("not looked for" if near is None else f"{len(near)} pairs across groups"))
     for pair in (near or [])[:_SHOWN]:
-        lines.append(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}"[:80])
+        lines.append(fit(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}"))
     split = found["default_split"]
     if split is None:
         return console.page([*lines, "", "default split   none: a class has fewer than three groups"])

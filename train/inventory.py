@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
-from ..edge_runtime import pictures
+from ..edge_runtime import console, pictures
 from ..edge_runtime.containers import split_path
 from .layouts import Dataset
 
@@ -44,7 +44,8 @@ def unused(dataset: Dataset) -> dict[str, list[str]]:
 def lines(found: Mapping[str, list[str]]) -> list[str]:
     """What `unused` found, for a terminal: a line per reason."""
     return [
-        f"  {reason:26}{len(names):>7}  {_examples(reason, names)}"[:79].rstrip() for reason, names in found.items()
+        console.fit(f"  {reason:26}{len(names):>7}  {_examples(reason, names)}".rstrip(), 79)
+        for reason, names in found.items()
     ]
 
 
