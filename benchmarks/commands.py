@@ -141,6 +141,7 @@ def bench(
         return _compare(*compare, different_machines, as_json)
     if different_machines:
         raise UsageError("--different-machines goes with --compare")
+    from ..edge_runtime import files
     from ..edge_runtime.classifier import DISCLAIMER
     from . import gate as gates
     from . import report, several
@@ -148,8 +149,8 @@ def bench(
 
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
     for option, path in outputs.items():
-        if path is not None and path.is_dir():
-            raise UsageError(f"{option} {path} is a folder: name a file")
+        if path is not None:
+            files.check_writable_file(path, option)
     settings = BenchSettings(
         model=models[0] if models else None,
         reference=reference,
@@ -191,9 +192,7 @@ def bench(
         console.say(DISCLAIMER, err=True)
     else:
         console.say(table(result))
-    for option, path in outputs.items():
-        if path is not None:
-            _write(option, path, result)
+    _write({option: path for option, path in outputs.items() if path is not None}, result)
     for says in broken:
         console.say(f"error: gate: {says}", err=True)
     missing = report.why_no_accuracy(results[0])
@@ -206,17 +205,14 @@ def bench(
     return 1 if any(one["accuracy"] and one["accuracy"]["failed"] for one in results) else 0
 
 
-def _write(option: str, path: Path, result: Mapping[str, Any]) -> None:
+def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
     from ..edge_runtime import files
     from .markdown import markdown
     from .page import page
     from .report import as_json
 
-    content = {"--result-json": as_json, "--html": page, "--markdown": markdown}[option](result)
-    try:
-        files.write(path, content)
-    except OSError as error:
-        raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from None
+    forms = {"--result-json": as_json, "--html": page, "--markdown": markdown}
+    files.write_all({path: forms[option](result) for option, path in outputs.items()})
 
 
 def _compare(a: Path, b: Path, different_machines: bool, as_json: bool) -> int:

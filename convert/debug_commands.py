@@ -69,8 +69,7 @@ def debug_quantization(
     for path, option in ((reference, "--reference"), (data, "--data")):
         if not path.exists():
             raise UsageError(f"{path} does not exist: name another with {option}")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: name a folder")
+    files.check_writable_in(out)
     known = [label.code for label in classifier.labels]
     cases = layer_errors.choose(read_cases(data, split=split, known_labels=known), limit)
     pixels = np.stack([preprocess.to_pixels(case.path, classifier.input_spec) for case in cases])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..benchmarks.temperature import choose_temperature, logits_of, softmax
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
-from ..edge_runtime.files import check_replaceable, check_writable, replacing_folder
+from ..edge_runtime.files import alone_in, check_replaceable, replacing_folder
 from ..edge_runtime.network import Network
 from ..edge_runtime.preprocess import FULL, SCALED, InputSpec
 from ..train import run_folder
@@ -135,6 +135,12 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     settings.check()
     run = run_folder.read(settings.run)
     _check_output(settings, run)
+    with alone_in(settings.out, "skin-edge convert"):
+        return _convert(settings, run, report)
+
+
+def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, Any]:
+    _check_output(settings, run)  # once more: another conversion may have ended meanwhile
     for part, purpose in (("train", "calibrate the ranges"), ("val", "compare the files")):
         if run.part(part).empty:
             raise DataError(f"{run.folder / 'split.csv'} has no '{part}' images, which {purpose}")
@@ -336,7 +342,6 @@ def _check_output(settings: ConvertSettings, run: Run) -> None:
         if not _is_conversion(out):
             raise UsageError(f"{out} holds no conversion, so --overwrite does not replace it: choose another --out")
         check_replaceable(out, [run.folder])
-    check_writable(out)
     if not (run.folder / "model.keras").is_file():
         raise DataError(f"{run.folder} has no model.keras: its training has not ended; go on with --resume")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -82,9 +83,21 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits with its code: 0 good, 1 failed, 2 wrong usage, 3 a gate was not met."""
+    """Runs the command line and exits with its code: 0 good, 1 failed, 2 wrong usage, 3 a gate was not met, 130 and 143
+    interrupted (SIGINT, SIGTERM).
+    """
     console.take_over()
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run(arguments))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the work stops as at Ctrl-C, and what is half written goes."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
+    raise Terminated
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -101,8 +114,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        stopped = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+        remedy = f": {stopped}" if isinstance(stopped, KeyboardInterrupt) and str(stopped) else ""
+        return _fail(f"interrupted{remedy}", 143 if isinstance(stopped, Terminated) else 130)
     except SkinEdgeError as error:
         return _fail(str(error), error.exit_code)
     except ModuleNotFoundError as error:

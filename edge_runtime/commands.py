@@ -166,6 +166,8 @@ def info(model: str | None, mean: float | None, std: float | None, labels: str |
 
 def _drawings(classifier: SkinClassifier, images: tuple[str, ...], folder: Path) -> dict[str, Path]:
     """Where each image's heatmap goes: said before the first image, for none may replace another's."""
+    from . import files
+
     if not classifier.has_map:
         raise UsageError(f"{classifier.path} has no class activation map: convert the run with --cam")
     if folder.exists() and not folder.is_dir():
@@ -173,6 +175,7 @@ def _drawings(classifier: SkinClassifier, images: tuple[str, ...], folder: Path)
     drawings = {image: folder / f"{Path(image).name}.png" for image in images}
     if len(set(drawings.values())) < len(drawings):
         raise UsageError("two of the images have the same name, so their heatmaps would too: draw them one by one")
+    files.check_writable_in(folder, "--heatmap")
     return drawings
 
 

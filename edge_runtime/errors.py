@@ -50,6 +50,17 @@ class OutputExistsError(UsageError):
         super().__init__(f"{path} exists already: {remedy}")
 
 
+class UnwritableError(SkinEdgeError):
+    """An output that cannot be written although the call is right: no space, no permission, a broken disk.
+
+    path: of the output. reason: the system's. remedy: what to do, with what stands before it, such as ": make room".
+    """
+
+    def __init__(self, path: object, reason: str, remedy: str = ""):
+        self.path, self.reason, self.remedy = path, reason, remedy
+        super().__init__(f"{path} cannot be written ({reason}){remedy}")
+
+
 class ImageError(SkinEdgeError):
     """An image that cannot be decoded, or that is nothing a model can look at."""
 

@@ -1,59 +1,126 @@
-"""Writing files so that a killed process leaves the old file or the new one, never half of one."""
+"""Writing so that a killed process leaves the old file or the new one, never half of one, and two writers never mix.
+
+Every writer has temporary names of its own beside what it writes, and holds a lock on them while it lives:
+
+    .NAME.<16 hexadecimal digits>.tmp.SUFFIX   a file
+    .NAME.<16 hexadecimal digits>.writing      a folder
+    .NAME.<16 hexadecimal digits>.old          what a folder held before, where the system cannot exchange two
+
+The next writer of NAME removes those that nobody holds, and nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import UnwritableError, UsageError
+from .locks import locked, try_lock
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+_TRIES = 100  # to put a folder in its place, where others do the same
+
+_FILE = re.compile(r"\.[0-9a-f]{16}\.tmp(\.[^.]*)?$")
+_FILE_BEFORE = re.compile(r"\.[0-9]+\.tmp(\.[^.]*)?$")
+"""What versions up to 0.9 left, which held no locks."""
+_FOLDER = re.compile(r"\.[0-9a-f]{16}\.(writing|old)$")
+
+_cleared: set[tuple[Path, str]] = set()
+"""(folder, start of the names) that this process has cleared: not again for each of thousands of files."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Generator[Path, None, None]:
-    """Gives a temporary path in the same folder and the same suffix, renamed to `path` when the block ends well."""
+    """Gives a temporary path in the same folder and the same suffix, renamed to `path` when the block ends well.
+
+    Raises UnwritableError where it cannot be written, UsageError where `path` is there and is no file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: str | Path) -> None:
-    """Removes what `replacing` left in a folder and below when its process was killed. Nobody else may be writing."""
-    for leftover in Path(folder).glob("**/.*.tmp*"):
-        leftover.unlink(missing_ok=True)
+    if path.exists() and not path.is_file():  # a device, say, which a rename would replace
+        raise UsageError(f"{path} is no file: name another")
+    with telling(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path.parent, _start(path.stem), _FILE)
+        temporary = path.with_name(f"{_start(path.stem)}.{os.urandom(8).hex()}.tmp{path.suffix}")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            try_lock(descriptor)
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
     """Gives an empty temporary folder beside `folder`, which takes its place in one step when the block ends well.
 
-    What `folder` held before stays until then, and goes then.
+    What `folder` held before stays until then, and goes then. Where the system cannot exchange two folders in one step,
+    a process that is killed between two leaves none; the next call, or `recover`, brings the old one back.
+
+    Raises UnwritableError where it cannot be written.
     """
     folder = Path(folder).resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = folder.with_name(f".{folder.name}.writing"), folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        old.replace(folder)  # an earlier process was killed between the two renames below
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if folder.exists() and not _exchange(temporary, folder):
-            folder.replace(old)  # the system cannot exchange; the next call mends a kill between this and the next line
-        if not folder.exists():
-            temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with telling(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        recover(folder)
+        _clear(folder.parent, _start(folder.name), _FOLDER, again=True)
+        temporary = _beside(folder, "writing")
+        temporary.mkdir()
+        descriptor = _open_folder(temporary)
+        try:
+            yield temporary
+            for written in _files_below(temporary):
+                _sync(written)
+            _put(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def recover(folder: str | Path) -> None:
+    """Brings back what `folder` held, where a process was killed between taking it away and putting the new one."""
+    folder = Path(folder).resolve()
+    if os.path.lexists(folder):
+        return
+    names = re.compile(re.escape(_start(folder.name)) + r"\.[0-9a-f]{16}\.old")
+    olds = [path for path in _own_entries(folder.parent) if names.fullmatch(path.name) and path.is_dir()]
+    for old in sorted(olds, key=lambda path: path.stat().st_mtime_ns, reverse=True)[:1]:
+        with contextlib.suppress(OSError):  # the other one has put it there, if it lives
+            old.rename(folder)
+
+
+def _put(temporary: Path, folder: Path) -> None:
+    """The temporary folder takes the place of `folder`; what was there is at the temporary name then, or gone."""
+    for _ in range(_TRIES):  # another writer of the same folder may come between any two lines
+        if not os.path.lexists(folder):
+            with contextlib.suppress(OSError):
+                temporary.rename(folder)
+                return
+        elif _exchange(temporary, folder):
+            return
+        else:
+            old = _beside(folder, "old")
+            folder.rename(old)
+            try:
+                temporary.rename(folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    old.rename(folder)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+                continue
+            shutil.rmtree(old, ignore_errors=True)
+            return
+    raise UnwritableError(folder, "others write it all the time", ": choose another --out")
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -68,26 +135,201 @@ def _exchange(one: Path, other: Path) -> bool:
     return rename(at_current_folder, os.fsencode(one), at_current_folder, os.fsencode(other), exchange) == 0
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes what killed writers left in a folder and below; what a living one holds stays, and links lead nowhere."""
+    for where, folders, names in os.walk(folder):
+        for name in names:
+            if is_leftover(name):
+                _remove_if_dead(Path(where) / name)
+        for name in list(folders):
+            if name.startswith(".") and _FOLDER.search(name):
+                _remove_if_dead(Path(where) / name)
+                folders.remove(name)
+
+
+def _clear(folder: Path, start: str, names: re.Pattern[str], *, again: bool = False) -> None:
+    if not again and (folder, start) in _cleared:
+        return
+    _cleared.add((folder, start))
+    for path in _own_entries(folder):
+        if path.name.startswith(start + ".") and names.fullmatch(path.name, len(start)):
+            _remove_if_dead(path)
+
+
+def _own_entries(folder: Path) -> list[Path]:
+    """Files and folders of this user, no links."""
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    found: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and not entry.is_symlink():
+                with contextlib.suppress(OSError):
+                    if user is None or entry.stat(follow_symlinks=False).st_uid == user:
+                        found.append(Path(entry.path))
+    return found
+
+
+def _remove_if_dead(path: Path) -> None:
+    """Removes a temporary file or folder that no living writer holds."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return
+    try:
+        if not try_lock(descriptor):
+            return
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _start(name: str) -> str:
+    """How its temporary names begin; a name may have 255 bytes, and theirs are longer."""
+    return "." + name.encode(errors="surrogateescape")[:120].decode(errors="ignore")
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.with_name(f"{_start(folder.name)}.{os.urandom(8).hex()}.{kind}")
+
+
+def _open_folder(folder: Path) -> int | None:
+    """Open and locked; None where the system opens no folders."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try_lock(descriptor)
+    return descriptor
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [Path(where) / name for where, _, names in os.walk(folder) for name in names]
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk before it is renamed: else a power cut leaves the new name with nothing in it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the file system has none
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def telling(path: str | Path, remedy: str = "") -> Generator[None, None, None]:
+    """Makes an UnwritableError of an OSError that says that `path` cannot be written: no space, no permission, no disk.
+
+    remedy: what follows the reason, such as ": make room, and go on with --resume".
+    """
+    try:
+        yield
+    except UnwritableError as error:
+        there = Path(str(error.path)).resolve()
+        if not any(_FOLDER.search(part) for part in there.parts) and not there.is_relative_to(Path(path).resolve()):
+            raise
+        raise UnwritableError(path, error.reason, remedy or error.remedy) from None
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise UnwritableError(path, os.strerror(error.errno), remedy) from None
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | Path, doing: str, *, resume: bool | None = None) -> Generator[None, None, None]:
+    """Holds `folder`, into which nobody else may write meanwhile; says before the work where it cannot be written.
+
+    doing: see `locks.locked`. resume: whether this goes on with what is there; None where such work cannot be gone on
+    with. Whatever stops work that can be says so.
+
+    Raises UsageError where another process holds it or it cannot be written.
+    """
+    if resume and Path(folder).is_dir():
+        check_writable_in(folder)
+    else:
+        check_writable(folder)
+    remedy = "" if resume is None else "; make room or mend it, then the same line with --resume goes on"
+    try:
+        with locked(folder, doing), telling(folder, remedy):
+            yield
+    except KeyboardInterrupt as stopped:
+        if resume is None:
+            raise
+        raise type(stopped)("the same line with --resume goes on") from None
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of that name is what a killed writer left."""
+    return name.startswith(".") and bool(_FILE.search(name) or _FILE_BEFORE.search(name))
+
+
 def check_replaceable(folder: str | Path, keep: Iterable[str | Path]) -> None:
     """Raises UsageError where replacing `folder` would take the current folder or one of `keep` with it."""
     folder = Path(folder).resolve()
     for path in (Path.cwd(), *keep):
         if Path(path).resolve().is_relative_to(folder):
-            raise UsageError(f"--overwrite would remove {path}, which lies in {folder}: choose another --out")
+            raise UsageError(f"writing {folder} anew would remove {path}, which lies in it: choose another --out")
 
 
 def check_writable(folder: str | Path) -> None:
-    """Raises UsageError where `folder` cannot be made: said before the work whose result it would hold."""
+    """Raises UsageError where `replacing_folder` could not write `folder`: said before the work that it would hold."""
     folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: choose another --out")
+    if os.path.ismount(folder):
+        raise UsageError(f"{folder} is where a disk is mounted, and cannot be replaced: choose a folder in it")
+    _check_can_make(folder, "--out")
+
+
+def check_writable_file(path: str | Path, option: str = "--out") -> None:
+    """Raises UsageError where `replacing` could not write `path`. option: of the command, for the message."""
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder: name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{option} {path} is no file: name another")
+    _check_can_make(path.resolve(), option)
+
+
+def check_writable_in(folder: str | Path, option: str = "--out") -> None:
+    """Raises UsageError where no file can be made in `folder`, which is made where it is not there."""
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder} is a file: name a folder")
+    _check_can_make(folder / "x", option, folder)
+
+
+def _check_can_make(path: Path, option: str, named: Path | None = None) -> None:
+    probe = path.with_name(f"{_start(path.stem)}.{os.urandom(8).hex()}.tmp")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent):
-            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            try:
+                os.write(descriptor, bytes(4096))  # a full disk makes empty files
+            finally:
+                os.close(descriptor)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}): choose another --out") from None
+        raise UsageError(f"{named or path} cannot be written ({error.strerror}): choose another {option}") from None
 
 
 def write(path: str | Path, content: str | bytes) -> None:
     """Writes text (UTF-8; a file name's bytes that are no text as they are) or bytes to `path` in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+    write_all({Path(path): content})
+
+
+def write_all(contents: Mapping[Path, str | bytes]) -> None:
+    """Writes several files as `write` does: where one cannot be written none is; then they are renamed one by one."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            temporary = stack.enter_context(replacing(path))
+            temporary.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)

@@ -98,7 +98,8 @@ def test_a_killed_training_resumes_to_the_same_history(ham, tiny_run, tmp_path, 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "metrics.json").exists()
-    (folder / ".history.1.tmp.csv").write_text("half")  # a kill may come while a file is written
+    (folder / ".history.1.tmp.csv").write_text("half")
+    (folder / ".history.0123456789abcdef.tmp.csv").write_text("half")  # a kill may come while a file is written
     assert run(["train", str(ham), "--out", str(folder), "--resume"]) == 0
     assert (folder / "history.csv").read_bytes() == (tiny_run / "history.csv").read_bytes()
     assert (folder / "predictions.csv").read_bytes() == (tiny_run / "predictions.csv").read_bytes()

@@ -19,6 +19,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from skin_edge.edge_runtime import locks
 from skin_edge.edge_runtime.cli import run
 from skin_edge.train import recipes, tune, tune_results
 from skin_edge.train.search_space import Between, Log, OneOf
@@ -276,9 +277,9 @@ def test_defaults_that_cannot_be_trained_end_the_search_and_can_be_mended(ham, t
 
 def test_only_one_search_is_at_work_in_a_folder(ham, tmp_path, curves, capsys):
     (tmp_path / "out" / "trials").mkdir(parents=True)
-    with tune._alone_in(tmp_path / "out"):
+    with locks.locked(tmp_path / "out", "skin-edge tune"):
         assert search(ham, "--out", tmp_path / "out", "--recipe", "quickstart", "--resume") == 2
-    assert "another skin-edge tune is at work" in one_line(capsys)
+    assert f"skin-edge tune is writing {tmp_path / 'out'} (process " in one_line(capsys)
 
 
 def test_the_page_needs_nothing_else_and_shows_every_trial(ham, tmp_path, curves):

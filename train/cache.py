@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,25 @@ from ..edge_runtime.contract import FORMAT_VERSION
 from ..edge_runtime.errors import UsageError
 from ..edge_runtime.preprocess import InputSpec
 
+_VERSION = 2
+"""Rises where what earlier versions kept must not be read: in 1, two trainings at once could make pictures black."""
+
 
 class PixelFile:
     """A .npy file of uint8 [n, height, width, 3], read and written by rows like the array. Threads may share it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, writable: bool = False):
         with path.open("rb") as opened:
             np.lib.format.read_magic(opened)
             self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(opened)
             self._offset = opened.tell()
-        self._descriptor = os.open(path, os.O_RDWR)
+        self._descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         self._row_bytes = int(np.prod(self.shape[1:]))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file has the bytes of its rows."""
+        return os.fstat(self._descriptor).st_size == self._offset + len(self) * self._row_bytes
 
     @classmethod
     def create(cls, path: Path, shape: tuple[int, ...]) -> PixelFile:
@@ -43,7 +52,7 @@ class PixelFile:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(opened, header)
             opened.truncate(opened.tell() + int(np.prod(shape)))
-        return cls(path)
+        return cls(path, writable=True)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -57,7 +66,10 @@ class PixelFile:
         return pixels
 
     def __setitem__(self, row: int, pixels: npt.NDArray[np.uint8]) -> None:
-        os.pwrite(self._descriptor, np.ascontiguousarray(pixels, np.uint8).data, self._at(row))
+        left, at = memoryview(np.ascontiguousarray(pixels, np.uint8)).cast("B"), self._at(row)
+        while left:  # a disk that is nearly full takes a part, and says no to the rest
+            done = os.pwrite(self._descriptor, left, at)
+            left, at = left[done:], at + done
 
     def _at(self, row: int) -> int:
         return self._offset + int(row) * self._row_bytes
@@ -69,7 +81,7 @@ class PixelFile:
 
 def key(paths: Sequence[str], spec: InputSpec) -> str:
     """What a cache of these pictures is called: 24 hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, spec.to_steps()]).encode())
+    digest = hashlib.sha256(json.dumps([_VERSION, FORMAT_VERSION, spec.to_steps()]).encode())
     known: dict[str, str] = {}
     for path in paths:
         file, _ = split_path(path)  # a member of an HDF5 file changes with the file
@@ -81,6 +93,22 @@ def key(paths: Sequence[str], spec: InputSpec) -> str:
                 known[file] = "-"
         digest.update(f"{path}\n{known[file]}\n".encode())
     return digest.hexdigest()[:24]
+
+
+def read(folder: Path, shape: tuple[int, ...]) -> tuple[PixelFile, npt.NDArray[np.float32], dict[int, str]] | None:
+    """The pixels, aspects and failures (position -> message) that lie there; None where they are not there whole.
+
+    shape: (n, height, width, 3).
+    """
+    try:
+        with np.load(folder / "index.npz", allow_pickle=False) as index:
+            aspects = index["aspects"]
+            failures = dict(zip(index["positions"].tolist(), index["messages"].tolist(), strict=True))
+        pixels = PixelFile(folder / "pixels.npy")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    whole = pixels.shape == shape and pixels.dtype == np.uint8 and pixels.is_whole and aspects.shape == shape[:1]
+    return (pixels, aspects, failures) if whole else None
 
 
 def check_memory(count: int, spec: InputSpec) -> None:

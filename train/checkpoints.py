@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..edge_runtime.errors import DataError
+from ..edge_runtime import files
+from ..edge_runtime.errors import DataError, UnwritableError
 from .engine import tf
 
 
@@ -46,14 +47,22 @@ def save(folder: Path, state: State, **objects: Any) -> None:
     """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor kept.
 
     objects: what has variables: model, optimizer and, where there is one, average.
+
+    Raises UnwritableError where the disk is full; what was there stays.
     """
     target = _folder_of(folder, state.epoch)
     temporary = folder / ".writing"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    tf.train.Checkpoint(**objects).write(str(temporary / "weights"))
-    (temporary / "state.json").write_text(json.dumps(asdict(state)))
-    temporary.replace(target)
+    try:
+        temporary.mkdir(parents=True)
+        try:
+            tf.train.Checkpoint(**objects).write(str(temporary / "weights"))
+        except tf.errors.OpError as error:  # TensorFlow's own writer; the reason is behind the last ";"
+            raise UnwritableError(target, str(error.message).splitlines()[0].rpartition(";")[2].strip()) from None
+        files.write(temporary / "state.json", json.dumps(asdict(state)))
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # where the disk is full, this makes room
     for old in _epochs(folder):
         if old not in (state.epoch, state.best_epoch):
             shutil.rmtree(_folder_of(folder, old))

@@ -54,8 +54,13 @@ def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str,
         if runs:
             raise UsageError(f"--folds does not go with {flag}: an earlier run would have seen what a fold tests")
     check(settings.clean)
+    with files.alone_in(out, "skin-edge train --folds", resume=settings.resume):
+        return _cross_validate(settings, k, report)
+
+
+def _cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str, Any]:
+    out = settings.out
     _check_output(out, settings)
-    files.check_writable(out)
     begun = read(out) if settings.resume and is_cross_validation(out) else None
     if begun:
         _check_begun(out, begun[0], settings, k)

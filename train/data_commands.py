@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -58,14 +59,13 @@ def data(
     from .layouts import Columns, read_dataset
 
     check(rules)
-    if out is not None:
-        if out.exists():
-            raise OutputExistsError(out, "choose another --out")
-        files.check_writable(out)
-    dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images)
-    n = len(dataset.frame)
-    found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
-    to_stderr("\r")
-    if out is not None:
-        write(out, found, dataset, rules, seed)
+    if out is not None and out.exists():
+        raise OutputExistsError(out, "choose another --out")
+    with files.alone_in(out, "skin-edge data") if out is not None else contextlib.nullcontext():
+        dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images)
+        n = len(dataset.frame)
+        found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
+        to_stderr("\r")
+        if out is not None:
+            write(out, found, dataset, rules, seed)
     console.say_json(found) if as_json else console.say(text(found))

@@ -132,7 +132,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
         settings = replace(settings, recipe=replace(settings.recipe, weights="none"))
     with distribution.one_line() if here.kind == "multi-worker" else contextlib.nullcontext():
         if here.chief:
-            return _train(settings, here, report, fold)
+            with files.alone_in(settings.out, "skin-edge train", resume=settings.resume):
+                return _train(settings, here, report, fold)
         # What the others compute is what the chief has: they keep it as long as it takes.
         with tempfile.TemporaryDirectory(prefix="skin-edge-worker-") as folder:
             own = replace(settings, out=Path(folder) / "run", resume=False, overwrite=False, tensorboard=None)
@@ -144,15 +145,11 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
 def _train(settings: TrainSettings, here: distribution.Place, report: Report, fold: Fold | None) -> dict[str, Any]:
     out = settings.out
     _check_output(out, settings)
-    files.check_writable(out)
     check(settings.clean)
     earlier = {flag: earlier_runs.read(folders, flag) for flag, folders in settings.earlier.items()}
     teachers, start = earlier["--teacher"], earlier["--start"]
     if settings.tensorboard:
-        try:
-            settings.tensorboard.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--tensorboard {settings.tensorboard} cannot be written ({error.strerror})") from None
+        files.check_writable_in(settings.tensorboard, "--tensorboard")
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
@@ -398,6 +395,7 @@ def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) 
             settings.recipe.input_spec,
             on_progress=lambda n: report(f"\rreading images: {n}/{len(frame)}"),
             cache_folder=settings.cache,
+            on_wait=lambda holder: report(f"waiting for the cache: {holder}"),
         )
 
 

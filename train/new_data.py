@@ -127,16 +127,16 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
 
 
 def write(out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwrite: bool) -> None:
-    """Writes predictions.csv, report.html, figures.md and metrics.json into `out`.
+    """Writes `out`, a folder with predictions.csv, report.html, figures.md and metrics.json, whole or not at all.
 
-    Raises OutputExistsError where something is there.
+    Raises OutputExistsError where something is there and may not be replaced, UsageError where it is no evaluation.
     """
-    if not overwrite:
-        check_free(out)
-    files.write(out / "predictions.csv", tables.text(table, float_format="%.6g"))
-    files.write(out / "report.html", report_page.page(results))
-    files.write(out / "figures.md", report_markdown.figures(results))
-    files.write(out / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    check_replaceable(out) if overwrite else check_free(out)
+    with files.replacing_folder(out) as folder:
+        files.write(folder / "predictions.csv", tables.text(table, float_format="%.6g"))
+        files.write(folder / "report.html", report_page.page(results))
+        files.write(folder / "figures.md", report_markdown.figures(results))
+        files.write(folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def check_free(out: Path) -> None:
@@ -148,7 +148,8 @@ def check_free(out: Path) -> None:
 def check_replaceable(out: Path) -> None:
     """Raises UsageError where `out` is anything but a folder that `evaluate` wrote, or an empty one."""
     ours = {"predictions.csv", "report.html", "figures.md", "metrics.json"}
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - ours):
+    there = [path.name for path in out.iterdir()] if out.is_dir() else [out.name] if out.exists() else []
+    if any(name not in ours and not files.is_leftover(name) for name in there):
         raise UsageError(
             f"{out} holds other things than an evaluation, so --overwrite does not touch it: another --out"
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..edge_runtime import files, preprocess
+from ..edge_runtime import files, locks, preprocess
 from ..edge_runtime.errors import DataError, ImageError
 from ..edge_runtime.preprocess import InputSpec
 from . import cache, degradation, sampling, streams
@@ -70,12 +70,14 @@ def load(
     *,
     on_progress: Callable[[int], None] | None = None,
     cache_folder: Path | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> tuple[Pictures, dict[int, str]]:
     """Decodes and resizes every picture, on all cores.
 
     Returns the pictures, and position -> message for those that cannot be read (their pixels are zero).
     on_progress: called with the number done, every 100 pictures. cache_folder: keeps them on disk, and finds them
-    there the next time (see cache.py); None keeps them in memory.
+    there the next time (see cache.py); None keeps them in memory. on_wait: called with who is filling the same cache,
+    for which this waits.
 
     Raises UsageError where they do not fit into memory, or where the folder cannot be written.
     """
@@ -84,18 +86,23 @@ def load(
         pixels = np.zeros((len(paths), spec.height, spec.width, 3), np.uint8)
         aspects, failures = _decode(paths, spec, pixels, on_progress)
         return Pictures(pixels, np.arange(len(paths)), aspects), failures
-    folder = cache_folder / cache.key(paths, spec)
-    if not (folder / "index.npz").is_file():
+    folder, shape = cache_folder / cache.key(paths, spec), (len(paths), spec.height, spec.width, 3)
+    found = cache.read(folder, shape)
+    if found is None:
         files.check_writable(folder)
-        with files.replacing_folder(folder) as new:
-            shape = (len(paths), spec.height, spec.width, 3)
-            aspects, failures = _decode(paths, spec, cache.PixelFile.create(new / "pixels.npy", shape), on_progress)
-            positions, messages = np.fromiter(failures, np.int64), np.asarray(list(failures.values()), str)
-            np.savez(new / "index.npz", aspects=aspects, positions=positions, messages=messages)
-    with np.load(folder / "index.npz") as index:
-        aspects = index["aspects"]
-        failures = dict(zip(index["positions"].tolist(), index["messages"].tolist(), strict=True))
-    return Pictures(cache.PixelFile(folder / "pixels.npy"), np.arange(len(paths)), aspects), failures
+        with locks.locked(folder, "skin-edge", on_wait or (lambda holder: None)):
+            found = cache.read(folder, shape)  # another training may have filled it meanwhile
+            if found is None:
+                with files.replacing_folder(folder) as new:
+                    pixels = cache.PixelFile.create(new / "pixels.npy", shape)
+                    aspects, failures = _decode(paths, spec, pixels, on_progress)
+                    positions, messages = np.fromiter(failures, np.int64), np.asarray(list(failures.values()), str)
+                    np.savez(new / "index.npz", aspects=aspects, positions=positions, messages=messages)
+                found = cache.read(folder, shape)
+    if found is None:
+        raise DataError(f"{folder} was changed by another program: choose another --cache")
+    pixels, aspects, failures = found
+    return Pictures(pixels, np.arange(len(paths)), aspects), failures
 
 
 def _decode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -45,15 +46,18 @@ def evaluate(
       skin-edge evaluate runs/first other-clinic --out other-clinic-report
       skin-edge evaluate runs/first/int8/model_int8.tflite runs/first/split.csv
     """
+    from ..edge_runtime import files
     from . import new_data
     from .job import to_stderr
     from .summary import evaluation
 
     if out is not None:
         new_data.check_replaceable(out) if overwrite else new_data.check_free(out)
-    results, table = new_data.evaluate(model, data, part, to_stderr)
-    if out is not None:
-        new_data.write(out, results, table, overwrite=overwrite)
+        files.check_replaceable(out, [model, data])
+    with files.alone_in(out, "skin-edge evaluate") if out is not None else contextlib.nullcontext():
+        results, table = new_data.evaluate(model, data, part, to_stderr)
+        if out is not None:
+            new_data.write(out, results, table, overwrite=overwrite)
     console.say_json(results) if as_json else console.say(evaluation(results, out))
 
 
@@ -88,12 +92,14 @@ def compare(
       skin-edge compare runs/first runs/second --part validation
       skin-edge compare runs/first runs/second runs/third --out compared.html
     """
+    from ..edge_runtime import files
     from . import compare_runs, compare_views
 
     if len(runs) < 2:
         raise UsageError("compare needs two runs or more")
     if out is not None:
         compare_views.check_output(out, overwrite)
+        files.check_writable_file(out)
     comparison = compare_runs.compare([compare_runs.read(run, part) for run in runs], different_data=different_data)
     if out is not None:
         compare_views.write(comparison, out)

@@ -9,14 +9,12 @@ so no choice can be made with it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gc
 import shutil
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -82,42 +80,53 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
                 f"recipe '{recipe.name}' searches {name}: trials would not be compared on the same pictures"
             )
     _check_output(settings)
-    files.check_writable(out)
+    with files.alone_in(out, "skin-edge tune", resume=settings.resume):
+        return _search(settings, space, train_line, report)
+
+
+def _search(
+    settings: TuneSettings,
+    space: Mapping[str, Any],
+    train_line: Callable[[Mapping[str, str]], str],
+    report: job.Report,
+) -> dict[str, Any]:
+    _check_output(settings)
+    out = settings.job.out
     prepared = job.prepare(settings.job, report)
     dataset, frame = prepared.dataset, prepared.frame
     settings = replace(settings, job=job.with_fields(settings.job, dataset))
     recipe = settings.job.recipe
     out.mkdir(exist_ok=True)
-    with _alone_in(out):
-        sampling = frame.loc[frame["split"] != "test"].reset_index(drop=True)
-        about = {
-            "recipe": recipe.to_dict(),
-            "search": {name: allowed.to_dict() for name, allowed in space.items()},
-            "seed": settings.job.seed,
-            "split": str(settings.job.split),
-            "limit": settings.job.limit,
-            "task": settings.job.task,
-            "images": {part: int((frame["split"] == part).sum()) for part in ("train", "val", "test")},
-            "fingerprint_sha256": run_folder.fingerprint(frame),
-        }
-        study, new = _study(settings, about)
-        here = {"machine": socket.gethostname(), "folder": str(out.resolve())}
-        if new:
-            study.enqueue_trial(_defaults(recipe, space), user_attrs={"defaults": True})
-        _take_back(study, here)
-        images = about["images"]
-        report(
-            f"study {study.study_name}: {len(space)} settings, {_counted(study)} of {settings.trials} trials are done; "
-            f"train {images['train']}, val {images['val']} images; no trial sees the {images['test']} of the test part"
-        )
-        report("starting TensorFlow ...")
-        trainer = _Trainer(settings.job, [label.code for label in dataset.labels], sampling, report)
-        objective = _Objective(settings, space, trainer, here, report)
-        deadline = time.monotonic() + 60 * settings.timeout if settings.timeout else float("inf")
-        while time.monotonic() < deadline and _counted(study, running=True) < settings.trials:
-            study.optimize(objective, n_trials=1, catch=(_TrialFailed,))
-            tune_results.write(out, study, about, train_line, importances=False)
-        result = tune_results.write(out, study, about, train_line, importances=True)
+    (out / "trials").mkdir(exist_ok=True)
+    sampling = frame.loc[frame["split"] != "test"].reset_index(drop=True)
+    about = {
+        "recipe": recipe.to_dict(),
+        "search": {name: allowed.to_dict() for name, allowed in space.items()},
+        "seed": settings.job.seed,
+        "split": str(settings.job.split),
+        "limit": settings.job.limit,
+        "task": settings.job.task,
+        "images": {part: int((frame["split"] == part).sum()) for part in ("train", "val", "test")},
+        "fingerprint_sha256": run_folder.fingerprint(frame),
+    }
+    study, new = _study(settings, about)
+    here = {"machine": socket.gethostname(), "folder": str(out.resolve())}
+    if new or not (settings.storage or study.get_trials(deepcopy=False)):
+        study.enqueue_trial(_defaults(recipe, space), user_attrs={"defaults": True})
+    _take_back(study, here)
+    images = about["images"]
+    report(
+        f"study {study.study_name}: {len(space)} settings, {_counted(study)} of {settings.trials} trials are done; "
+        f"train {images['train']}, val {images['val']} images; no trial sees the {images['test']} of the test part"
+    )
+    report("starting TensorFlow ...")
+    trainer = _Trainer(settings.job, [label.code for label in dataset.labels], sampling, report)
+    objective = _Objective(settings, space, trainer, here, report)
+    deadline = time.monotonic() + 60 * settings.timeout if settings.timeout else float("inf")
+    while time.monotonic() < deadline and _counted(study, running=True) < settings.trials:
+        study.optimize(objective, n_trials=1, catch=(_TrialFailed,))
+        tune_results.write(out, study, about, train_line, importances=False)
+    result = tune_results.write(out, study, about, train_line, importances=True)
     if result["best"] is None:
         raise DataError(f"no trial of {out} has come to its end: give it more --trials or a longer --timeout")
     return result
@@ -131,18 +140,6 @@ def _check_output(settings: TuneSettings) -> None:
         raise UsageError(f"{out} is no folder of skin-edge tune: choose another --out")
     if not settings.resume:
         raise OutputExistsError(out, "go on with --resume, or choose another --out")
-
-
-@contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Holds a lock that a killed process gives back, so that a running trial of this folder is known to be dead."""
-    (out / "trials").mkdir(exist_ok=True)
-    with (out / "trials" / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"another skin-edge tune is at work in {out}: give this one an --out of its own") from None
-        yield
 
 
 def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -169,6 +166,9 @@ def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         # The URL is not repeated: it may hold a password.
         raise UsageError(f"--storage: {str(error.__cause__ or error).splitlines()[0]}") from None
+    if not settings.storage and not study.user_attrs.get("about"):  # this folder's alone: killed between two lines
+        study.set_user_attr("about", dict(about))
+        return study, True
     for _ in range(50):  # another machine may have made it a moment ago
         before = study.user_attrs.get("about")
         if before:

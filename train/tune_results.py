@@ -35,9 +35,8 @@ def write(
     result = _summed_up(study, about, train_line)
     if importances:
         result["importances"] = _importances(study, list(about["search"]))
-    files.write(out / "trials.csv", _csv(result))
-    files.write(out / "tune.html", _page(result))
-    files.write(out / "tune.json", json.dumps(result, indent=2) + "\n")
+    as_json = json.dumps(result, indent=2) + "\n"
+    files.write_all({out / "trials.csv": _csv(result), out / "tune.html": _page(result), out / "tune.json": as_json})
     return result
 
 

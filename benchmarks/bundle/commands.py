@@ -31,12 +31,15 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
       skin-edge bundle runs/first/int8/model_int8.tflite --out handover \\
         --pictures clinic
     """
+    from ...edge_runtime import files
     from ...edge_runtime.classifier import DEFAULT_MODEL
     from ...edge_runtime.errors import OutputExistsError
     from . import hand_over
 
     if out.exists() and not overwrite:
         raise OutputExistsError(out)
+    check = files.check_writable_file if out.suffix.lower() == ".zip" else files.check_writable
+    check(out)
     name, made = hand_over.contents(model or DEFAULT_MODEL, pictures)
     hand_over.write(out, name, made, overwrite=overwrite)
     size = sum(map(len, made.values())) if out.is_dir() else out.stat().st_size
