@@ -39,6 +39,7 @@ COMMANDS = {
     "debug-quantization": _Command("skin_edge.convert.debug_commands:debug_quantization", "Which layer int8 hurts."),
     "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),
     "bundle": _Command("skin_edge.benchmarks.bundle.commands:bundle", "What an app developer takes, in one zip."),
+    "verify": _Command("skin_edge.benchmarks.bundle.commands:verify", "An app's answers against a bundle's."),
     "info": _Command("skin_edge.edge_runtime.commands:info", "What a .tflite says of itself."),
     "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
 }

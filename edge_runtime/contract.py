@@ -44,8 +44,9 @@ DECISIONS = {
 
 LIMITS = {"max_pixels": MAX_PIXELS}
 
-GOLDEN = {"engine": "LiteRT with XNNPACK, one thread", "within": 1e-6, "other_kernels_within": 0.02}
-"""What golden probabilities are made with, and how near another implementation has to come to them."""
+GOLDEN: dict[str, Any] = {"engine": "LiteRT with XNNPACK, one thread", "within": 1e-6, "other_kernels_within": 0.04}
+"""What golden probabilities are made with, and how near another implementation has to come to them. Kernels that round
+otherwise move an int8 logit by a step: a probability by up to 0.034 with the packaged model."""
 
 UNCHANGED, QUANTIZED, NORMALIZED = INPUT_BYTES = ("unchanged", "quantized", "normalized")
 """What becomes of a picture's bytes: they are the tensor; they are quantized after the normalization; that alone."""

@@ -56,6 +56,16 @@ def ham(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def handover(tmp_path_factory):
+    """The folder that `skin-edge bundle` makes of the packaged model."""
+    from skin_edge.edge_runtime.cli import run
+
+    folder = tmp_path_factory.mktemp("bundle") / "handover"
+    assert run(["bundle", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_run(ham, tmp_path_factory):
     """A finished run of `skin-edge train` on `ham`: three epochs of the smallest MobileNet."""
     from skin_edge.edge_runtime.cli import run

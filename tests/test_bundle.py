@@ -24,36 +24,28 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """The packaged model's bundle, as a folder."""
-    folder = tmp_path_factory.mktemp("bundle") / "handover"
-    assert run(["bundle", "--out", str(folder)]) == 0
-    return folder
+def lines(handover):
+    return [json.loads(line) for line in (handover / "golden" / "golden.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def lines(bundle):
-    return [json.loads(line) for line in (bundle / "golden" / "golden.jsonl").read_text().splitlines()]
-
-
-def test_everything_is_there_and_the_sums_hold(bundle):
+def test_everything_is_there_and_the_sums_hold(handover):
     for name in ("INTEGRATION.md", "MODEL_CARD.md", "LICENSE.txt", "labels.txt", "metadata.json"):
-        assert (bundle / name).stat().st_size, name
-    assert (bundle / "CONTRACT.md").read_bytes() == (ROOT / "docs" / "contract.md").read_bytes()
-    assert (bundle / "contract.schema.json").read_bytes() == (ROOT / "docs" / "contract.schema.json").read_bytes()
-    assert (bundle / "model.tflite").read_bytes() == DEFAULT_MODEL.read_bytes()
-    assert "Model card: skin_edge_default" in (bundle / "MODEL_CARD.md").read_text()
-    sums = dict(reversed(line.split("  ")) for line in (bundle / "SHA256SUMS").read_text().splitlines())
-    there = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+        assert (handover / name).stat().st_size, name
+    assert (handover / "CONTRACT.md").read_bytes() == (ROOT / "docs" / "contract.md").read_bytes()
+    assert (handover / "contract.schema.json").read_bytes() == (ROOT / "docs" / "contract.schema.json").read_bytes()
+    assert (handover / "model.tflite").read_bytes() == DEFAULT_MODEL.read_bytes()
+    assert "Model card: skin_edge_default" in (handover / "MODEL_CARD.md").read_text()
+    sums = dict(reversed(line.split("  ")) for line in (handover / "SHA256SUMS").read_text().splitlines())
+    there = {path.relative_to(handover).as_posix() for path in handover.rglob("*") if path.is_file()}
     assert set(sums) == there - {"SHA256SUMS"}
     for name, digest in sums.items():
-        assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest, name
+        assert hashlib.sha256((handover / name).read_bytes()).hexdigest() == digest, name
 
 
-def test_golden_answers_are_those_of_the_runtime(bundle, lines):
-    with SkinClassifier(bundle / "model.tflite") as classifier:
+def test_golden_answers_are_those_of_the_runtime(handover, lines):
+    with SkinClassifier(handover / "model.tflite") as classifier:
         for line in lines:
-            content = (bundle / "golden" / line["file"]).read_bytes()
+            content = (handover / "golden" / line["file"]).read_bytes()
             assert hashlib.sha256(content).hexdigest() == line["sha256"]
             if "error" in line:
                 with pytest.raises(ImageError):
@@ -62,7 +54,7 @@ def test_golden_answers_are_those_of_the_runtime(bundle, lines):
             upright = preprocess.decode(content)
             assert upright.size == (line["upright"]["width"], line["upright"]["height"])
             assert hashlib.sha256(upright.tobytes()).hexdigest() == line["upright"]["sha256"]
-            pixels = (bundle / "golden" / line["input"]["file"]).read_bytes()
+            pixels = (handover / "golden" / line["input"]["file"]).read_bytes()
             assert preprocess.to_pixels(content, classifier.input_spec).tobytes() == pixels
             prediction = classifier.predict(content)
             assert prediction.label == line["label"]
@@ -86,18 +78,18 @@ def test_the_pictures_are_of_every_kind_and_answered_differently(lines):
     )
 
 
-def test_a_turned_picture_is_the_upright_one(bundle, lines):
+def test_a_turned_picture_is_the_upright_one(handover, lines):
     exif = [line for line in lines if line["file"].startswith("pictures/exif")]
     assert len(exif) == 8 and all(line["upright"]["width"] == 320 for line in exif)
     expected = pictures.lesion(240, 320, 22).astype(int)
     expected[:60, :80] = (250, 240, 30)
     for line in exif:
-        upright = np.asarray(preprocess.decode(bundle / "golden" / line["file"])).astype(int)
+        upright = np.asarray(preprocess.decode(handover / "golden" / line["file"])).astype(int)
         assert np.abs(upright - expected).mean() < 3, line["file"]
 
 
-def test_integration_has_the_models_own_numbers(bundle):
-    text = (bundle / "INTEGRATION.md").read_text()
+def test_integration_has_the_models_own_numbers(handover):
+    text = (handover / "INTEGRATION.md").read_text()
     contract = read_model_file(DEFAULT_MODEL).contract
     for row in contract["thresholds"]:
         assert (
@@ -110,7 +102,7 @@ def test_integration_has_the_models_own_numbers(bundle):
         assert f"## {platform}" in text
 
 
-def test_the_same_input_gives_the_same_zip(bundle, tmp_path, capsys):
+def test_the_same_input_gives_the_same_zip(handover, tmp_path, capsys):
     assert run(["bundle", str(DEFAULT_MODEL), "--out", str(tmp_path / "a.zip")]) == 0
     script = "import sys; from skin_edge.edge_runtime.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", script, "bundle", "--out", str(tmp_path / "b.zip")]
@@ -119,9 +111,9 @@ def test_the_same_input_gives_the_same_zip(bundle, tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         (folder,) = {name.split("/")[0] for name in archive.namelist()}
         assert folder == "skin-edge-default-int8-0.1.0"
-        for path in bundle.rglob("*"):
+        for path in handover.rglob("*"):
             if path.is_file():
-                assert archive.read(f"{folder}/{path.relative_to(bundle).as_posix()}") == path.read_bytes(), path
+                assert archive.read(f"{folder}/{path.relative_to(handover).as_posix()}") == path.read_bytes(), path
 
 
 def test_own_pictures_become_golden_ones(tiny_int8, tmp_path, picture):

@@ -27,7 +27,8 @@ CONTENTS = {
         report resamples sections sensitivity several size subgroups sustained tail temperature
         peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
         peer_scripts/protocol peer_scripts/skin_edge_runtime
-        borderline bundle/__init__ bundle/commands bundle/golden bundle/hand_over bundle/integration bundle/pictures
+        borderline bundle/__init__ bundle/commands bundle/confusion bundle/golden bundle/hand_over bundle/integration
+        bundle/mistakes bundle/pictures bundle/verify
         hostile/__init__ hostile/__main__ hostile/costly hostile/models hostile/mutations hostile/pictures
         hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views

@@ -47,3 +47,28 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
     console.say(f"{out}: {name}, {len(made)} files, {golden} golden pictures, {size / 1e6:.1f} MB")
     verify = console.command_line("skin-edge", "verify", out, "answers.jsonl")
     console.say(f"next: the app answers golden/pictures and golden/broken; then {verify}")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("answers", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The verdict, for programs.")
+def verify(bundle: Path, answers: Path, as_json: bool) -> int:
+    """Hold an app's ANSWERS, one JSON object a line, against the golden ones of BUNDLE, a folder or a zip.
+
+    Stage by stage: upright pictures, input bytes, probabilities, labels, decisions, refusals, as far as the app tells
+    them (CONTRACT.md, section 9). Names the mistake where it is a known one. Exit code 0: level A, exact. 1: level B or
+    C. 3: refused.
+
+    \b
+    Example:
+      skin-edge verify handover.zip answers.jsonl
+    """
+    from . import verify as module
+
+    verdict = module.verify(module.read_bundle(bundle), answers)
+    if as_json:
+        console.say_json(verdict)
+    else:
+        console.say(module.text(verdict))
+    return {"A": 0, "B": 1, "C": 1, "refused": 3}[verdict["level"]]

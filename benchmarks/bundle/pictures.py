@@ -51,8 +51,8 @@ def good(height: int, width: int) -> dict[str, bytes]:
     upright = lesion(240, 320, 22)
     upright[:60, :80] = (250, 240, 30)  # a corner, so that every turn shows
     for orientation in range(1, 9):
-        stored = np.ascontiguousarray(_STORED[orientation](upright))
-        files[f"exif-{orientation}.jpg"] = _jpeg(stored, subsampling=0, quality=95, exif=_exif(orientation))
+        turned = np.ascontiguousarray(stored(upright, orientation))
+        files[f"exif-{orientation}.jpg"] = _jpeg(turned, subsampling=0, quality=95, exif=_exif(orientation))
     return files
 
 
@@ -94,6 +94,14 @@ def lesion(height: int, width: int, seed: int) -> Pixels:
     return np.clip(pixels + grain, 0, 255).astype(np.uint8)
 
 
+def stored(upright: Pixels, orientation: int) -> Pixels:
+    """The rows and columns that a file of this EXIF orientation, 1 to 8, holds of an upright picture."""
+    pixels = upright.swapaxes(0, 1) if orientation > 4 else upright
+    if orientation in (3, 4, 6, 7):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 7, 8) else pixels
+
+
 @functools.cache
 def display_p3() -> bytes:
     """An ICC profile of version 4: Display P3's primaries (adapted to D50) and sRGB's curve."""
@@ -123,18 +131,6 @@ def display_p3() -> bytes:
 
 # What lesions are made of: browns, black, blue, red, pink, yellow, grey.
 _INKS = ((120, 70, 48), (42, 32, 36), (72, 82, 112), (168, 38, 52), (206, 118, 120), (198, 160, 96), (120, 112, 118))
-
-# Orientation -> what turns the upright picture into the one that is stored.
-_STORED: dict[int, Any] = {
-    1: lambda p: p,  # pyright: ignore[reportUnknownLambdaType]
-    2: lambda p: p[:, ::-1],  # pyright: ignore[reportUnknownLambdaType]
-    3: lambda p: p[::-1, ::-1],  # pyright: ignore[reportUnknownLambdaType]
-    4: lambda p: p[::-1],  # pyright: ignore[reportUnknownLambdaType]
-    5: lambda p: p.swapaxes(0, 1),  # pyright: ignore[reportUnknownLambdaType]
-    6: lambda p: np.rot90(p),  # pyright: ignore[reportUnknownLambdaType]
-    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),  # pyright: ignore[reportUnknownLambdaType]
-    8: lambda p: np.rot90(p, -1),  # pyright: ignore[reportUnknownLambdaType]
-}
 
 
 def _jpeg(pixels: Pixels, **options: Any) -> bytes:

@@ -1,0 +1,455 @@
+"""An app's answers against the golden ones, stage by stage: docs/contract.md, section 9."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+import math
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...edge_runtime import console
+from ...edge_runtime.classifier import SkinClassifier
+from ...edge_runtime.contract import GOLDEN
+from ...edge_runtime.errors import DataError, UsageError
+from . import mistakes
+from .hand_over import SUMS
+
+Pixels = npt.NDArray[np.uint8]
+Record = Mapping[str, Any]
+
+LEVELS = ("A", "B", "C", "refused")
+
+_EXACT = 1e-6  # of a probability, with XNNPACK
+_OTHER_KERNELS = float(GOLDEN["other_kernels_within"])
+_OWN_BYTES = (0.05, 0.14)  # 99th percentile and maximum of a probability's difference where the input is not told
+_NEAR = {"B": (1, 0.05), "C": (2, 0.2)}  # largest and mean difference of the input's bytes
+_FEW = 2e-6  # between a score and the sum of probabilities that were printed
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read. files: path within it -> content. golden: file -> its line of golden.jsonl."""
+
+    files: Mapping[str, bytes]
+    golden: Mapping[str, Record]
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Reads a folder or a zip of `skin-edge bundle`. Raises UsageError where it is none, DataError where changed."""
+    files = _zip(path) if path.is_file() else _folder(path)
+    try:
+        sums = dict(reversed(line.split("  ", 1)) for line in files[SUMS].decode().splitlines())
+        lines = [json.loads(line) for line in files["golden/golden.jsonl"].splitlines()]
+        golden = {str(line["file"]): line for line in lines}
+    except (KeyError, ValueError, TypeError):
+        raise UsageError(f"{path} is no bundle of 'skin-edge bundle', or a damaged one") from None
+    for name in ("model.tflite", *(name for name in sums if name.startswith("golden/"))):
+        if hashlib.sha256(files.get(name, b"")).hexdigest() != sums.get(name):
+            raise DataError(f"{path}: {name} is not the one that {SUMS} names: make the bundle anew")
+    return Bundle(files, golden)
+
+
+def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int], classes: int) -> dict[str, Record]:
+    """file -> the app's line. size, classes: of the model. Raises DataError where a line is not of the form.
+
+    Bytes become arrays under "pixels", probabilities become float64 arrays. A line may also name a file of
+    golden/inputs, which the app's engine answered by itself.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    inputs = {str(line["input"]["file"]) for line in golden.values() if "input" in line}
+    answers: dict[str, Record] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            answer: Any = json.loads(line)
+        except (ValueError, RecursionError):
+            raise DataError(f"{where}: not JSON: one object a line") from None
+        if not isinstance(answer, dict) or not isinstance(answer.get("file"), str):  # pyright: ignore[reportUnknownMemberType]
+            raise DataError(f'{where}: no object with a "file"')
+        told: dict[str, Any] = answer
+        name = str(told["file"]).removeprefix("golden/")
+        if name not in golden and name not in inputs:
+            raise DataError(f"{where}: {told['file']!r} is no file of golden/: take the bundle that the app was given")
+        if name in answers:
+            raise DataError(f"{where}: {name} is answered twice")
+        answers[name] = _checked(told, where, size, classes)
+    if not answers:
+        raise DataError(f"{path} has no answers")
+    return answers
+
+
+def verify(bundle: Bundle, answers_path: Path) -> dict[str, Any]:
+    """The verdict, JSON-ready: {level, stages, missing, refused_though_good, mistake}.
+
+    stages: {stage: {checked, missing, level, said}}; level None where nothing of it was told. missing: files without a
+    line. mistake: {names, remedies, explained, by, nearest}, or None.
+
+    Raises DataError where the answers are not of the form.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(bundle.files["model.tflite"])
+        with SkinClassifier(path) as classifier:
+            return _Verifier(bundle, classifier, answers_path).verdict()
+
+
+class _Verifier:
+    def __init__(self, bundle: Bundle, classifier: SkinClassifier, answers_path: Path):
+        self.bundle, self.classifier = bundle, classifier
+        spec = classifier.input_spec
+        self.codes = [label.code for label in classifier.labels]
+        answers = read_answers(answers_path, bundle.golden, (spec.height, spec.width), len(self.codes))
+        self.answers = answers
+        self.good = {name: line for name, line in bundle.golden.items() if "error" not in line}
+        self.told = {name: answers[name] for name in self.good if name in answers and "error" not in answers[name]}
+        self.shied = [name for name in self.good if "error" in answers.get(name, {})]
+        self.right = {name: _pixels(bundle, line, (spec.height, spec.width)) for name, line in self.good.items()}
+
+    def verdict(self) -> dict[str, Any]:
+        stages = {
+            "decode": self._decode(),
+            "input": self._input(),
+            "engine": self._engine(),
+            "label": self._label(),
+            "decisions": self._decisions(),
+            "refusals": self._refusals(),
+        }
+        level = _worst([stage["level"] for stage in stages.values()])
+        if self.shied:
+            level = _worst([level, "C" if self.told else "refused"])
+        if not self.told:
+            level = "refused"
+        mistake = self._mistake() if level == "refused" and self.told else None
+        return {
+            "level": level,
+            "stages": stages,
+            "missing": [name for name in self.bundle.golden if name not in self.answers],
+            "refused_though_good": self.shied,
+            "mistake": mistake,
+        }
+
+    def _decode(self) -> dict[str, Any]:
+        told = {name: answer for name, answer in self.told.items() if "upright" in answer}
+        other = [name for name, answer in told.items() if _upright(answer) != _upright(self.good[name])]
+        sizes = [name for name in other if _size(told[name]) not in (None, _size(self.good[name]))]
+        said = f"{len(told) - len(other)} of {len(told)} upright pictures equal"
+        if sizes:
+            return _stage(told, self.good, "refused", f"{said}; of another size: {_list(sizes)}")
+        # How far other pixels are away is seen in the input.
+        level = None if not told else "A" if not other else "C" if not self._measured(other) else "B"
+        return _stage(told, self.good, level, f"{said}{f'; other pixels: {_list(other)}' if other else ''}")
+
+    def _measured(self, names: Sequence[str]) -> bool:
+        return all("pixels" in self.told[name] or self._same_input(name) for name in names)
+
+    def _same_input(self, name: str) -> bool:
+        answer = self.told[name]
+        if "pixels" in answer:
+            return bool((answer["pixels"] == self.right[name]).all())
+        return answer.get("input_sha256") == self.good[name]["input"]["sha256"]
+
+    def _input(self) -> dict[str, Any]:
+        told = {name: one for name, one in self.told.items() if "pixels" in one or "input_sha256" in one}
+        other = [name for name in told if not self._same_input(name)]
+        said = f"{len(told) - len(other)} of {len(told)} inputs equal"
+        if not other:
+            return _stage(told, self.good, "A" if told else None, said)
+        blind = [name for name in other if "pixels" not in told[name]]
+        levels, worst = ["A"], (0, 0.0, "")
+        for name in set(other) - set(blind):
+            difference = np.abs(told[name]["pixels"].astype(np.int16) - self.right[name])
+            largest, mean = int(difference.max()), float(difference.mean())
+            near = (level for level, limits in _NEAR.items() if largest <= limits[0] and mean <= limits[1])
+            levels.append(next(near, "refused"))
+            worst = max(worst, (largest, mean, name), key=lambda row: row[1])
+        if worst[2]:
+            said += f"; bytes up to {worst[0]} apart, {worst[1]:.3f} on average ({worst[2]})"
+        if blind:
+            levels.append("C")  # by the probabilities, which then have to be near
+            said += f"; {len(blind)} differ by an unknown distance (no input.base64): {_list(blind)}"
+        return _stage(told, self.good, _worst(levels), said)
+
+    def _engine(self) -> dict[str, Any]:
+        """Each picture's probabilities against those for the input that the app had, as far as that is known."""
+        exact: list[float] = []
+        far: list[float] = []
+        names: list[tuple[float, str]] = []
+        for name, answer in self.told.items():
+            if "probabilities" not in answer:
+                continue
+            known = self._expected(name)
+            expected = self._golden(name) if known is None else known
+            away = _away(answer["probabilities"], expected)
+            (far if known is None else exact).append(away)
+            names.append((away, name))
+        by_input = {line["input"]["file"]: name for name, line in self.good.items()}
+        for file, name in by_input.items():
+            if file in self.answers and "probabilities" in self.answers[file]:
+                away = _away(self.answers[file]["probabilities"], self._golden(name))
+                exact.append(away)
+                names.append((away, file))
+        told = {name: one for name, one in self.told.items() if "probabilities" in one}
+        if not names:
+            return _stage(told, self.good, None, "no probabilities")
+        levels = ["A"]
+        if exact:
+            levels.append("A" if max(exact) <= _EXACT else "C" if max(exact) <= _OTHER_KERNELS else "refused")
+        if far:
+            near = np.percentile(far, 99) <= _OWN_BYTES[0] and max(far) <= _OWN_BYTES[1]
+            levels.append("A" if max(far) <= _EXACT else "C" if near else "refused")
+        worst = max(names)
+        return _stage(told, self.good, _worst(levels), f"probabilities at most {worst[0]:.2g} apart ({worst[1]})")
+
+    def _expected(self, name: str) -> npt.NDArray[np.float64] | None:
+        """What the network answers to the input that the app had; None where that is not told."""
+        answer = self.told[name]
+        if self._same_input(name):
+            return self._golden(name)
+        return self._ask(answer["pixels"]) if "pixels" in answer else None
+
+    def _golden(self, name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(self.good[name]["probabilities"], np.float64)
+
+    def _ask(self, pixels: Pixels) -> npt.NDArray[np.float64]:
+        return self.classifier.invoke(self.classifier.to_tensor(np.ascontiguousarray(pixels))).astype(np.float64)
+
+    def _label(self) -> dict[str, Any]:
+        told = {name: one for name, one in self.told.items() if "label" in one}
+        wrong: list[str] = []
+        for name, answer in told.items():
+            if "probabilities" in answer:
+                wanted = self.codes[int(answer["probabilities"].argmax())]
+            else:
+                first, second = sorted(self._golden(name))[:-3:-1]
+                wanted = self.good[name]["label"] if first - second > _OTHER_KERNELS else answer["label"]
+            if answer["label"] != wanted:
+                wrong.append(f"{name}: {answer['label']!r} instead of {wanted!r}")
+        said = f"{len(told) - len(wrong)} of {len(told)} labels right{f'; {_list(wrong)}' if wrong else ''}"
+        return _stage(told, self.good, ("refused" if wrong else "A") if told else None, said)
+
+    def _decisions(self) -> dict[str, Any]:
+        told = {name: one for name, one in self.told.items() if "decisions" in one}
+        wrong: list[str] = []
+        count = excused = 0
+        for name, answer in told.items():
+            given = {str(one.get("name")): one for one in answer["decisions"]}
+            for golden in self.good[name]["decisions"]:
+                count += 1
+                fault = self._decision_fault(golden, given.get(golden["name"]), answer.get("probabilities"))
+                if fault:
+                    wrong.append(f"{name}, {golden['name']}: {fault}")
+                elif given[golden["name"]]["decision"] != golden["decision"]:
+                    excused += 1
+        said = f"{count - len(wrong)} of {count} decisions right"
+        said += f", {excused} of them otherwise but borderline" if excused else ""
+        level = None if not told else "refused" if wrong else "C" if excused else "A"
+        return _stage(told, self.good, level, said + (f"; {_list(wrong)}" if wrong else ""))
+
+    def _decision_fault(self, golden: Record, given: Record | None, probabilities: Any) -> str:
+        if given is None:
+            return "missing"
+        score, decision = given.get("score"), given.get("decision")
+        if not isinstance(score, (int, float)) or not math.isfinite(score) or decision not in ("refer", "below"):
+            return "malformed"
+        row = next(row for row in self.classifier.contract["thresholds"] if row["name"] == golden["name"])
+        if probabilities is not None:
+            total = 0.0
+            for code, value in zip(self.codes, probabilities.tolist(), strict=True):
+                total += value if code in row["classes"] else 0.0
+            if abs(total - score) > _FEW:
+                return f"score {score:.6f} is not the sum of its classes, {total:.6f}"
+        if decision != ("refer" if score >= row["threshold"] else "below") and abs(score - row["threshold"]) > 1e-12:
+            return f"{decision} with score {score:.6f} and threshold {row['threshold']:.6f}"
+        if decision != golden["decision"] and not golden["borderline"]:
+            return f"{decision} instead of {golden['decision']}, which is not borderline"
+        near = abs(score - row["threshold"]) < row["borderline_within"]
+        edge = abs(abs(score - row["threshold"]) - row["borderline_within"]) <= _FEW
+        if given.get("borderline") not in (near, None) and not edge:
+            return f"borderline is {given['borderline']}"
+        return ""
+
+    def _refusals(self) -> dict[str, Any]:
+        broken = {name: line for name, line in self.bundle.golden.items() if "error" in line}
+        told = {name: self.answers[name] for name in broken if name in self.answers}
+        answered = [
+            name
+            for name, one in told.items()
+            if "error" not in one or any(key in one for key in ("label", "probabilities", "decisions"))
+        ]
+        said = f"{len(told) - len(answered)} of {len(told)} broken files refused"
+        said += f"; answered: {_list(answered)}" if answered else ""
+        return _stage(told, broken, ("refused" if answered else "A") if told else None, said)
+
+    def _mistake(self) -> dict[str, Any] | None:
+        files = self.bundle.files
+        scenes = {name: mistakes.Scene(files[f"golden/{name}"]) for name in self.told}
+        right = {name: self.right[name] for name in self.told}
+        seen = {name: one["pixels"] for name, one in self.told.items() if "pixels" in one}
+        hashes = {name: one["input_sha256"] for name, one in self.told.items() if "input_sha256" in one}
+        wrong_input = any(not self._same_input(name) for name in {**seen, **hashes})
+        spec, tensor = self.classifier.input_spec, self.classifier.contract["input"]
+        known = mistakes.hypotheses(scenes, right, spec, tensor)
+        named: mistakes.Named | None = None
+        if any(not self._same_input(name) for name in seen):
+            named = mistakes.by_bytes(seen, right, known)
+        elif wrong_input:
+            sums = {name: str(self.good[name]["input"]["sha256"]) for name in hashes}
+            named = mistakes.by_hashes(hashes, sums, known)
+        if named is None or named.nearest:
+            named = self._by_probabilities(known) or named
+        if named is None and self._labels_permuted():
+            named = mistakes.Named(("labels in another order",), 1.0, "labels")
+        if named is None:
+            return None
+        return {
+            "names": list(named.names),
+            "remedies": [mistakes.MISTAKES[name].remedy for name in named.names],
+            "explained": round(named.explained, 3),
+            "by": named.by,
+            "nearest": named.nearest,
+        }
+
+    def _by_probabilities(self, known: Sequence[mistakes.Hypothesis]) -> mistakes.Named | None:
+        told = {name: one["probabilities"] for name, one in self.told.items() if "probabilities" in one}
+        golden = {name: self._golden(name) for name in told}
+        if not told or max(_away(told[name], golden[name]) for name in told) <= _OTHER_KERNELS:
+            return None
+        single = [one for one in known if len(one.names) == 1]
+        answers = [(one.names, {name: self._ask(one.input(name)) for name in told}) for one in single]
+        return mistakes.by_probabilities(told, golden, answers)
+
+    def _labels_permuted(self) -> bool:
+        """Whether the app's labels follow from the golden ones by exchanging names."""
+        pairs = {
+            (self.good[name]["label"], one["label"])
+            for name, one in self.told.items()
+            if isinstance(one.get("label"), str)
+        }
+        one_to_one = len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
+        return len(pairs) > 2 and one_to_one and any(a != b for a, b in pairs)
+
+
+def text(verdict: Record) -> console.Page:
+    """For people."""
+    lines = [f"level {verdict['level']}: {_MEANS[verdict['level']]}", ""]
+    for name, stage in verdict["stages"].items():
+        lines.append(f"  {name:10} {stage['level'] or 'not told':8} {stage['said'] if stage['level'] else ''}".rstrip())
+        if stage["level"] and stage["missing"]:
+            lines.append(f"  {'':10} {'':8} not told for {stage['missing']} of {stage['missing'] + stage['checked']}")
+    if verdict["missing"]:
+        lines.append(f"  no line for {len(verdict['missing'])} files: {_list(verdict['missing'])}")
+    if verdict["refused_though_good"]:
+        lines.append(f"  refused though they are good: {_list(verdict['refused_though_good'])}")
+    mistake = verdict["mistake"]
+    if mistake and mistake["nearest"]:
+        lines.append(f"no known mistake; nearest is '{' and '.join(mistake['names'])}'")
+    elif mistake:
+        lines.append(f"mistake: {' and '.join(mistake['names'])} (seen in the {mistake['by']})")
+        lines += [f"  remedy: {remedy}" for remedy in mistake["remedies"]]
+    elif verdict["level"] == "refused":
+        lines.append("no known mistake explains it")
+    return console.page(lines)
+
+
+_MEANS = {
+    "A": "exact, as far as it was told",
+    "B": "nearly exact: bytes of the input at most 1 apart",
+    "C": "within tolerance: borderline decisions may differ",
+    "refused": "not the same model in effect",
+}
+
+
+def _stage(told: Mapping[str, Any], of: Mapping[str, Any], level: str | None, said: str) -> dict[str, Any]:
+    return {"checked": len(told), "missing": len(of) - len(told), "level": level, "said": said}
+
+
+def _worst(levels: Sequence[str | None]) -> str:
+    return max((level for level in levels if level), key=LEVELS.index, default="A")
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown}, ... ({len(names)} in all)"
+
+
+def _away(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    away = float(np.abs(one - other).max())
+    return away if math.isfinite(away) else math.inf
+
+
+def _upright(line: Record) -> str:
+    return str(line["upright"].get("sha256", "")).lower()
+
+
+def _size(line: Record) -> tuple[int, int] | None:
+    size = line["upright"].get("width"), line["upright"].get("height")
+    return None if None in size else size
+
+
+def _pixels(bundle: Bundle, line: Record, size: tuple[int, int]) -> Pixels:
+    return np.frombuffer(bundle.files[f"golden/{line['input']['file']}"], np.uint8).reshape(*size, 3)
+
+
+def _checked(told: dict[str, Any], where: str, size: tuple[int, int], classes: int) -> Record:
+    """A line whose fields have their form; raises DataError else."""
+    checked: dict[str, Any] = {key: told[key] for key in ("file", "error", "label") if told.get(key) is not None}
+    if "label" in checked and not isinstance(checked["label"], str):
+        raise DataError(f"{where}: label is no text")
+    for key, kind in (("upright", dict), ("input", dict), ("decisions", list)):
+        if told.get(key) is not None:
+            if not isinstance(told[key], kind) or (
+                kind is list and not all(isinstance(one, dict) for one in told[key])
+            ):
+                raise DataError(f"{where}: {key} is not of the form of CONTRACT.md, section 9")
+            checked[key] = told[key]
+    if told.get("probabilities") is not None:
+        try:
+            values = np.asarray(told["probabilities"], np.float64)
+        except (TypeError, ValueError):
+            values = np.zeros(0)
+        if values.shape != (classes,):
+            raise DataError(f"{where}: probabilities are not {classes} numbers, in the order of labels.txt")
+        checked["probabilities"] = values
+    image = checked.pop("input", {})
+    if isinstance(image.get("sha256"), str):
+        checked["input_sha256"] = image["sha256"].lower()
+    if image.get("base64") is not None:
+        try:
+            content = base64.b64decode(image["base64"], validate=True)
+        except (binascii.Error, ValueError, TypeError):
+            content = b""
+        if len(content) != size[0] * size[1] * 3:
+            raise DataError(f"{where}: input.base64 is not {size[0] * size[1] * 3} bytes, RGB of {size[0]}x{size[1]}")
+        checked["pixels"] = np.frombuffer(content, np.uint8).reshape(*size, 3)
+    return checked
+
+
+def _folder(path: Path) -> dict[str, bytes]:
+    if not path.is_dir():
+        raise UsageError(f"no such bundle: {path}")
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def _zip(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            return {name.partition("/")[2]: archive.read(name) for name in names}
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
+        raise UsageError(f"{path} is no zip of 'skin-edge bundle'") from None

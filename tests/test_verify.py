@@ -1,0 +1,300 @@
+"""`skin-edge verify`: an app's answers against the golden ones, and the mistake that it made."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skin_edge.benchmarks import sensitivity
+from skin_edge.benchmarks.bundle import mistakes, verify
+from skin_edge.edge_runtime import SkinClassifier, preprocess
+from skin_edge.edge_runtime.cli import run
+
+
+@pytest.fixture(scope="module")
+def classifier(handover):
+    with SkinClassifier(handover / "model.tflite") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def golden(handover):
+    lines = [json.loads(line) for line in (handover / "golden" / "golden.jsonl").read_text().splitlines()]
+    return {line["file"]: line for line in lines}
+
+
+@pytest.fixture(scope="module")
+def right(handover, golden):
+    """file -> the golden input."""
+    return {
+        name: np.frombuffer((handover / "golden" / line["input"]["file"]).read_bytes(), np.uint8).reshape(160, 160, 3)
+        for name, line in golden.items()
+        if "error" not in line
+    }
+
+
+@pytest.fixture
+def answers(golden, right):
+    """What a right app writes: file -> its line."""
+    lines = {}
+    for name, line in golden.items():
+        if "error" in line:
+            lines[name] = {"file": name, "error": "cannot assess: damaged"}
+            continue
+        kept = {key: copy.deepcopy(line[key]) for key in ("file", "upright", "probabilities", "label", "decisions")}
+        lines[name] = {**kept, "input": told(right[name])}
+    return lines
+
+
+def told(pixels):
+    content = np.ascontiguousarray(pixels).tobytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "base64": base64.b64encode(content).decode()}
+
+
+@pytest.fixture
+def verdict(handover, tmp_path, capsys):
+    """Writes the answers, runs the command: (exit code, verdict)."""
+
+    def judge(answers, bundle=handover):
+        path = tmp_path / "answers.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in answers.values()))
+        code = run(["verify", str(bundle), str(path), "--json"])
+        out, err = capsys.readouterr()
+        return code, (json.loads(out) if out else err)
+
+    return judge
+
+
+def fed(answers, classifier, make):
+    """The answers of an app that feeds make(name) and decides by what comes out."""
+    for name, line in answers.items():
+        pixels = None if "error" in line else make(name)
+        if pixels is None:
+            continue
+        values = classifier.invoke(classifier.to_tensor(np.ascontiguousarray(pixels)))
+        line["input"] = told(pixels)
+        line["probabilities"] = [float(value) for value in values]
+        line["label"] = classifier.labels[int(values.argmax())].code
+        line["decisions"] = [vars(one) for one in classifier.decide(values)]
+    return answers
+
+
+def test_a_right_app_is_exact(answers, verdict):
+    code, said = verdict(answers)
+    assert code == 0 and said["level"] == "A" and said["mistake"] is None and not said["missing"]
+    assert {stage["level"] for stage in said["stages"].values()} == {"A"}
+
+
+def test_a_right_app_that_tells_less_is_exact_as_far_as_it_tells(answers, verdict, handover, tmp_path, capsys):
+    for line in answers.values():
+        for key in ("upright", "input", "decisions"):
+            line.pop(key, None)
+    del answers["broken/empty.jpg"]
+    code, said = verdict(answers)
+    assert code == 0 and said["missing"] == ["broken/empty.jpg"]
+    assert [name for name, stage in said["stages"].items() if stage["level"] is None] == [
+        "decode",
+        "input",
+        "decisions",
+    ]
+    assert run(["verify", str(handover), str(tmp_path / "answers.jsonl")]) == 0
+    shown = capsys.readouterr().out
+    assert "decisions  not told" in shown and "no line for 1 files: broken/empty.jpg" in shown
+
+
+def test_level_b_and_level_c_are_within_tolerance(answers, verdict, classifier, right):
+    def sparse(name, share):
+        steps = np.random.default_rng(1).choice(
+            np.int16([-1, 0, 1]), right[name].shape, p=[share / 2, 1 - share, share / 2]
+        )
+        return np.clip(right[name] + steps, 0, 255).astype(np.uint8)
+
+    code, said = verdict(fed(copy.deepcopy(answers), classifier, lambda name: sparse(name, 0.04)))
+    assert (code, said["level"], said["mistake"]) == (1, "B", None) or said["stages"]["decisions"]["level"] == "C"
+    assert said["stages"]["input"]["level"] == "B" and said["stages"]["engine"]["level"] == "A"
+    code, said = verdict(fed(answers, classifier, lambda name: sparse(name, 0.18)))
+    assert (code, said["level"], said["mistake"]) == (1, "C", None)
+
+
+def test_other_kernels_are_level_c(answers, verdict, handover, right):
+    with SkinClassifier(handover / "model.tflite", delegate="none") as plain:
+        code, said = verdict(fed(answers, plain, lambda name: right[name]))
+    assert (code, said["level"]) == (1, "C") and said["stages"]["engine"]["level"] == "C"
+
+
+SHOWN = {
+    "swapped channels": lambda upright, spec: preprocess.resize(upright, spec)[..., ::-1],
+    "no antialiasing": lambda upright, spec: sensitivity.bilinear(upright, spec, half_pixel=True),
+    "nearest neighbour": sensitivity.nearest,
+    "area averaging": lambda upright, spec: np.asarray(upright.resize((160, 160), Image.Resampling.BOX)),
+    "centre crop": sensitivity.centre_square,
+    "wrong zero point": lambda upright, spec: preprocess.resize(upright, spec) ^ 128,
+    "divided by 255 and fed as bytes": lambda upright, spec: np.rint(preprocess.resize(upright, spec) / 255),
+}
+
+
+@pytest.mark.parametrize("mistake", SHOWN)
+def test_the_mistake_is_named_by_bytes_and_by_probabilities(mistake, answers, verdict, classifier, handover, golden):
+    def make(name):
+        upright = preprocess.decode(handover / "golden" / name)
+        return SHOWN[mistake](upright, classifier.input_spec).astype(np.uint8)
+
+    wrong = fed(answers, classifier, make)
+    code, said = verdict(wrong)
+    assert code == 3 and said["level"] == "refused"
+    assert said["mistake"]["names"] == [mistake] and said["mistake"]["by"] == "bytes" and not said["mistake"]["nearest"]
+    assert said["mistake"]["remedies"] == [mistakes.MISTAKES[mistake].remedy]
+    for line in wrong.values():
+        line.pop("input", None)
+    code, said = verdict(wrong)
+    assert code == 3 and said["mistake"]["names"] == [mistake] and said["mistake"]["by"] == "probabilities"
+
+
+def test_two_mistakes_at_once_are_both_named(answers, verdict, classifier, handover):
+    def make(name):
+        upright = preprocess.decode(handover / "golden" / name)
+        return sensitivity.bilinear(upright, classifier.input_spec, half_pixel=True)[..., ::-1]
+
+    code, said = verdict(fed(answers, classifier, make))
+    assert code == 3 and said["mistake"]["names"] == ["no antialiasing", "swapped channels"]
+
+
+def test_an_ignored_orientation_is_named_from_hashes_alone(answers, verdict, handover):
+    for name, line in answers.items():
+        if "exif" in name and name != "pictures/exif-1.jpg":
+            stored = np.asarray(Image.open(handover / "golden" / name).convert("RGB"))
+            pixels = preprocess.to_pixels(stored, preprocess.InputSpec(160, 160))
+            line["input"] = {"sha256": told(pixels)["sha256"]}
+            line["upright"] = {"width": stored.shape[1], "height": stored.shape[0], "sha256": "0"}
+            line["probabilities"] = [1 / 7] * 7
+    code, said = verdict(answers)
+    assert code == 3 and said["mistake"]["names"] == ["EXIF orientation ignored"] and said["mistake"]["by"] == "hashes"
+    assert "of another size" in said["stages"]["decode"]["said"]
+
+
+@pytest.mark.parametrize("mistake", ["labels in another order", "softmax twice", "raw logits"])
+def test_mistakes_behind_the_network_are_named(mistake, answers, verdict):
+    for line in answers.values():
+        if "error" in line:
+            continue
+        values = np.array(line["probabilities"])
+        if mistake == "labels in another order":
+            values = values[[5, 4, 2, 1, 0, 6, 3]]
+        elif mistake == "softmax twice":
+            values = np.exp(values) / np.exp(values).sum()
+        else:
+            values = np.log(values + 1e-12) - 3
+        line["probabilities"] = values.tolist()
+        del line["label"], line["decisions"]
+    code, said = verdict(answers)
+    assert code == 3 and said["mistake"]["names"] == [mistake]
+    assert said["stages"]["input"]["level"] == "A" and said["stages"]["engine"]["level"] == "refused"
+
+
+def test_a_broken_file_that_is_answered_is_refused(answers, verdict):
+    answers["broken/truncated.jpg"] = {"file": "broken/truncated.jpg", "label": "nv"}
+    code, said = verdict(answers)
+    assert code == 3 and "broken/truncated.jpg" in said["stages"]["refusals"]["said"]
+
+
+def test_a_good_picture_that_is_refused_is_no_exact_port(answers, verdict):
+    answers["pictures/display-p3.jpg"] = {"file": "pictures/display-p3.jpg", "error": "cannot assess: a profile"}
+    code, said = verdict(answers)
+    assert code == 1 and said["refused_though_good"] == ["pictures/display-p3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: line.update(label="vasc" if line["label"] != "vasc" else "nv"), "label"),
+        (lambda line: line["decisions"].pop(), "missing"),
+        (lambda line: line["decisions"][0].update(score=line["decisions"][0]["score"] + 0.01), "not the sum"),
+        (
+            lambda line: line["decisions"][0].update(
+                decision={"refer": "below", "below": "refer"}[line["decisions"][0]["decision"]]
+            ),
+            "with score",
+        ),
+        (lambda line: line["decisions"][0].update(borderline=not line["decisions"][0]["borderline"]), "borderline is"),
+        (lambda line: line["decisions"][0].update(score="high"), "malformed"),
+        (lambda line: line.update(probabilities=[float("nan")] * 7), "apart"),
+    ],
+)
+def test_an_answer_that_does_not_follow_is_refused(change, said, answers, verdict):
+    change(answers["pictures/jpeg-444.jpg"])
+    code, found = verdict(answers)
+    assert code == 3 and any(said in stage["said"] for stage in found["stages"].values() if stage["level"] == "refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no answers"),
+        ("no json", "line 1: not JSON"),
+        ("[1]", 'no object with a "file"'),
+        ('{"file": "pictures/of-mine.jpg"}', "no file of golden/"),
+        ('{"file": "broken/empty.jpg"}\n{"file": "broken/empty.jpg"}', "line 2: broken/empty.jpg is answered twice"),
+        ('{"file": "pictures/jpeg-444.jpg", "probabilities": [1]}', "not 7 numbers"),
+        ('{"file": "pictures/jpeg-444.jpg", "probabilities": "high"}', "not 7 numbers"),
+        ('{"file": "pictures/jpeg-444.jpg", "input": {"base64": "AAAA"}}', "76800 bytes"),
+        ('{"file": "pictures/jpeg-444.jpg", "decisions": [1]}', "section 9"),
+        ('{"file": "pictures/jpeg-444.jpg", "upright": 1}', "section 9"),
+        ('{"file": "pictures/jpeg-444.jpg", "label": 1}', "no text"),
+    ],
+)
+def test_answers_of_another_form_end_in_one_line(text, said, handover, tmp_path, capsys):
+    (tmp_path / "answers.jsonl").write_text(text)
+    assert run(["verify", str(handover), str(tmp_path / "answers.jsonl")]) == 1
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
+
+
+def test_a_changed_golden_file_is_no_witness(handover, answers, verdict, tmp_path):
+    import shutil
+
+    shutil.copytree(handover, tmp_path / "copy")
+    assert verdict(answers, tmp_path / "copy")[0] == 0
+    path = tmp_path / "copy" / "golden" / "golden.jsonl"
+    path.write_text(path.read_text().replace("0.", "0.1", 1))
+    code, said = verdict(answers, tmp_path / "copy")
+    assert code == 1 and "golden/golden.jsonl is not the one" in said
+    assert verdict(answers, tmp_path / "nowhere")[0] == 2
+    (tmp_path / "empty").mkdir()
+    assert verdict(answers, tmp_path / "empty")[0] == 2
+    (tmp_path / "no.zip").write_bytes(b"PK no zip")
+    assert verdict(answers, tmp_path / "no.zip")[0] == 2
+
+
+def test_a_zip_is_a_bundle_too(handover, answers, verdict, tmp_path):
+    assert run(["bundle", "--out", str(tmp_path / "a.zip")]) == 0
+    assert verify.read_bundle(tmp_path / "a.zip").golden == verify.read_bundle(handover).golden
+
+
+def test_engine_and_decoder_are_tested_apart(answers, golden, verdict):
+    """The golden inputs through the app's engine alone."""
+    lines = {
+        line["input"]["file"]: {"file": line["input"]["file"], "probabilities": line["probabilities"]}
+        for line in golden.values()
+        if "error" not in line
+    }
+    for line in answers.values():
+        line.pop("probabilities", None)
+        line.pop("decisions", None)
+    code, said = verdict({**answers, **lines})
+    assert code == 0 and said["stages"]["engine"]["level"] == "A"
+    name = next(iter(lines))
+    lines[name]["probabilities"] = lines[name]["probabilities"][::-1]
+    assert verdict({**answers, **lines})[0] == 3
+
+
+def test_every_mistake_has_a_remedy():
+    named = {name for name, _ in mistakes._MADE} | {"labels in another order", "softmax twice", "raw logits"}
+    spec = preprocess.InputSpec(8, 8)
+    named |= {name for name, _ in mistakes.value_maps(spec, {"scale": 2 / 255, "zero_point": 128})}
+    assert named == set(mistakes.MISTAKES)
