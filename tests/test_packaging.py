@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from skin_edge.benchmarks.bundle import hand_over
+
 ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
@@ -20,7 +22,7 @@ CONTENTS = {
         frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
         quantization quiet resize tflite_metadata
         flatbuffer network_check operators
-        formats limits""",
+        formats limits locks""",
     "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
         latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
         processes
@@ -29,8 +31,8 @@ CONTENTS = {
         peer_scripts/protocol peer_scripts/skin_edge_runtime
         borderline bundle/__init__ bundle/commands bundle/confusion bundle/golden bundle/hand_over bundle/integration
         bundle/mistakes bundle/pictures bundle/verify
-        hostile/__init__ hostile/__main__ hostile/costly hostile/models hostile/mutations hostile/pictures
-        hostile/run""",
+        hostile/__init__ hostile/__main__ hostile/costly hostile/models hostile/mutations hostile/networks
+        hostile/pictures hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
@@ -61,6 +63,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected = {f"skin_edge/{floor}/{name}.py" for floor, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
+    expected |= {f"skin_edge/{name}" for name in hand_over.ports()}
     assert names == expected
     assert len(licenses) == 2
 
