@@ -12,17 +12,16 @@ from ..edge_runtime.containers import is_there
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.labels import same_label
 from . import class_folders
-from .group_kinds import COLUMN, KINDS, UNKNOWN, Groups, kinds_of
-from .locate import located
+from .locate import folder_of, located
 
 PARTS = ("train", "val", "test")
-COLUMNS = ("path", "image_id", "group", "label", "split", "group_kind")
+COLUMNS = ("path", "image_id", "group", "label", "split")
 METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS, without NumPy
 
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled image. group: images that belong together, of `group_kind` (group_kinds.KINDS). split: "" for none.
+    """One labelled image. group: images that belong together (the lesion). split: "" where there is none.
 
     metadata: what the csv says of the fields of `patient.FIELDS`, as it stands there.
     """
@@ -32,7 +31,6 @@ class Case:
     group: str
     label: str
     split: str
-    group_kind: str = field(default=UNKNOWN, compare=False)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
 
 
@@ -42,12 +40,13 @@ def read_cases(
     """The cases of `data`, in its order; every image exists.
 
     data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
-    paths start at the csv's folder), or class folders (`class_folders.py`). split: the part
-    that is wanted, or "all"; by default "test" where the data has parts, else everything. images: the folder where the
-    images of a csv lie now (`locate.py` has the rules). known_labels: the model's; a label of the same meaning is read
+    paths start at the csv's folder, those of a run's split.csv at the run's data), or class folders
+    (`class_folders.py`). split: the part that is wanted, or "all"; by default "test" where the data has parts, else
+    everything. images: the folder where the images of a csv lie now (`locate.py` has the rules). known_labels: the
+    model's; a label of the same meaning is read
     as that (`labels.same_label`).
 
-    Without the column group, or where it is empty, every image is its own group, and nothing is known of lesions.
+    Without the column group, or where it is empty, every image is its own group.
 
     Raises UsageError where `data` or `images` does not exist; DataError where a column, the part or an image is
     missing, where there are no images, or where a label is not among `known_labels`.
@@ -80,16 +79,9 @@ def read_cases(
     return cases
 
 
-def groups_of(cases: Sequence[Case]) -> Groups:
-    """What is known of their groups, for figures and sentences."""
-    import numpy as np  # not for reading alone
-
-    return Groups(np.array([case.group for case in cases]), np.array([case.group_kind for case in cases]))
-
-
 def write_cases(path: str | Path, cases: Iterable[Case]) -> None:
     """Writes a csv with COLUMNS that `read_cases` reads, in one step. Paths are written as they are."""
-    rows = [(str(case.path), case.image_id, case.group, case.label, case.split, case.group_kind) for case in cases]
+    rows = [(str(case.path), case.image_id, case.group, case.label, case.split) for case in cases]
     files.write(path, csv_files.text(COLUMNS, rows))
 
 
@@ -99,14 +91,11 @@ def _from_csv(path: Path) -> list[Case]:
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(table.columns) or 'none'}")
     cases: list[Case] = []
-    said: dict[str, list[str]] = {"group": [], "patient": [], "lesion": []}
     for cells, line in zip(table.rows, table.lines, strict=True):
         row = dict(zip(table.columns, cells, strict=True))
         name = row["path"]
         if not name or not row["label"]:
             raise DataError(f"{path}, line {line}: path or label is empty")
-        for column, values in said.items():
-            values.append(row.get(column, ""))
         cases.append(
             Case(
                 path=Path(name),
@@ -114,18 +103,13 @@ def _from_csv(path: Path) -> list[Case]:
                 group=row.get("group") or name,
                 label=row["label"],
                 split=row.get("split", ""),
-                group_kind=row.get(COLUMN, ""),
                 metadata={name: row[name] for name in METADATA if name in row},
             )
         )
     if not cases:
         raise DataError(f"{path} has no rows")
     class_folders.check_labels([case.label for case in cases], f"{path}, column label")
-    told = kinds_of(said["group"], [case.image_id for case in cases], said["patient"], said["lesion"])
-    return [
-        replace(case, group_kind=case.group_kind if case.group_kind in KINDS else kind)
-        for case, kind in zip(cases, told, strict=True)
-    ]
+    return cases
 
 
 def _from_folders(root: Path) -> list[Case]:
@@ -152,10 +136,10 @@ def _part(data: Path, cases: list[Case], split: str | None) -> list[Case]:
 
 def _located(data: Path, cases: list[Case], images: Path | None, among: Sequence[Case]) -> list[Case]:
     names = [str(case.path) for case in cases]
-    found = located(names, data.parent, images=images, table=data, among=[str(case.path) for case in among])
+    start = folder_of(data)
+    found = located(names, start, images=images, table=data, among=[str(case.path) for case in among])
     return [
-        replace(case, path=Path(path or data.parent / name))
-        for case, path, name in zip(cases, found, names, strict=True)
+        replace(case, path=Path(path or start / name)) for case, path, name in zip(cases, found, names, strict=True)
     ]
 
 

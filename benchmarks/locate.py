@@ -24,7 +24,44 @@ from ..edge_runtime import pictures
 from ..edge_runtime.containers import SEPARATOR, split_path
 from ..edge_runtime.errors import DataError, UsageError
 
+RUN_TABLES = ("split.csv", "predictions.csv", "taught.csv")
+
 _ENDS = 1 << 14  # bytes of each end of two files that are compared
+
+
+def folder_of(table: str | os.PathLike[str]) -> Path:
+    """Where the relative paths of a table start: at its folder, but those of a run's tables at the run's data.
+
+    A run's config.yaml names the data as seen from the run, so that both move together.
+    """
+    folder = Path(table).parent
+    config = folder / "config.yaml"
+    if Path(table).name not in RUN_TABLES or not config.is_file():
+        return folder
+    from . import documents  # only beside a run's table
+
+    try:
+        return folder / str(documents.read_yaml(config)["data"]["pictures"])
+    except (DataError, KeyError, TypeError):
+        return folder  # of before, when the paths were absolute
+
+
+def relative_to(paths: Sequence[str], folder: str | os.PathLike[str]) -> list[str]:
+    """The paths as they stand in a run's table: seen from `folder`, with "/"; "" stays.
+
+    A picture in an HDF5 file keeps its member.
+    """
+    start = os.path.realpath(folder)
+    known: dict[str, str] = {"": ""}
+    seen: list[str] = []
+    for path in paths:
+        file, member = split_path(path)
+        where, name = os.path.split(file)
+        if file and where not in known:
+            known[where] = os.path.relpath(os.path.realpath(where or "."), start).replace(os.sep, "/")
+        short = "/".join(part for part in (known[where] if file else "", name) if part not in ("", "."))
+        seen.append(short + SEPARATOR + member if member else short)
+    return seen
 
 
 def located(

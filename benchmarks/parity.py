@@ -13,8 +13,7 @@ from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from . import metrics
-from .cases import Case, groups_of
-from .group_kinds import Groups
+from .cases import Case
 from .temperature import logits_of, softmax
 
 # (cases done, cases in all)
@@ -122,7 +121,9 @@ def _compared(
 ) -> dict[str, Any]:
     codes = [label.code for label in model.classifier.labels]
     y_true = np.array([codes.index(case.label) for case in assessed])
-    groups = groups_of(assessed)
+    names = np.array([case.group for case in assessed])
+    # Where every image is its own group, the intervals are over images, and say so.
+    groups = names if len(np.unique(names)) < len(names) else None
     ours = model.scores
     result: dict[str, Any] = {
         "labels": codes,
@@ -143,9 +144,7 @@ def _compared(
         theirs, result["recalibrated"] = _recalibrated(theirs, reference.classifier, model.classifier, columns)
         result["reference"] = _figures(y_true, theirs, codes, groups, bootstrap, seed)
         result["agreement"] = metrics.agreement(theirs, ours)
-        result["difference"] = metrics.paired_interval(
-            y_true, theirs, ours, groups.drawn, bootstrap=bootstrap, seed=seed
-        )
+        result["difference"] = metrics.paired_interval(y_true, theirs, ours, groups, bootstrap=bootstrap, seed=seed)
         test = metrics.mcnemar(y_true, theirs, ours)
         result["mcnemar"] = {
             "only_reference_right": test["only_a_right"],
@@ -161,7 +160,7 @@ def _figures(
     y_true: metrics.Truth,
     scores: metrics.Scores,
     codes: Sequence[str],
-    groups: Groups,
+    groups: npt.NDArray[Any] | None,
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -228,7 +227,7 @@ def _operating_points(
     scores: metrics.Scores,
     y_true: metrics.Truth,
     codes: Sequence[str],
-    groups: Groups,
+    groups: npt.NDArray[Any] | None,
     bootstrap: int,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -239,7 +238,7 @@ def _operating_points(
             np.isin(y_true, columns),
             scores[:, columns].sum(axis=1),
             row["threshold"],
-            groups.drawn,
+            groups,
             bootstrap=bootstrap,
             seed=seed,
         )

@@ -33,12 +33,20 @@ _SHOWN = 15  # layers on the terminal; the csv has all
     metavar="CSV|FOLDER",
     help="Labelled images.  [default: split.csv of the run that MODEL's folder lies in]",
 )
+@click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Where the images of the csv lie now.")
 @click.option("--split", default="train", show_default=True, metavar="PART", help='Part of the data, or "all".')
 @click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Images, spread over classes.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: the folder of MODEL]")
 @click.option("--json", "as_json", is_flag=True, help="Print every layer as JSON.")
 def debug_quantization(
-    model: Path, reference: Path | None, data: Path | None, split: str, limit: int, out: Path | None, as_json: bool
+    model: Path,
+    reference: Path | None,
+    data: Path | None,
+    images: Path | None,
+    split: str,
+    limit: int,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Show which layer of MODEL, an int8 .tflite, loses what its float twin knows.
 
@@ -71,7 +79,7 @@ def debug_quantization(
             raise UsageError(f"{path} does not exist: name another with {option}")
     files.check_writable_in(out)
     known = [label.code for label in classifier.labels]
-    cases = layer_errors.choose(read_cases(data, split=split, known_labels=known), limit)
+    cases = layer_errors.choose(read_cases(data, split=split, images=images, known_labels=known), limit)
     pixels = np.stack([preprocess.to_pixels(case.path, classifier.input_spec) for case in cases])
     rows = layer_errors.measure(model, reference, pixels, lambda done, total: to_stderr(f"\r{done}/{total} images"))
     to_stderr("\r")

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks.temperature import choose_temperature, logits_of, softmax
+from ..edge_runtime.containers import is_there
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
 from ..edge_runtime.files import alone_in, check_replaceable, replacing_folder
 from ..edge_runtime.network import Network
 from ..edge_runtime.preprocess import FULL, SCALED, InputSpec
-from ..train import grouping, run_folder
+from ..train import run_folder
 from ..train.run_folder import Run
 from .calibration import CALIBRATED, PRECISIONS
 
@@ -51,7 +52,8 @@ class ConvertSettings:
     model. temperature: find one on the validation part. tau: strength of the logit shift for rare classes, 0 is none,
     None is chosen on the validation part. cam: a class activation map as second output. scaled_decode: the file asks
     for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
-    metadata; by default skin-edge and what the data's terms ask.
+    metadata; by default skin-edge and what the data's terms ask. images: the folder in which the run's pictures lie
+    now; None is where they were, seen from the run.
     """
 
     run: Path
@@ -73,6 +75,7 @@ class ConvertSettings:
     author: str | None = None
     license: str | None = None
     overwrite: bool = False
+    images: Path | None = None
 
     @property
     def name(self) -> str:
@@ -133,8 +136,9 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     unfolded, or an operator of the int8 file computes in float; GateError where the loss is above max_drop.
     """
     settings.check()
-    run = run_folder.read(settings.run)
+    run = run_folder.read(settings.run, settings.images)
     _check_output(settings, run)
+    _check_there(run)
     with alone_in(settings.out, "skin-edge convert"):
         return _convert(settings, run, report)
 
@@ -304,7 +308,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
             (folder / name).write_bytes(content)
         _check_device(folder / settings.model_file, validation.pixels[:32], run.part("val"), quantized_scores[:32])
     reference = softmax(wanted / temperature)
-    groups = grouping.groups_of(run.part("val"))
+    groups = run.part("val")["group"].to_numpy(str)
     sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
     return {
         "precision": settings.name,
@@ -344,6 +348,16 @@ def _check_output(settings: ConvertSettings, run: Run) -> None:
         check_replaceable(out, [run.folder])
     if not (run.folder / "model.keras").is_file():
         raise DataError(f"{run.folder} has no model.keras: its training has not ended; go on with --resume")
+
+
+def _check_there(run: Run) -> None:
+    rows = run.split.loc[run.split["split"].isin(("train", "val"))]
+    gone = [path for path in rows["path"] if not is_there(path)]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of {len(rows)} pictures of {run.folder} are not there, the first is {gone[0] or 'unknown'}: "
+            "--images FOLDER says where they lie now"
+        )
 
 
 def _is_conversion(folder: Path) -> bool:

@@ -274,7 +274,7 @@ def test_a_training_starts_where_another_ended(tiny_run, ham, tmp_path, capsys):
     for one, other in zip(before.trainable_weights, after.trainable_weights, strict=True):
         assert np.allclose(one, other, atol=1e-5)
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert config["start"]["run"] == str(tiny_run) and len(config["start"]["sha256"]) == 64
+    assert run_folder.there(out, config["start"]["run"]) == tiny_run.resolve() and len(config["start"]["sha256"]) == 64
     assert (out / "taught.csv").is_file()
     (out / "metrics.json").unlink()
     assert run(["train", str(ham), "--out", str(out), "--resume", "--start", str(out)]) == 2

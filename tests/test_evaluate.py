@@ -150,7 +150,7 @@ def test_a_tflite_answers_as_on_the_device_with_its_own_thresholds(tiny_int8, tm
     results, table = written(tmp_path / "out")
     classifier = SkinClassifier(tiny_int8)
     for _, row in table.iterrows():
-        answer = classifier.predict(row["path"])
+        answer = classifier.predict(folders / row["path"])
         assert row["predicted"] == answer.label
         assert float(row["p_mel"]) == pytest.approx(answer.probabilities["mel"], rel=1e-5)
     frozen = {

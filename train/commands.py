@@ -240,8 +240,10 @@ def train(
         xla = bool(started.config.get("xla")) if xla is None else xla
         layout = layout or started.config["data"]["layout"]
         distribute = distribute or (started.config.get("distribute") or {}).get("kind")
-        teachers = teachers or tuple(Path(one["run"]) for one in started.config.get("teachers", []))
-        start = start or (Path(started.config["start"]["run"]) if "start" in started.config else None)
+        teachers = teachers or tuple(run_folder.there(begun, one["run"]) for one in started.config.get("teachers", []))
+        start = start or (
+            run_folder.there(begun, started.config["start"]["run"]) if "start" in started.config else None
+        )
     if start and overrides["weights"]:
         raise UsageError("--start and --weights contradict each other: both say which weights to start with")
     if not teachers and {"distillation", "teacher_views"} & set(pairs(settings)):
@@ -250,7 +252,7 @@ def train(
     if started and columns == PATH_LABEL_GROUP:
         columns = Columns(**started.config.get("csv_columns", {}))
     if started and images is None and started.config.get("images"):
-        images = Path(started.config["images"])
+        images = run_folder.there(begun, started.config["images"])
     job = TrainSettings(
         data,
         out,

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..edge_runtime.errors import DataError, UsageError
-from . import run_folder, seen
+from . import run_folder, splits
 from .run_folder import Run
 
 _OWN_PARTS = {"test": ("train", "val"), "val": ("train",)}
@@ -39,9 +39,9 @@ def check_unseen(runs: Sequence[Run], frame: pd.DataFrame, flag: str) -> None:
     """
     for run in runs:
         known = run_folder.learned_from(run)
-        for part, learned in _OWN_PARTS.items():
+        for part, seen in _OWN_PARTS.items():
             own = (frame["split"] == part).to_numpy()
-            both = seen.shown_in(known, frame, known["split"].isin(learned)) & own
+            both = splits.shown_in(known, frame, known["split"].isin(seen)) & own
             if both.any():
                 name = {"test": "test", "val": "validation"}[part]
                 raise DataError(
@@ -56,11 +56,11 @@ def taught(runs: Sequence[Run]) -> pd.DataFrame:
     return known.loc[known["split"] != "test"].drop_duplicates(["path", "split"])
 
 
-def described(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """For config.yaml: where each is, and the SHA-256 of its model."""
+def described(runs: Sequence[Run], out: Path) -> list[dict[str, str]]:
+    """For config.yaml of the run `out`: the way to each from there, and the SHA-256 of its model."""
     return [
         {
-            "run": str(run.folder),
+            "run": run_folder.seen_from(out, run.folder),
             "recipe": run.recipe.name,
             "sha256": hashlib.sha256((run.folder / "model.keras").read_bytes()).hexdigest(),
         }

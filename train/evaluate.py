@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..benchmarks.locate import relative_to
 from ..edge_runtime import files
 from . import report, report_page
 from .run_folder import Run
@@ -27,21 +28,29 @@ def write_results(
     """
     codes = tuple(label.code for label in run.labels)
     results = report.of_run(run, probabilities, extra)
-    tables = [predictions(run.part(part), probabilities[part], codes) for part in ("val", "test")]
+    tables = [predictions(run.part(part), probabilities[part], codes, run.pictures) for part in ("val", "test")]
     files.write(run.folder / "predictions.csv", table_text(pd.concat(tables), float_format="%.6g"))
     history = pd.read_csv(run.folder / "history.csv")
     _draw_curves(history, run, results["training"]["best_epoch"])
     _draw_confusion(results["test"], codes, run)
     curves = {str(column): history[column].to_list() for column in history.columns}
     files.write(run.folder / "report.html", report_page.page(results, curves))
+    results = report.with_relative_paths(results, run.pictures)
     # Last: a run with a metrics.json is complete.
     files.write(run.folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     return results
 
 
-def predictions(rows: pd.DataFrame, scores: npt.NDArray[np.floating[Any]], codes: tuple[str, ...]) -> pd.DataFrame:
-    """rows with `predicted`, the most probable code, and a column p_CODE for each."""
+def predictions(
+    rows: pd.DataFrame, scores: npt.NDArray[np.floating[Any]], codes: tuple[str, ...], pictures: Path | None
+) -> pd.DataFrame:
+    """rows with `predicted`, the most probable code, and a column p_CODE for each.
+
+    pictures: the folder from which paths are written; None writes them as they are.
+    """
     table = rows.copy()
+    if pictures:
+        table["path"] = relative_to(list(table["path"]), pictures)
     table["predicted"] = [codes[i] for i in scores.argmax(axis=1)]
     for position, code in enumerate(codes):
         table[f"p_{code}"] = scores[:, position]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmarks import group_kinds
 from ..edge_runtime import __version__, console, files
 from ..edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec, load_decoder
@@ -156,6 +155,9 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
         dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
         settings = with_fields(settings, dataset)
         check_resumable(started, settings, earlier)
+        # DATA may lie elsewhere now. Of an older run the paths are absolute: as they were, or below --images.
+        older = None if started.pictures else settings.images
+        started = run_folder.read(out, older, dataset.images or dataset.root)
         if (out / "metrics.json").is_file():
             raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
         files.remove_leftovers(out)
@@ -225,8 +227,8 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
                 "copies": copies,
                 "unused": {**inventory.counts(unused), **({inventory.UNREADABLE: len(skipped)} if skipped else {})},
                 **({"metadata": encoding.to_list()} if encoding else {}),
-                **({"teachers": earlier_runs.described(teachers)} if teachers else {}),
-                **({"start": earlier_runs.described(start)[0]} if start else {}),
+                **({"teachers": earlier_runs.described(teachers, out)} if teachers else {}),
+                **({"start": earlier_runs.described(start, out)[0]} if start else {}),
                 **({"fold": {"number": fold.number, "of": fold.of}} if fold else {}),
                 **({"distribute": {"kind": here.kind, "devices": together.replicas}} if here.kind else {}),
             },
@@ -293,7 +295,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
         probabilities,
         extra
         | {
-            "split": {"kind": settings.split, **_leakage(run), **_connections(run)},
+            "split": {"kind": splits.called(settings.split), **_leakage(run), **_connections(run)},
             "training": {
                 "epochs": state.epoch,
                 "best_epoch": state.best_epoch,
@@ -514,7 +516,9 @@ def check_resumable(run: Run, settings: TrainSettings, earlier: Mapping[str, Seq
     """A resumed training is the same training: every setting must agree. earlier: the runs of `settings.earlier`."""
     before, now = run.recipe.to_dict(), settings.recipe.to_dict()
     different = [name for name in before if before[name] != now[name]]
-    for name, value in (("seed", settings.seed), ("split", settings.split), ("limit", settings.limit)):
+    if splits.called(run.config["split"]) != splits.called(settings.split):
+        different.append("split")
+    for name, value in (("seed", settings.seed), ("limit", settings.limit)):
         if run.config[name] != value:
             different.append(name)
     for name, default in (("task", "diagnosis"), ("xla", False)):
@@ -532,7 +536,7 @@ def check_resumable(run: Run, settings: TrainSettings, earlier: Mapping[str, Seq
     start = run.config.get("start")
     learned_from = {"--teacher": run.config.get("teachers", []), "--start": [start] if start else []}
     for flag, before_it in learned_from.items():
-        known = earlier_runs.described(earlier.get(flag, ()))
+        known = earlier_runs.described(earlier.get(flag, ()), run.folder)
         if [one["sha256"] for one in known] != [one["sha256"] for one in before_it]:
             different.append(flag.removeprefix("--"))
     if different:
@@ -554,7 +558,7 @@ def _config(
     return {
         "skin_edge": __version__,
         "seed": settings.seed,
-        "split": settings.split,
+        "split": splits.called(settings.split),
         "limit": settings.limit,
         "mixed_precision": mixed,
         "deterministic": settings.deterministic,
@@ -563,9 +567,10 @@ def _config(
         "own_labels": _own_labels(settings),
         "benign_or_malignant": sides,
         "csv_columns": asdict(settings.columns),
-        **({"images": str(settings.images.resolve())} if settings.images else {}),
+        **({"images": run_folder.seen_from(settings.out, settings.images)} if settings.images else {}),
         "data": {
-            "folder": str(dataset.root),
+            "folder": run_folder.seen_from(settings.out, dataset.root),
+            "pictures": str(dataset.images or dataset.root),  # becomes the way there from RUN
             "layout": dataset.layout,
             "images": len(frame),
             "fingerprint_sha256": run_folder.fingerprint(frame),
@@ -585,25 +590,33 @@ def _report_split(run: Run, dataset: Dataset, report: Report) -> None:
         f"{dataset.layout}: {len(run.split)} images, {len(run.labels)} classes; train {counts['train']}, "
         f"val {counts['val']}, test {counts['test']}"
     )
-    leaked = {**_leakage(run), **grouping.groups_in(run.part("test"))}
-    for sentence in group_kinds.leaks(leaked, lambda name: f"{leaked[name]:.2%}"):
-        report(sentence if leaked["groups_known"] else f"warning: {sentence}")
-    if group_kinds.too_good(leaked):
-        report("warning: so the test figures are too good (--split lesion avoids that)")
+    if not dataset.has_groups:
+        report("warning: this layout names no lesions or patients, so whether the split leaks cannot be checked")
+    leaked = _leakage(run)
+    report("of the test images, " + "; ".join(f"{share:.2%} {_LEAKS[name]}" for name, share in leaked.items()))
+    if leaked["leaked_share_of_test"]:
+        report(
+            f"warning: {leaked['leaked_share_of_test']:.1%} of the test images show a lesion that is in training too: "
+            "the test figures are too good (--split lesion avoids that)"
+        )
 
 
-def _leakage(run: Run) -> dict[str, float | None]:
+def _leakage(run: Run) -> dict[str, float]:
     """As it was when the run was begun: split.csv has the connected groups alone."""
     found = dict(run.config.get("leakage") or {"leaked_share_of_test": splits.leaked_share(run.split)})
     if not _connections(run)["near_duplicates"]["on"]:
         found.pop("leaked_share_of_test_with_near_duplicates", None)
-    if not grouping.groups_in(run.part("test"))["groups_known"]:  # an older run said 0 there
-        found["leaked_share_of_test"] = None
     return found
 
 
 def _connections(run: Run) -> dict[str, Any]:
     return {"near_duplicates": run.config.get("near_duplicates") or {"on": False}}
+
+
+_LEAKS = {
+    "leaked_share_of_test": "show a lesion or patient of training",
+    "leaked_share_of_test_with_near_duplicates": "do with near-duplicates",
+}
 
 
 @contextlib.contextmanager

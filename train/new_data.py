@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks import documents, group_kinds, operating_points
+from ..benchmarks import documents, operating_points
 from ..benchmarks.cases import METADATA
+from ..benchmarks.locate import folder_of, located
 from ..benchmarks.subgroups import ATTRIBUTES
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import grouping, patients, report, report_markdown, report_page, run_config, run_folder, seen, tables, tasks
+from . import patients, report, report_markdown, report_page, run_config, run_folder, splits, tables, tasks
 from .evaluate import predictions
 from .layouts import Dataset, read_dataset
 from .run_folder import Run
@@ -36,7 +37,7 @@ Report = Callable[[str], None]
 class NewData:
     """rows: path, image_id, group, label, split ("" without parts), and what there is of ATTRIBUTES and METADATA.
 
-    dataset: None where `rows` came from a csv.
+    dataset: None where `rows` came from a csv. pictures: where the paths that are written start.
     """
 
     name: str
@@ -44,13 +45,17 @@ class NewData:
     part: str
     rows: pd.DataFrame
     dataset: Dataset | None
+    pictures: Path
 
 
-def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> tuple[dict[str, Any], pd.DataFrame]:
+def evaluate(
+    model: Path, data: Path, part: str | None, report_line: Report, images: Path | None = None
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """(what metrics.json holds, what predictions.csv holds) of `model` on `data`.
 
     model: a run folder, whose Keras model answers, or a .tflite. data: a csv with path and label (split.csv of a run is
     one), or a folder in a known layout. part: a part of the data, or "all"; None means test where there are parts.
+    images: the folder in which the pictures of a csv or a layout's table lie now.
 
     A picture that cannot be assessed is counted as that. A label that the model does not know is counted, and its
     pictures are answered, but in no figure. Thresholds and temperature are those of the run's validation part or of the
@@ -58,19 +63,17 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
 
     Raises UsageError where model or data does not exist, DataError where nothing can be measured.
     """
-    chosen = read(data, part)
+    chosen = read(data, part, images)
     rows = chosen.rows
     if model.is_dir():
         run = run_folder.read(model)
         labels, frozen, about = run.labels, _frozen(run), _about_run(run)
         answers, errors = _by_keras(run, rows, report_line)
         known = run_folder.learned_from(run)
-        leaked, chose = (float(seen.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
-        named = [(of["group_kind"] != group_kinds.UNKNOWN).any() for of in (known, rows)]
-        checked = {"pictures": True, "groups": all(map(bool, named))}
+        leaked, chose = (float(splits.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
     else:
         labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
-        leaked, chose, checked = None, None, {"pictures": False, "groups": False}
+        leaked, chose = None, None
     codes = tuple(label.code for label in labels)
     if chosen.dataset and set(codes) == {label.code for label in tasks.BENIGN_MALIGNANT}:
         sided, mapping = tasks.for_task(chosen.dataset, "malignant")
@@ -107,8 +110,7 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
             "kind": chosen.part,
             "leaked_share_of_test": leaked,
             "share_that_chose_thresholds": chose,
-            "checked": checked,
-            **grouping.groups_in(measured),
+            "groups_known": report.groups_of(rows) is not None,
         },
         "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
         | {
@@ -121,7 +123,7 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
         "test": figures,
         "mistakes": report.mistakes(measured, answers[used], labels),
     }
-    table = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes)
+    table = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes, chosen.pictures)
     columns = [f"p_{code}" for code in codes]
     table[columns] = table[columns].astype("float64").where(pd.Series(assessed), np.nan)
     table.loc[~assessed, "predicted"] = CANNOT_ASSESS
@@ -129,8 +131,12 @@ def evaluate(model: Path, data: Path, part: str | None, report_line: Report) -> 
     return results, table
 
 
-def write(out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwrite: bool) -> None:
+def write(
+    out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwrite: bool, pictures: Path | None = None
+) -> None:
     """Writes `out`, a folder with predictions.csv, report.html, figures.md and metrics.json, whole or not at all.
+
+    pictures: where the paths that metrics.json names start; None writes them as they are.
 
     Raises OutputExistsError where something is there and may not be replaced, UsageError where it is no evaluation.
     """
@@ -139,7 +145,13 @@ def write(out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwri
         files.write(folder / "predictions.csv", tables.text(table, float_format="%.6g"))
         files.write(folder / "report.html", report_page.page(results))
         files.write(folder / "figures.md", report_markdown.figures(results))
+        results = report.with_relative_paths(results, pictures)
         files.write(folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def start_of(data: Path, images: Path | None) -> Path:
+    """Where the paths start that are written of `data`: at its pictures."""
+    return images or (data if data.is_dir() else folder_of(data))
 
 
 def check_free(out: Path) -> None:
@@ -158,16 +170,16 @@ def check_replaceable(out: Path) -> None:
         )
 
 
-def read(data: Path, part: str | None) -> NewData:
+def read(data: Path, part: str | None, images: Path | None = None) -> NewData:
     """The pictures of `data` that are to be measured; see `evaluate`."""
     dataset = None
     if data.is_file():
-        rows, name, terms = _from_csv(data), data.name, report.license_of("")
+        rows, name, terms = _from_csv(data, images), data.name, report.license_of("")
         config = data.parent / "config.yaml"
         if config.is_file() and run_folder.is_run(data.parent):
             terms = report.license_of(str(run_folder.read(data.parent).config["data"]["layout"]))
     elif data.exists():
-        dataset = read_dataset(data)
+        dataset = read_dataset(data, images=images)
         rows, name, terms = dataset.frame, dataset.layout, report.license_of(dataset.layout)
         rows = rows.assign(split=rows["official"])
     else:
@@ -181,11 +193,13 @@ def read(data: Path, part: str | None) -> NewData:
                 f"{data} has no picture in part '{wanted}'; parts there: {', '.join(there) or 'none'} "
                 "(--split-part all takes every picture)"
             )
-    rows = run_folder.with_group_kinds(rows)
-    known = dict.fromkeys((*ATTRIBUTES, *METADATA, *run_folder.EXTRA_COLUMNS))
-    columns = [*run_folder.SPLIT_COLUMNS, *(c for c in known if c in rows.columns)]
+    known = dict.fromkeys((*ATTRIBUTES, *METADATA))
+    columns = ["path", "image_id", "group", "label", "split", *(c for c in known if c in rows.columns)]
+    start = start_of(data, images)
     described = "every picture" if wanted == "all" else f"part {wanted}"
-    return NewData(name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), dataset)
+    return NewData(
+        name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), dataset, start
+    )
 
 
 def cannot_assess(
@@ -208,7 +222,7 @@ def cannot_assess(
     }
 
 
-def _from_csv(path: Path) -> pd.DataFrame:
+def _from_csv(path: Path, images: Path | None) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
@@ -222,7 +236,9 @@ def _from_csv(path: Path) -> pd.DataFrame:
     if not len(frame):
         raise DataError(f"{path} has no rows")
     names = frame["path"]
-    frame["path"] = [str(path.parent / name) if name else "" for name in names]  # an absolute one stays as it is
+    start = folder_of(path)
+    found = located(list(names), start, images=images, table=path)
+    frame["path"] = [one or (str(start / name) if name else "") for one, name in zip(found, names, strict=True)]
     for column, values in (("image_id", names), ("group", names), ("split", pd.Series("", index=frame.index))):
         if column not in frame.columns:
             frame[column] = values

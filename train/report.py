@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..benchmarks import figures, operating_points
+from ..benchmarks.locate import relative_to
 from ..benchmarks.subgroups import ATTRIBUTES
 from ..benchmarks.temperature import choose_temperature
 from ..edge_runtime.labels import Label
-from . import grouping, splits
+from . import splits
 from .run_folder import Run
 
 Probabilities = npt.NDArray[np.floating[Any]]
@@ -55,12 +58,10 @@ def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[
     }
     results["split"] = {
         "kind": run.config["split"],
-        **grouping.leakage(run.split.assign(named_group=run.split["group"])),
+        "leaked_share_of_test": splits.leaked_share(run.split),
         **results.get("split", {}),
-        **grouping.groups_in(test),
+        "groups_known": groups_of(run.split) is not None,
     }
-    if not (results["split"].get("near_duplicates") or {"on": False})["on"]:
-        results["split"].pop("leaked_share_of_test_with_near_duplicates", None)
     return results
 
 
@@ -89,7 +90,7 @@ def on_part(
         targets(rows, labels),
         probabilities,
         labels,
-        grouping.groups_of(rows),
+        groups_of(rows),
         frozen=frozen["operating_points"],
         temperature=frozen["temperature"],
         attributes={name: list(rows[name].astype(str)) for name in columns} if with_subgroups else None,
@@ -106,10 +107,26 @@ def mistakes(rows: pd.DataFrame, probabilities: Probabilities, labels: Sequence[
     return found
 
 
+def with_relative_paths(results: Mapping[str, Any], pictures: Path | None) -> dict[str, Any]:
+    """The figures with the paths of their pictures as seen from that folder, for a file; None leaves them."""
+    if not pictures:
+        return dict(results)
+    written = copy.deepcopy(dict(results))
+    for kind in written["mistakes"].values():
+        for case in kind["shown"]:
+            case["path"] = relative_to([case["path"]], pictures)[0]
+    return written
+
+
 def targets(rows: pd.DataFrame, labels: Sequence[Label]) -> npt.NDArray[np.int64]:
     """int64 [n]: the position of each row's label in `labels`."""
     positions = {label.code: position for position, label in enumerate(labels)}
     return np.array([positions[code] for code in rows["label"]], np.int64)
+
+
+def groups_of(rows: pd.DataFrame) -> npt.NDArray[Any] | None:
+    """The lesion of each row; None where every image is its own, for then nothing is known of lesions."""
+    return rows["group"].to_numpy(str) if splits.tells_lesions(rows["group"]) else None
 
 
 def of_labels(labels: Sequence[Label]) -> dict[str, Any]:
@@ -118,14 +135,11 @@ def of_labels(labels: Sequence[Label]) -> dict[str, Any]:
 
 
 def counts(frame: pd.DataFrame, labels: Sequence[Label], parts: Sequence[str]) -> dict[str, Any]:
-    """{"images": {part: n}, "groups": {part: n}, "counts": {code: {part: n}}}.
-
-    frame: columns label, group, group_kind and split. groups: None where none is named.
-    """
+    """{"images": {part: n}, "groups": {part: n}, "counts": {code: {part: n}}}. frame: columns label, group, split."""
     inside = {part: frame.loc[frame["split"] == part] for part in parts}
     return {
         "images": {part: len(rows) for part, rows in inside.items()},
-        "groups": {part: grouping.groups_of(rows).described()["n"] for part, rows in inside.items()},
+        "groups": {part: int(rows["group"].nunique()) for part, rows in inside.items()},
         "counts": {
             label.code: {part: int((rows["label"] == label.code).sum()) for part, rows in inside.items()}
             for label in labels

@@ -26,6 +26,7 @@ from ..edge_runtime.errors import UsageError
     metavar="PART",
     help='Part of the data, or "all".  [default: test, where there are parts]',
 )
+@click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the pictures lie now.")
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation in FOLDER.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
 def evaluate(
@@ -33,6 +34,7 @@ def evaluate(
     data: Path,
     out: Path | None,
     part: str | None,
+    images: Path | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -55,9 +57,10 @@ def evaluate(
         new_data.check_replaceable(out) if overwrite else new_data.check_free(out)
         files.check_replaceable(out, [model, data])
     with files.alone_in(out, "skin-edge evaluate") if out is not None else contextlib.nullcontext():
-        results, table = new_data.evaluate(model, data, part, to_stderr)
+        results, table = new_data.evaluate(model, data, part, to_stderr, images)
         if out is not None:
-            new_data.write(out, results, table, overwrite=overwrite)
+            start = new_data.start_of(data, images)
+            new_data.write(out, results, table, overwrite=overwrite, pictures=start)
     console.say_json(results) if as_json else console.say(evaluation(results, out))
 
 
@@ -82,9 +85,7 @@ def evaluate(
 def compare(
     runs: tuple[Path, ...], out: Path | None, part: str, different_data: bool, overwrite: bool, as_json: bool
 ) -> None:
-    """Runs side by side on their images, with paired differences to the first.
-
-    Intervals are bootstrapped over patients or lesions where the data names them, else over images.
+    """Runs side by side on their images, with paired differences to the first, bootstrapped over lesions.
 
     RUN is a folder of 'skin-edge train' or of 'skin-edge evaluate --out'.
 

@@ -28,7 +28,7 @@ _KINDS: dict[str, Any] = {
     "own_labels": ([_LABEL], None),
     "benign_or_malignant": ([{"*": (str, bool, int, None)}], None),
     "csv_columns": ({"*": (str, None)}, None),
-    "data": {"layout": str, "folder": str, "images": int, "fingerprint_sha256": str},
+    "data": {"layout": str, "folder": str, "pictures": str, "images": int, "fingerprint_sha256": str},
     "machine": ({}, None),
     "clean": ({"*": int}, None),
     "near_duplicates": ({"on": bool}, None),

@@ -7,6 +7,7 @@ predictions.csv  report.html  curves.png  confusion_matrix.png  checkpoints/
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..benchmarks import documents, group_kinds
+from ..benchmarks import documents
+from ..benchmarks.locate import located, relative_to
 from ..edge_runtime import csv_files, files, patient
 from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, ModelFileError, UsageError
@@ -29,7 +31,7 @@ from .splits import PARTS
 SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
 
 # What a data set says beside them (`layouts.Dataset`). split.csv carries those of them that hold anything, behind.
-EXTRA_COLUMNS = ("group_kind", "patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
+EXTRA_COLUMNS = ("patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Run:
     labels: tuple[Label, ...]
     config: Mapping[str, Any]
     split: pd.DataFrame  # SPLIT_COLUMNS and EXTRA_COLUMNS, all text, "" where split.csv has nothing
+    pictures: Path | None = None  # where the relative paths of its tables start; None where they are absolute
 
     @property
     def input_spec(self) -> InputSpec:
@@ -112,9 +115,17 @@ def begin(
     unused: files below the data's folder that no row names, and why; becomes unused.csv. taught: what the runs before
     it have learned from, with columns of split.csv; becomes taught.csv.
 
+    config: its ["data"]["pictures"] is the folder from which the paths in `split` and `taught` are written, and becomes
+    the way there from `folder`: the run and its data move together.
+
     An older `folder` goes.
     """
     written = {**config, "recipe": recipe.to_dict(), "labels": [label._asdict() for label in labels]}
+    pictures = (config.get("data") or {}).get("pictures")
+    if pictures:
+        written["data"] = {**config["data"], "pictures": seen_from(folder, pictures)}
+        split = split.assign(path=relative_to(list(split["path"]), pictures))
+        taught = taught if taught is None else taught.assign(path=relative_to(list(taught["path"]), pictures))
     with files.replacing_folder(folder) as new:
         extra = [name for name in EXTRA_COLUMNS if name in split and (split[name].notna() & (split[name] != "")).any()]
         files.write(new / "split.csv", tables.text(split[[*SPLIT_COLUMNS, *extra]]))
@@ -130,8 +141,25 @@ def begin(
     return read(folder)
 
 
-def read(folder: str | Path) -> Run:
-    """Reads a run folder. Raises UsageError where there is none, DataError where it is damaged."""
+def seen_from(folder: str | Path, path: str | Path) -> str:
+    """The way to a file or folder from a run's folder, as config.yaml has it."""
+    return os.path.relpath(Path(path).resolve(), Path(folder).resolve()).replace(os.sep, "/")
+
+
+def there(folder: str | Path, path: str) -> Path:
+    """What `seen_from` made `path` of; one of an older run was absolute, or seen from where it was begun."""
+    beside = Path(folder).resolve() / path
+    return Path(path) if not beside.exists() and Path(path).exists() else Path(os.path.normpath(beside))
+
+
+def read(folder: str | Path, images: Path | None = None, data: Path | None = None) -> Run:
+    """Reads a run folder, its paths as they are here.
+
+    images: the folder in which its pictures lie now, by the rules of `benchmarks/locate.py`. data: where the run's data
+    lies now. Without both the run's own way there is gone.
+
+    Raises UsageError where there is none, DataError where it is damaged.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"no such run folder: {folder}")
@@ -151,23 +179,13 @@ def read(folder: str | Path) -> Run:
     for column, known in (("split", set(PARTS)), ("label", codes)):
         if odd := sorted(set(split[column]) - known):
             raise DataError(f"{split_path} is damaged: {column} '{odd[0]}' is none of {', '.join(sorted(known))}")
-    split = with_group_kinds(split)
-    return Run(folder, recipe, labels, config, split)
-
-
-def with_group_kinds(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with the column group_kind whole: of group_kinds.KINDS, and told from the other columns where it is blank.
-
-    rows: columns group and image_id, perhaps patient, lesion and group_kind; a csv of a user, or of an older run.
-    """
-
-    def column(name: str) -> list[str]:
-        return [str(value) for value in rows[name].fillna("")] if name in rows else []
-
-    told = group_kinds.kinds_of(column("group"), column("image_id"), column("patient"), column("lesion"))
-    said = column(group_kinds.COLUMN) or [""] * len(rows)
-    kinds = [one if one in group_kinds.KINDS else other for one, other in zip(said, told, strict=True)]
-    return rows.assign(**{group_kinds.COLUMN: kinds})
+    own = config["data"].get("pictures")
+    start = (data or Path(os.path.normpath(folder.resolve() / own))) if own else None
+    if images is not None:
+        split["path"] = located(list(split["path"]), start or folder, images=images, table=split_path)
+    elif start:
+        split["path"] = [f"{start}/{path}" if path and not path.startswith("/") else path for path in split["path"]]
+    return Run(folder, recipe, labels, config, split, start)
 
 
 def learned_from(run: Run) -> pd.DataFrame:
@@ -176,6 +194,8 @@ def learned_from(run: Run) -> pd.DataFrame:
     if not path.is_file():
         return run.split
     taught = tables.read(path, SPLIT_COLUMNS, EXTRA_COLUMNS)
+    if run.pictures:
+        taught["path"] = [str(run.pictures / path) if path else "" for path in taught["path"]]
     return pd.concat([run.split, taught], ignore_index=True).fillna("")
 
 
