@@ -12,16 +12,17 @@ from ..edge_runtime.containers import is_there
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.labels import same_label
 from . import class_folders
+from .group_kinds import COLUMN, KINDS, UNKNOWN, Groups, kinds_of
 from .locate import folder_of, located
 
 PARTS = ("train", "val", "test")
-COLUMNS = ("path", "image_id", "group", "label", "split")
+COLUMNS = ("path", "image_id", "group", "label", "split", "group_kind")
 METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS, without NumPy
 
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled image. group: images that belong together (the lesion). split: "" where there is none.
+    """One labelled image. group: images that belong together, of `group_kind` (group_kinds.KINDS). split: "" for none.
 
     metadata: what the csv says of the fields of `patient.FIELDS`, as it stands there.
     """
@@ -31,6 +32,7 @@ class Case:
     group: str
     label: str
     split: str
+    group_kind: str = field(default=UNKNOWN, compare=False)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
 
 
@@ -46,7 +48,7 @@ def read_cases(
     model's; a label of the same meaning is read
     as that (`labels.same_label`).
 
-    Without the column group, or where it is empty, every image is its own group.
+    Without the column group, or where it is empty, every image is its own group, and nothing is known of lesions.
 
     Raises UsageError where `data` or `images` does not exist; DataError where a column, the part or an image is
     missing, where there are no images, or where a label is not among `known_labels`.
@@ -79,9 +81,16 @@ def read_cases(
     return cases
 
 
+def groups_of(cases: Sequence[Case]) -> Groups:
+    """What is known of their groups, for figures and sentences."""
+    import numpy as np  # not for reading alone
+
+    return Groups(np.array([case.group for case in cases]), np.array([case.group_kind for case in cases]))
+
+
 def write_cases(path: str | Path, cases: Iterable[Case]) -> None:
     """Writes a csv with COLUMNS that `read_cases` reads, in one step. Paths are written as they are."""
-    rows = [(str(case.path), case.image_id, case.group, case.label, case.split) for case in cases]
+    rows = [(str(case.path), case.image_id, case.group, case.label, case.split, case.group_kind) for case in cases]
     files.write(path, csv_files.text(COLUMNS, rows))
 
 
@@ -91,11 +100,14 @@ def _from_csv(path: Path) -> list[Case]:
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(table.columns) or 'none'}")
     cases: list[Case] = []
+    said: dict[str, list[str]] = {"group": [], "patient": [], "lesion": []}
     for cells, line in zip(table.rows, table.lines, strict=True):
         row = dict(zip(table.columns, cells, strict=True))
         name = row["path"]
         if not name or not row["label"]:
             raise DataError(f"{path}, line {line}: path or label is empty")
+        for column, values in said.items():
+            values.append(row.get(column, ""))
         cases.append(
             Case(
                 path=Path(name),
@@ -103,13 +115,18 @@ def _from_csv(path: Path) -> list[Case]:
                 group=row.get("group") or name,
                 label=row["label"],
                 split=row.get("split", ""),
+                group_kind=row.get(COLUMN, ""),
                 metadata={name: row[name] for name in METADATA if name in row},
             )
         )
     if not cases:
         raise DataError(f"{path} has no rows")
     class_folders.check_labels([case.label for case in cases], f"{path}, column label")
-    return cases
+    told = kinds_of(said["group"], [case.image_id for case in cases], said["patient"], said["lesion"])
+    return [
+        replace(case, group_kind=case.group_kind if case.group_kind in KINDS else kind)
+        for case, kind in zip(cases, told, strict=True)
+    ]
 
 
 def _from_folders(root: Path) -> list[Case]:

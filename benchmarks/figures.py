@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.labels import Label
-from . import metrics, operating_points, resamples
+from . import group_kinds, metrics, operating_points, resamples
 from .subgroups import subgroups
 from .temperature import with_temperature
 
@@ -22,7 +22,7 @@ def describe(
     y_true: metrics.Truth,
     probabilities: metrics.Scores,
     labels: Sequence[Label],
-    groups: npt.NDArray[Any] | None,
+    groups: group_kinds.Groups | npt.NDArray[Any] | None,
     *,
     frozen: Sequence[Mapping[str, Any]] = (),
     temperature: float | None = None,
@@ -37,19 +37,21 @@ def describe(
     thresholds in `frozen` (`operating_points.freeze`) give here; risk_coverage; roc, the curves, thinned for drawing;
     subgroups; absent_classes, labels of the model without an image here.
 
-    probabilities: rows that sum to 1. groups: lesions; None makes every image its own. frozen and temperature come from
+    probabilities: rows that sum to 1. groups: what is known of them; names alone are groups
+    that were given, None makes every image its own. frozen and temperature come from
     other pictures (the validation part): nothing is chosen here.
 
     Raises DataError where there are no images.
     """
     codes = [label.code for label in labels]
     aims = operating_points.targets(labels)
-    result = metrics.evaluate(y_true, probabilities, codes, groups, bootstrap=0)
-    drawn = resamples.draws(y_true, probabilities, codes, aims, groups, bootstrap=bootstrap, seed=seed)
+    grouped = group_kinds.of(groups, len(y_true))
+    result = metrics.evaluate(y_true, probabilities, codes, grouped, bootstrap=0)
+    drawn = resamples.draws(y_true, probabilities, codes, aims, grouped.drawn, bootstrap=bootstrap, seed=seed)
     intervals = {path: metrics.interval(values) for path, values in drawn.items()}
     result["absent_classes"] = [code for code in codes if not result["per_class"][code]["n"]]
     result["intervals"] = {name: intervals[(name,)] for name in metrics.HEADLINES}
-    result["intervals_over"] = "images" if groups is None else "groups"
+    result["intervals_over"] = "images" if grouped.drawn is None else "groups"
     result["bootstrap"] = bootstrap
     for i, code in enumerate(codes):
         row = result["per_class"][code]
@@ -83,11 +85,11 @@ def describe(
             **metrics.calibration(y_true, with_temperature(probabilities, temperature)),
         }
     result["operating_points"] = operating_points.measure(
-        frozen, y_true, probabilities, codes, groups, bootstrap=bootstrap, seed=seed
+        frozen, y_true, probabilities, codes, grouped.drawn, bootstrap=bootstrap, seed=seed
     )
     result["risk_coverage"] = risk_coverage(y_true, probabilities)
     result["subgroups"] = subgroups(
-        y_true, probabilities, labels, groups, attributes or {}, bootstrap=bootstrap, seed=seed
+        y_true, probabilities, labels, grouped, attributes or {}, bootstrap=bootstrap, seed=seed
     )
     return result
 

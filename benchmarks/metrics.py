@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.errors import DataError
+from . import group_kinds
 
 Truth = npt.NDArray[np.integer[Any]]
 Scores = npt.NDArray[np.floating[Any]]
@@ -37,7 +38,7 @@ def evaluate(
     y_true: Truth,
     probabilities: Scores,
     labels: Sequence[str],
-    groups: npt.NDArray[Any] | None = None,
+    groups: group_kinds.Groups | npt.NDArray[Any] | None = None,
     *,
     bootstrap: int = 1000,
     seed: int = 42,
@@ -47,7 +48,8 @@ def evaluate(
     labels: the codes in the order of the columns of `probabilities`. Means over classes are over the classes that
     have images. top_2_accuracy and top_3_accuracy are there where the model has more classes than that.
     confusion_matrix: rows are the truth. intervals: [low, high] at 95% for each of HEADLINES, from `bootstrap`
-    resamples (none where that is 0) of whole groups, or of images where `groups` is None.
+    resamples (none where that is 0) of whole groups, or of images where `groups` is None. groups: `Groups.described`,
+    and n_groups, how many of them are named: None where none is.
 
     Raises DataError where there are no images.
     """
@@ -68,9 +70,12 @@ def evaluate(
     ]
     defined = [auc for auc in aucs if auc is not None]
     majority = int(counts.argmax())
+    grouped = group_kinds.of(groups, len(y_true))
+    described = grouped.described()
     result: dict[str, Any] = {
         "n": len(y_true),
-        "n_groups": len(y_true) if groups is None else len(np.unique(groups)),
+        "n_groups": described["n"],
+        "groups": described,
         "accuracy": float(sk.accuracy_score(y_true, predicted)),
         "majority_class": labels[majority],
         "majority_class_baseline": float(counts[majority] / len(y_true)),
@@ -87,9 +92,9 @@ def evaluate(
     }
     result["confusion_matrix"] = confusion.tolist()
     if bootstrap:
-        draws = resampled(y_true, [probabilities], groups, bootstrap=bootstrap, seed=seed)[0]
+        draws = resampled(y_true, [probabilities], grouped.drawn, bootstrap=bootstrap, seed=seed)[0]
         result["intervals"] = {name: interval(draws[name]) for name in HEADLINES}
-        result["intervals_over"] = "images" if groups is None else "groups"
+        result["intervals_over"] = "images" if grouped.drawn is None else "groups"
     return result
 
 

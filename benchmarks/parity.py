@@ -13,7 +13,8 @@ from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from . import metrics
-from .cases import Case
+from .cases import Case, groups_of
+from .group_kinds import Groups
 from .temperature import logits_of, softmax
 
 # (cases done, cases in all)
@@ -121,9 +122,7 @@ def _compared(
 ) -> dict[str, Any]:
     codes = [label.code for label in model.classifier.labels]
     y_true = np.array([codes.index(case.label) for case in assessed])
-    names = np.array([case.group for case in assessed])
-    # Where every image is its own group, the intervals are over images, and say so.
-    groups = names if len(np.unique(names)) < len(names) else None
+    groups = groups_of(assessed)
     ours = model.scores
     result: dict[str, Any] = {
         "labels": codes,
@@ -144,7 +143,9 @@ def _compared(
         theirs, result["recalibrated"] = _recalibrated(theirs, reference.classifier, model.classifier, columns)
         result["reference"] = _figures(y_true, theirs, codes, groups, bootstrap, seed)
         result["agreement"] = metrics.agreement(theirs, ours)
-        result["difference"] = metrics.paired_interval(y_true, theirs, ours, groups, bootstrap=bootstrap, seed=seed)
+        result["difference"] = metrics.paired_interval(
+            y_true, theirs, ours, groups.drawn, bootstrap=bootstrap, seed=seed
+        )
         test = metrics.mcnemar(y_true, theirs, ours)
         result["mcnemar"] = {
             "only_reference_right": test["only_a_right"],
@@ -160,7 +161,7 @@ def _figures(
     y_true: metrics.Truth,
     scores: metrics.Scores,
     codes: Sequence[str],
-    groups: npt.NDArray[Any] | None,
+    groups: Groups,
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def _operating_points(
     scores: metrics.Scores,
     y_true: metrics.Truth,
     codes: Sequence[str],
-    groups: npt.NDArray[Any] | None,
+    groups: Groups,
     bootstrap: int,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -238,7 +239,7 @@ def _operating_points(
             np.isin(y_true, columns),
             scores[:, columns].sum(axis=1),
             row["threshold"],
-            groups,
+            groups.drawn,
             bootstrap=bootstrap,
             seed=seed,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import metrics, several
+from . import group_kinds, metrics, several
 from .report import shown_classes
 from .sections import (
     Section,
@@ -124,11 +124,10 @@ def _accuracy(result: _Result) -> Section:
     ]
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
     model = first["model"]
-    over = "lesions or other groups" if model["intervals_over"] == "groups" else "images, no two of a known group"
     notes = [
-        f"{model['n']} images of {result['data']['path']}{part}; accuracy of always '{model['majority_class']}': "
-        f"{model['majority_class_baseline']:.3f}.",
-        f"95% intervals: bootstrap over {model['n_groups']} {over}.",
+        f"{model['n']} images of {result['data']['path']}{part}, of {group_kinds.counted(model['groups'])}.",
+        f"Accuracy of always '{model['majority_class']}': {model['majority_class_baseline']:.3f}.",
+        f"{group_kinds.intervals(model['groups'])}.",
     ]
     if first["failed"]:
         notes.append(f"{len(first['failed'])} more images cannot be assessed and are left out of all figures.")

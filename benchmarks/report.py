@@ -9,6 +9,7 @@ from typing import Any
 from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.console import WIDTH, fit, tail
+from . import group_kinds
 
 MOST_FLIPPED = 10
 
@@ -232,6 +233,7 @@ def _accuracy(result: _Result) -> list[str]:
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
     lines = [
         f"accuracy on {model['n']} images of {tail(result['data']['path'], 40)}{part}",
+        *([f"  {group_kinds.counted(model['groups'])}"] if group_kinds.known(model["groups"]) else []),
         f"{'  with 95% interval':24}" + "".join(f"{name:>24}" for name in ("model", "reference")[: len(both)]),
     ]
 
@@ -248,12 +250,7 @@ def _accuracy(result: _Result) -> list[str]:
     for k in (2, 3):
         if f"top_{k}_accuracy" in model:
             line(f"top {k} accuracy", [f"{one[f'top_{k}_accuracy']:.3f}{'':14}" for one in both])
-    over = (
-        f"{model['n_groups']} groups (lesions)"
-        if model["intervals_over"] == "groups"
-        else "images, no two of a known group"
-    )
-    lines += [f"  intervals: bootstrap over {over}", "", *_per_class(both)]
+    lines += [*wrapped(group_kinds.intervals(model["groups"])), "", *_per_class(both)]
     lines += _operating_points(accuracy["operating_points"])
     if reference is not None:
         lines += ["", *_parity(accuracy)]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import group_kinds
 from .report import MOST_CLASSES, shown_classes, spread_text, why_no_accuracy
 
 _Result = Mapping[str, Any]
@@ -130,10 +131,9 @@ def _accuracy(result: _Result) -> list[Section]:
     rows.append(("ECE, 15 bins", *(number(one["calibration"]["ece"]) for one in both)))
     rows.append(("Brier score", *(number(one["calibration"]["brier"]) for one in both)))
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
-    over = "lesions or other groups" if first["intervals_over"] == "groups" else "images, no two of a known group"
     notes = [
-        f"{first['n']} images of {result['data']['path']}{part}.",
-        f"95% intervals: bootstrap over {first['n_groups']} {over}.",
+        f"{first['n']} images of {result['data']['path']}{part}, of {group_kinds.counted(first['groups'])}.",
+        f"{group_kinds.intervals(first['groups'])}.",
     ]
     if accuracy.get("recalibrated"):
         notes.append("The reference has the model's logit shift and temperature.")

@@ -15,7 +15,7 @@ from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from ..edge_runtime.preprocess import InputSpec
 from . import metrics
-from .cases import Case
+from .cases import Case, groups_of
 from .parity import Progress
 
 Pixels = npt.NDArray[np.uint8]
@@ -75,8 +75,7 @@ def measure(
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed")
     y_true = np.array([codes.index(case.label) for case in assessed])
-    names = np.array([case.group for case in assessed])
-    groups = names if len(np.unique(names)) < len(names) else None
+    groups = groups_of(assessed).drawn
     right = np.stack(scores[RIGHT])
     rows: list[dict[str, Any]] = []
     for name, answers in scores.items():

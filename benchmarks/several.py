@@ -10,7 +10,7 @@ from typing import Any
 
 from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
-from . import metrics
+from . import group_kinds, metrics
 from .report import (
     WIDTH,
     described,
@@ -146,13 +146,8 @@ def _accuracy(result: _Result) -> list[list[str]]:
         figures = one["accuracy"]["model"]
         cells = [with_interval(figures, key) for key in ("balanced_accuracy", "accuracy", "macro_auc")]
         lines.append(_line(name, cells, 21))
-    over = (
-        f"{model['n_groups']} groups (lesions)"
-        if model["intervals_over"] == "groups"
-        else "images, no two of a known group"
-    )
     always = f"always '{model['majority_class']}': accuracy {model['majority_class_baseline']:.3f}"
-    lines += wrapped(f"{always}; intervals: bootstrap over {over}")
+    lines += wrapped(f"{always}; {group_kinds.intervals(model['groups'])}")
     if first["failed"]:
         failed = first["failed"]
         lines.append(f"  cannot assess {len(failed)} of {model['n'] + len(failed)} images, left out of all; the first:")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..edge_runtime.labels import Label
-from . import metrics, resamples
+from . import group_kinds, metrics, resamples
 from .operating_points import melanoma, targets
 
 ATTRIBUTES = ("age", "sex", "site")
@@ -48,7 +48,7 @@ def subgroups(
     y_true: metrics.Truth,
     probabilities: metrics.Scores,
     labels: Sequence[Label],
-    groups: npt.NDArray[Any] | None,
+    groups: group_kinds.Groups | npt.NDArray[Any] | None,
     attributes: Mapping[str, Sequence[str]],
     *,
     bootstrap: int,
@@ -59,11 +59,13 @@ def subgroups(
     attributes: name -> one text per image; those outside ATTRIBUTES are ignored. Where `too_few` (under LEAST_IMAGES),
     there are no figures. Else accuracy, balanced_accuracy over the n_classes that the group has, melanoma
     {n, sensitivity, auc} and malignant {n, auc} where the model knows them, and `intervals` of all of these, with whole
-    lesions drawn; None where undefined. Balanced accuracies of groups with other classes cannot be compared.
+    groups drawn; None where undefined. n_groups: how many are named; None where none is. Balanced accuracies of groups
+    with other classes cannot be compared.
     """
+    grouped = group_kinds.of(groups, len(y_true))
     return {
         name: [
-            _figures(group, chosen, y_true, probabilities, labels, groups, bootstrap, seed)
+            _figures(group, chosen, y_true, probabilities, labels, grouped, bootstrap, seed)
             for group, chosen in _members(name, attributes[name])
         ]
         for name in ATTRIBUTES
@@ -87,15 +89,15 @@ def _figures(
     y_true: metrics.Truth,
     probabilities: metrics.Scores,
     labels: Sequence[Label],
-    groups: npt.NDArray[Any] | None,
+    groups: group_kinds.Groups,
     bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
-    own_groups = None if groups is None else groups[chosen]
+    own_groups = groups.take(chosen)
     row: dict[str, Any] = {
         "group": group,
         "n": len(chosen),
-        "n_groups": len(chosen) if own_groups is None else len(np.unique(own_groups)),
+        "n_groups": own_groups.described()["n"],
         "too_few": len(chosen) < LEAST_IMAGES,
     }
     if row["too_few"]:
@@ -108,7 +110,7 @@ def _figures(
     )
 
     def figures(times: int) -> dict[resamples.Path, metrics.Floats]:
-        return resamples.draws(truth, scores, codes, aims, own_groups, bootstrap=times, seed=seed)
+        return resamples.draws(truth, scores, codes, aims, own_groups.drawn, bootstrap=times, seed=seed)
 
     points, drawn = figures(0), figures(bootstrap)
     row["n_classes"] = len(np.unique(truth))

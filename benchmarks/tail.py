@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ import numpy.typing as npt
 from ..edge_runtime import console, preprocess
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, SkinEdgeError, UnknownNameError
-from . import metrics
-from .cases import Case, read_cases
+from . import group_kinds, metrics
+from .cases import Case, groups_of, read_cases
 
 FIGURES = ("auc", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity")
 THRESHOLDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
@@ -55,6 +56,7 @@ def compare(
         raise DataError(f"{positive.sum()} of {len(cases)} images are '{target}': an ROC needs both kinds")
     scores = target_scores(models, cases, target)
     groups = np.unique([case.group for case in cases], return_inverse=True)[1]
+    described = groups_of(cases).described()
     points = [figures(positive, column, np.ones((1, len(cases)))) for column in scores]
     draws = [_resampled(positive, column, groups, bootstrap, seed) for column in scores]
     results: list[dict[str, Any]] = []
@@ -74,7 +76,8 @@ def compare(
         "target": target,
         "n": len(cases),
         "n_target": int(positive.sum()),
-        "n_groups": int(groups.max()) + 1,
+        "n_groups": described["n"],
+        "groups": described,
         "models": results,
     }
 
@@ -140,8 +143,8 @@ def figures(
 def table(result: dict[str, Any]) -> console.Page:
     """At most 80 columns."""
     lines = [
-        f"class {result['target']}: {result['n_target']} of {result['n']} images; 95% intervals over "
-        f"{result['n_groups']} groups",
+        f"class {result['target']}: {result['n_target']} of {result['n']} images",
+        *textwrap.wrap(group_kinds.intervals(result["groups"]), 80),
         "",
     ]
     for number, model in enumerate(result["models"], 1):

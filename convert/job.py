@@ -18,7 +18,7 @@ from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputE
 from ..edge_runtime.files import alone_in, check_replaceable, replacing_folder
 from ..edge_runtime.network import Network
 from ..edge_runtime.preprocess import FULL, SCALED, InputSpec
-from ..train import run_folder
+from ..train import grouping, run_folder
 from ..train.run_folder import Run
 from .calibration import CALIBRATED, PRECISIONS
 
@@ -308,7 +308,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
             (folder / name).write_bytes(content)
         _check_device(folder / settings.model_file, validation.pixels[:32], run.part("val"), quantized_scores[:32])
     reference = softmax(wanted / temperature)
-    groups = run.part("val")["group"].to_numpy(str)
+    groups = grouping.groups_of(run.part("val"))
     sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
     return {
         "precision": settings.name,

@@ -90,26 +90,13 @@ def learned_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def measured_run(tmp_path_factory):
     """A run folder whose answers were drawn instead of trained: all that `train` writes but the model, in a second."""
-    import numpy as np
-
-    from skin_edge.train import evaluate, layouts, recipes, run_folder, splits
-
     folder = tmp_path_factory.mktemp("measured")
-    data = layouts.read_dataset(miniatures.ham10000(folder / "ham", lesions=16))
-    recipe = recipes.get("quickstart")
-    frame = data.frame.assign(split=splits.split_frame(data.frame, recipe.fractions, 1, by_group=True))
-    config = {"seed": 1, "split": "lesion", "data": {"layout": data.layout}}
-    run = run_folder.begin(folder / "run", recipe=recipe, labels=data.labels, config=config, split=frame, skipped={})
-    rows = [
-        "epoch,loss,accuracy,val_loss,val_accuracy,val_balanced_accuracy",
-        "1,1.5,0.4,1.4,0.5,0.4",
-        "2,1,0.6,1,0.6,0.5",
-    ]
-    (folder / "run" / "history.csv").write_text("\n".join(rows) + "\n")
-    answers = {}
-    for seed, part in enumerate(("val", "test")):
-        truth = run.targets(run.part(part))
-        raw = np.exp(2 * np.random.default_rng(seed).normal(size=(len(truth), 7)) + 3 * np.eye(7)[truth])
-        answers[part] = (raw / raw.sum(axis=1, keepdims=True)).astype(np.float32)
-    evaluate.write_results(run, answers, {"training": {"epochs": 2, "best_epoch": 2, "hours": 0.001}})
-    return run.folder
+    return miniatures.measured(folder / "run", miniatures.ham10000(folder / "ham", lesions=16))
+
+
+@pytest.fixture(scope="session")
+def ungrouped_run(tmp_path_factory):
+    """The same of class folders, which name no lesions: near-duplicates joined two test pictures all the same."""
+    folder = tmp_path_factory.mktemp("ungrouped")
+    data = miniatures.class_folders(folder / "data", 24, tuple(miniatures.COLOURS))
+    return miniatures.measured(folder / "run", data, near_duplicates=2)

@@ -5,6 +5,7 @@ Models, pictures and decisions are small; the expected values are computed where
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
@@ -423,3 +424,55 @@ def broken_pictures(folder: Path) -> dict[str, Path]:
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return {name: folder / name for name in contents}
+
+
+def altered_contracts(contract: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(what was altered, a contract with one value of another kind or missing): each must be answered, whatever by."""
+    others: list[Any] = [None, True, 0, -1, 0.5, 1e300, "", "x", [], [None], {}, {"a": 1}]
+    paths: list[tuple[Any, ...]] = []
+
+    def walk(value: Any, path: tuple[Any, ...]) -> None:
+        paths.extend([path] if path and path[0] != "seal" else [])
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, (*path, key))
+        elif isinstance(value, list):
+            for position, item in enumerate(value[:2]):
+                walk(item, (*path, position))
+
+    walk({key: value for key, value in contract.items() if key != "provenance"}, ())
+    altered = []
+    for path in paths:
+        for other in [*others, ...]:
+            copy = json.loads(json.dumps(contract))
+            holder = copy
+            for key in path[:-1]:
+                holder = holder[key]
+            if other is ...:
+                del holder[path[-1]]
+            else:
+                holder[path[-1]] = other
+            altered.append((f"{path} = {other!r}", copy))
+    return altered
+
+
+def altered_texts(contract: dict[str, Any], network: bytes) -> list[bytes]:
+    """Sealed files whose metadata.json is no JSON, or JSON of an odd form."""
+    labels = "".join(f"{label['code']}\n" for label in contract["labels"])
+    text = json.dumps(contract | {"seal": "0" * 64}, indent=1)
+    draw = random.Random(2)
+    texts = [text[:n] for n in range(0, len(text), 97)] + [text + "x", "[" * 5000, "{" * 50 + "}" * 50, "", " ", "\x00"]
+    texts += [
+        text.replace("0.5", number) for number in ("1e999", "-", "0x1", "NaN", "1.", "." * 9, "1" * 400, "1e-999")
+    ]
+    texts += [
+        text.replace("For research", escape) for escape in ("\\u00", "\\", "\\ud800", "\\x", "\\u0000", "\\udc00x")
+    ]
+    for _ in range(300):
+        position, byte = draw.randrange(len(text)), draw.choice('{}[]",:\\0a -')
+        texts.append(text[:position] + byte + text[position + draw.randrange(3) :])
+    files = []
+    for altered in texts:
+        digest = hashlib.sha256(network + labels.encode() + altered.encode()).hexdigest()
+        files.append(with_archive(network, {"labels.txt": labels, "metadata.json": altered.replace("0" * 64, digest)}))
+    return files

@@ -24,6 +24,7 @@ CONTENTS = {
         flatbuffer network_check operators
         formats limits locks""",
     "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
+        group_kinds
         latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
         processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
@@ -37,7 +38,7 @@ CONTENTS = {
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
         networks new_data options patients pipeline published recipe_commands recipes report report_commands
-        report_markdown report_page run_config run_folder sampling schedules search_space splits step_times summary
+        report_markdown report_page run_config run_folder sampling schedules search_space seen splits step_times summary
         tables synthetic tasks tensorboard throughput tune tune_commands tune_results
         streams efficientnet_lite weights""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job

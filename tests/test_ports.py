@@ -149,6 +149,18 @@ def test_damage_anywhere_is_found_and_harms_nobody(port, contract, network, tmp_
         assert port.ask("open", path).startswith("cannot assess: ")
 
 
+def test_a_sealed_contract_of_any_form_ends_in_an_answer(port, contract, network, tmp_path):
+    """A driver dies of any error that is no "cannot assess", and in C of whatever the sanitizers find."""
+    path, labels = tmp_path / "altered.tflite", "".join(f"{label['code']}\n" for label in contract["labels"])
+    for what, altered in vectors.altered_contracts(contract):
+        path.write_bytes(vectors.packed(altered, network, labels))
+        said = port.ask("open", path)
+        assert said.startswith(("ok ", "cannot assess: ")), what
+    for content in vectors.altered_texts(contract, network):
+        path.write_bytes(content)
+        assert port.ask("open", path).startswith(("ok ", "cannot assess: "))
+
+
 def resized(port, tmp_path, layout, orientation, size, target, seed=0):
     samples, rows = vectors.picture(layout, *size, seed)
     source, out = tmp_path / "pixels", tmp_path / "rgb"

@@ -91,7 +91,7 @@ def result(folder, tiny_int8, tiny_float32):
 
 
 def test_models_are_compared_on_their_own_answers(result, folder, tiny_int8, tiny_float32):
-    assert (result["n"], result["n_target"], result["n_groups"]) == (28, 4, 28)
+    assert (result["n"], result["n_target"], result["n_groups"]) == (28, 4, None)
     for path, measured in zip((tiny_float32, tiny_int8), result["models"], strict=True):
         classifier = SkinClassifier(path)
         found = [(file.parent.name == "mel", classifier.predict(file)) for file in sorted(folder.rglob("*.png"))]

@@ -128,7 +128,7 @@ def test_an_output_that_exists_is_not_touched(ham, tiny_run, tmp_path, capsys):
 
 def test_a_random_split_warns_with_the_share_that_leaks(ham, tmp_path, capsys):
     assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--split", "random") == 0
-    assert "of the test images show a lesion that is in training too" in capsys.readouterr().err
+    assert "of the test images show a lesion of training" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["split"]["leaked_share_of_test"] > 0
 
@@ -156,7 +156,7 @@ def test_class_folders_of_own_classes(tmp_path, capsys):
     assert train(folders, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--json") == 0
     output = capsys.readouterr()
     assert set(json.loads(output.out)["test"]["per_class"]) == {"nv", "wart"}
-    assert "cannot be checked" in output.err
+    assert "is not known" in output.err
 
 
 def test_a_taste_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):

@@ -14,7 +14,7 @@ import pandas as pd
 from ..benchmarks import documents, metrics, operating_points, resamples
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.labels import Label, label_for
-from . import report, run_config, run_folder, tables
+from . import grouping, report, run_config, run_folder, tables
 from .new_data import CANNOT_ASSESS
 
 BOOTSTRAP = 1000
@@ -52,7 +52,7 @@ def read(folder: Path, part: str = "test") -> Answers:
         if not (folder / name).is_file():
             raise DataError(f"{folder} has no {name}: its training has not ended")
     needed = ("label", "image_id", "group", "predicted")
-    table = tables.read(folder / "predictions.csv", needed, ("split",), numbers="p_")
+    table = tables.read(folder / "predictions.csv", needed, ("split", *run_folder.EXTRA_COLUMNS), numbers="p_")
     found = documents.read_json(folder / "metrics.json")
     columns = [column for column in table.columns if column.startswith("p_")]
     if not isinstance(found, dict) or not columns:
@@ -74,7 +74,7 @@ def read(folder: Path, part: str = "test") -> Answers:
         rows = table
     else:
         raise DataError(f"{folder} is an evaluation and has no validation part")
-    rows = rows.loc[rows["label"].isin(codes)]
+    rows = run_folder.with_group_kinds(rows.loc[rows["label"].isin(codes)])
     failed = rows["predicted"] == CANNOT_ASSESS
     kept = rows.loc[~failed].sort_values("image_id").reset_index(drop=True)
     if not len(kept):
@@ -88,10 +88,11 @@ def read(folder: Path, part: str = "test") -> Answers:
 def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[str, Any]:
     """JSON-ready: {"part", "names", "figures", "runs", "paired", "warnings", "baseline", "bootstrap"}.
 
-    figures: [{key, title}]. runs: per run {name, n, n_groups, cannot_assess, majority_class, majority_class_baseline,
-    figures {key: {value, interval}}}. paired: per run but the first {name, differences {key: {difference, interval}},
-    mcnemar}, this run minus the first over the same resamples of whole lesions; empty where the runs' test images
-    differ. Values are computed from predictions.csv, whose probabilities have six digits.
+    figures: [{key, title}]. runs: per run {name, n, groups (`Groups.described`), n_groups, cannot_assess,
+    majority_class, majority_class_baseline, figures {key: {value, interval}}}. paired: per run but the first {name,
+    differences {key: {difference, interval}}, mcnemar}, this run minus the first over the same resamples of whole
+    groups; empty where the runs' test images differ. Values are computed from predictions.csv, whose probabilities have
+    six digits.
 
     Raises UsageError where the test images or their labels differ and `different_data` does not allow it.
     """
@@ -124,7 +125,8 @@ def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[st
             {
                 "name": run.name,
                 "n": len(run.rows),
-                "n_groups": int(run.rows["group"].nunique()),
+                "groups": grouping.groups_of(run.rows).described(),
+                "n_groups": grouping.groups_of(run.rows).described()["n"],
                 "cannot_assess": run.cannot_assess,
                 **_majority(run),
                 "figures": {
@@ -170,7 +172,7 @@ def _difference(one: Answers, other: Answers) -> str:
     if (one.rows["label"].to_numpy() != other.rows["label"].to_numpy()).any():
         return f"the same {one.part} images have other labels"
     if (one.rows["group"].to_numpy() != other.rows["group"].to_numpy()).any():
-        return f"the same {one.part} images belong to other lesions"
+        return f"the same {one.part} images are in other groups (lesions, patients or near-duplicates)"
     return ""
 
 
@@ -185,7 +187,7 @@ def _draws(run: Answers, bootstrap: int) -> dict[resamples.Path, metrics.Floats]
         run.probabilities,
         run.codes,
         operating_points.targets(run.labels),
-        report.groups_of(run.rows),
+        grouping.groups_of(run.rows).drawn,
         bootstrap=bootstrap,
         seed=SEED,
     )

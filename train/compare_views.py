@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks import group_kinds
 from ..benchmarks.page import document
 from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
@@ -50,7 +51,7 @@ def text(comparison: _Comparison) -> console.Page:
     runs = comparison["runs"]
     lines: list[str] = []
     for number, run in enumerate(runs, 1):
-        images = f"{run['n']} {comparison['part']} images, {run['n_groups']} groups"
+        images = f"{run['n']} {comparison['part']} images, {_groups(run)}"
         room = console.WIDTH - 5 - len(images)
         lines.append(f"{number}  {console.pad(console.tail(run['name'], room), room)}  {images}")
     # Up to two runs fit beside each other with their intervals.
@@ -81,8 +82,20 @@ def text(comparison: _Comparison) -> console.Page:
     if not comparison["paired"]:
         lines += ["", "NOT THE SAME TEST IMAGES: no difference is computed, and none should be read"]
         lines.append("from the columns above.")
-    lines += ["", f"95% intervals from {comparison['bootstrap']} resamples of whole lesions", DISCLAIMER]
+    lines += ["", *(line for said in _intervals(comparison) for line in console.wrap(said)), DISCLAIMER]
     return console.page(lines)
+
+
+def _groups(run: Mapping[str, Any]) -> str:
+    return f"{run['n_groups']} {group_kinds.unit(run['groups'])}" if run["n_groups"] is not None else "groups not known"
+
+
+def _intervals(comparison: _Comparison) -> list[str]:
+    """Over what they were drawn: one sentence where that is the same for all runs."""
+    said = [group_kinds.intervals(run["groups"], str(comparison["bootstrap"])) for run in comparison["runs"]]
+    if len(set(said)) == 1:
+        return said[:1]
+    return [f"{number}: {sentence}" for number, sentence in enumerate(said, 1)]
 
 
 def table(comparison: _Comparison) -> str:
@@ -117,7 +130,7 @@ def page(comparison: _Comparison) -> str:
         + "</tr>"
     )
     names = "".join(
-        f"<li>{html.escape(run['name'])}: {run['n']} images, {run['n_groups']} groups"
+        f"<li>{html.escape(run['name'])}: {run['n']} images, {_groups(run)}"
         + (f", {run['cannot_assess']} cannot be assessed" if run["cannot_assess"] else "")
         + "</li>"
         for run in runs
@@ -127,7 +140,7 @@ def page(comparison: _Comparison) -> str:
     body = (
         f'<header><h1>Runs side by side</h1>\n<p class="disclaimer">{html.escape(DISCLAIMER)}</p></header>\n<main>\n'
         f"<ol>{names}</ol>\n" + (f"<ul>{warned}</ul>\n" if warned else "") + f"{_scrolled('Figures', heads, rows)}"
-        f'<p class="soft">In brackets: 95% intervals from {comparison["bootstrap"]} resamples of whole lesions.</p>\n'
+        f'<p class="soft">In brackets: {"; ".join(_intervals(comparison))}.</p>\n'
         f'<h2>Plots</h2>\n<div class="plot">{plots}</div>\n{_paired_html(comparison)}</main>\n'
     )
     return document("Runs side by side: skin-edge compare", body, _STYLE)
@@ -215,7 +228,7 @@ def _figure(comparison: _Comparison) -> Any:
     axis.grid(alpha=0.3, axis="x")
     notice = "" if comparison["paired"] else "NOT THE SAME TEST IMAGES. "
     axis.set_title(
-        f"{notice}95% intervals bootstrapped over lesions; | always the commonest class. {DISCLAIMER}", fontsize=7
+        f"{notice}{'; '.join(_intervals(comparison))}\n| always the commonest class. {DISCLAIMER}", fontsize=7
     )
     axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     return picture

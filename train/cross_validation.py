@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..benchmarks import documents, metrics
+from ..benchmarks import documents, group_kinds, metrics
 from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
-from . import run_folder, splits
+from . import grouping, run_folder, splits
 from .clean import check
 from .job import (
     Fold,
@@ -177,17 +177,17 @@ def _begin(out: Path, frame: pd.DataFrame, parts: list[pd.Series], begun: Mappin
 def pooled(tables: list[pd.DataFrame], codes: tuple[str, ...]) -> dict[str, Any]:
     """The figures of all test parts together, and their mean and range over the folds, JSON-ready.
 
-    tables: of each fold, its test rows: label, group, and p_<code> for each of `codes`. pooled: `metrics.evaluate` of
-    all rows; its intervals come from a bootstrap over groups, and say nothing of how far other trainings would differ.
-    macro_auc there ranks probabilities of different networks against each other. over_folds: of metrics.HEADLINES,
-    mean, lowest and highest, over the folds in which the figure is defined.
+    tables: of each fold, its test rows: label, group, group_kind, and p_<code> for each of `codes`. pooled:
+    `metrics.evaluate` of all rows; its intervals come from a bootstrap over groups, and say nothing of how far other
+    trainings would differ. macro_auc there ranks probabilities of different networks against each other. over_folds: of
+    metrics.HEADLINES, mean, lowest and highest, over the folds in which the figure is defined.
     """
     positions = {code: position for position, code in enumerate(codes)}
     columns = [f"p_{code}" for code in codes]
 
     def evaluated(table: pd.DataFrame, bootstrap: int) -> dict[str, Any]:
         targets = table["label"].map(positions).to_numpy("int64")
-        groups = table["group"].to_numpy(str)
+        groups = grouping.groups_of(table)
         return metrics.evaluate(targets, table[columns].to_numpy(float), codes, groups, bootstrap=bootstrap)
 
     each = [evaluated(table, 0) for table in tables]
@@ -210,13 +210,15 @@ def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]
         columns = ("image_id", "group", "label", "split", "predicted")
         extra = ("path", *run_folder.EXTRA_COLUMNS)
         table = read_table(run.folder / "predictions.csv", columns, extra, numbers="p_")
-        tables.append(table.loc[table["split"] == "test"].assign(fold=number))
+        tables.append(run_folder.with_group_kinds(table.loc[table["split"] == "test"]).assign(fold=number))
     results = pooled(tables, tuple(label.code for label in runs[0].labels))
     each = [documents.read_json(run.folder / "metrics.json") for run in runs]
+    leaked = [found["split"]["leaked_share_of_test"] for found in each]
     results["split"] = {
         "kind": settings.split,
         "near_duplicates": each[0]["split"]["near_duplicates"],
-        "leaked_share_of_test": [found["split"]["leaked_share_of_test"] for found in each],
+        "leaked_share_of_test": None if None in leaked else leaked,
+        **grouping.groups_in(pd.concat(tables)),
     }
     results["training"] = {"hours": round(sum(found["training"]["hours"] for found in each), 3)}
     files.write(out / "predictions.csv", table_text(pd.concat(tables)))
@@ -228,7 +230,10 @@ def text(results: Mapping[str, Any], out: Path) -> console.Page:
     """What `cross_validate` returned, for a terminal of 80 columns."""
     together = results["pooled"]
     lines = [
-        f"{results['folds']} folds: {together['n']} images in {together['n_groups']} groups, each tested once",
+        *console.wrap(
+            f"{results['folds']} folds: {together['n']} images of {group_kinds.counted(together['groups'])}, each "
+            "tested once",
+        ),
         "",
         f"{'':20}{'all tests together':>24}{'mean over folds':>18}{'range':>16}",
     ]
@@ -248,6 +253,12 @@ def text(results: Mapping[str, Any], out: Path) -> console.Page:
     for code, row in together["per_class"].items():
         cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
         lines.append(f"{console.cell(code, 20)}{row['n']:>10}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}")
+    split = results["split"]
+    sentences = [
+        group_kinds.intervals(together["groups"]),
+        *group_kinds.leaks(split, lambda name: f"{min(split[name]):.2%} to {max(split[name]):.2%}"),
+    ]
+    lines += ["", *(line for sentence in sentences for line in console.wrap(f"{sentence}."))]
     lines += ["", f"written to {out}: metrics.json, predictions.csv, fold-1 to fold-{results['folds']}", DISCLAIMER]
     return console.page(lines)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..edge_runtime.errors import DataError, UsageError
-from . import run_folder, splits
+from . import run_folder, seen
 from .run_folder import Run
 
 _OWN_PARTS = {"test": ("train", "val"), "val": ("train",)}
@@ -39,9 +39,9 @@ def check_unseen(runs: Sequence[Run], frame: pd.DataFrame, flag: str) -> None:
     """
     for run in runs:
         known = run_folder.learned_from(run)
-        for part, seen in _OWN_PARTS.items():
+        for part, learned in _OWN_PARTS.items():
             own = (frame["split"] == part).to_numpy()
-            both = splits.shown_in(known, frame, known["split"].isin(seen)) & own
+            both = seen.shown_in(known, frame, known["split"].isin(learned)) & own
             if both.any():
                 name = {"test": "test", "val": "validation"}[part]
                 raise DataError(

@@ -1,7 +1,7 @@
 """Which pictures belong together: the patient, else the lesion, else the near-duplicates; near-duplicates join groups.
 
 A frame that went through `connect` has two columns: `group`, after the near-duplicates have joined groups, and
-`named_group`, what the data set itself says.
+`named_group`, what the data set itself says. `group_kind` says of what (`benchmarks/group_kinds.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..benchmarks.group_kinds import UNKNOWN, Groups, known
 from . import duplicates, splits
 
 MOST_BY_DEFAULT = 50_000
@@ -55,13 +56,26 @@ def connect(
     return frame.assign(group=together), {"on": True, "pairs": len(pairs), "groups_connected": joined}
 
 
-def leakage(frame: pd.DataFrame) -> dict[str, float]:
+def leakage(frame: pd.DataFrame) -> dict[str, float | None]:
     """What of the test part (0..1) leaks from training, by the data set's groups and by the connected ones.
 
-    frame: columns group, named_group and split.
+    The first is None where the data set names no groups, and is of the pictures that have one where it does for some.
+
+    frame: columns group, named_group, group_kind and split.
     """
     named = frame.assign(group=frame["named_group"])
     return {
-        "leaked_share_of_test": splits.leaked_share(named),
+        "leaked_share_of_test": splits.leaked_share(named.loc[named["group_kind"] != UNKNOWN]),
         "leaked_share_of_test_with_near_duplicates": splits.leaked_share(frame),
     }
+
+
+def groups_of(rows: pd.DataFrame) -> Groups:
+    """What is known of the groups of some rows, for figures and sentences. rows: columns group and group_kind."""
+    return Groups(rows["group"].to_numpy(str), rows["group_kind"].to_numpy(str))
+
+
+def groups_in(rows: pd.DataFrame) -> dict[str, Any]:
+    """{"groups", "groups_known"}: what is known of the groups of the rows that are measured."""
+    described = groups_of(rows).described()
+    return {"groups": described, "groups_known": known(described)}

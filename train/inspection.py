@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..benchmarks.group_kinds import UNKNOWN
 from ..edge_runtime import console, files
 from ..edge_runtime.errors import DataError
 from . import contact_sheets, inventory, splits, tables
@@ -45,7 +46,7 @@ def inspect(
     """Everything below, JSON-ready; every picture is decoded. rules: of `clean.RULES`, applied first.
 
     near_duplicates: False leaves them out, and "near_duplicates_across_groups" is None. "default_split" is None where
-    a class has too few groups for one. Raises what `clean` raises.
+    a class has too few groups for one. What is about lesions is None where none is named. Raises what `clean` raises.
     """
     dataset, labels_are = labelled(dataset)
     frame, dropped = clean(dataset.frame, rules)
@@ -54,8 +55,9 @@ def inspect(
     label_of = dict(zip(ids, frame["label"], strict=True))
     near = near_pairs(prints, groups) if near_duplicates else []
     together = connected(groups, [(i, j) for i, j, _ in near])
+    named = frame["group_kind"] != UNKNOWN
     # Of a patient several labels are nothing odd.
-    unit = frame["lesion"].where(frame["lesion"] != "", frame["group"].where(frame["patient"] == "", ""))
+    unit = frame["lesion"].where(frame["lesion"] != "", frame["group"].where((frame["patient"] == "") & named, ""))
     known = (unit != "") & (frame["label"] != "")
     labels: Any = frame[known].groupby(unit[known])["label"].nunique()
     sizes: Any = frame["group"].value_counts()
@@ -72,7 +74,7 @@ def inspect(
         "patients": len(set(frame["patient"]) - {""}),
         "lesions": len(set(frame["lesion"]) - {""}),
         "images_per_group": {int(size): int(n) for size, n in sizes.value_counts().sort_index().items()},
-        "groups_with_several_labels": sorted(labels.index[labels > 1]),
+        "groups_with_several_labels": sorted(labels.index[labels > 1]) if known.any() else None,
         "sizes": _counted(f"{prints.sizes[i][0]}x{prints.sizes[i][1]}" for i in readable),
         "modes": _counted(prints.modes[i] for i in readable),
         "unreadable": {ids[position]: reason for position, reason in prints.failures.items()},
@@ -107,24 +109,30 @@ def _split(dataset: Dataset, frame: pd.DataFrame, seed: int) -> dict[str, Any] |
     fractions, kind = get(DEFAULT).fractions, dataset.split_kind(get(DEFAULT).split)
     held_out = frame["official"].isin(("val", "test")) & (dataset.has_official_parts and kind != "official")
     frame = frame.loc[(frame["label"] != "") & ~held_out]
-    named = frame.assign(group=frame["named_group"])
+    by_names = frame.assign(group=frame["named_group"])
     try:
         if kind == "official":
-            parts = by_name = splits.official_split(named, fractions, seed)
+            parts = by_name = splits.official_split(by_names, fractions, seed)
         else:
             parts = splits.connected_split(frame, fractions, seed)
-            by_name = splits.split_frame(named, fractions, seed)
+            by_name = splits.split_frame(by_names, fractions, seed)
         random = splits.split_frame(frame, fractions, seed, by_group=False)
     except DataError:
         return None
+    named = frame["group_kind"] != UNKNOWN
+
+    def leaked(rows: pd.DataFrame, parts: pd.Series) -> float | None:
+        return splits.leaked_share(rows.assign(split=parts)) if named.any() else None
+
     return {
         "kind": kind,
         "seed": seed,
         "images": {part: int((parts == part).sum()) for part in splits.PARTS},
         "official_parts_left_out": int(held_out.sum()),
-        "leaked_share_of_test": splits.leaked_share(frame.assign(split=parts)),
-        "leaked_share_of_test_without_connecting": splits.leaked_share(named.assign(split=by_name)),
-        "leaked_share_of_test_in_a_random_split": splits.leaked_share(frame.assign(split=random)),
+        "near_duplicate_share_of_test": splits.leaked_share(frame.assign(split=parts)),
+        "leaked_share_of_test": leaked(frame, parts),
+        "leaked_share_of_test_without_connecting": leaked(by_names, by_name),
+        "leaked_share_of_test_in_a_random_split": leaked(frame, random),
     }
 
 
@@ -191,9 +199,12 @@ def text(found: Mapping[str, Any]) -> console.Page:
         lines.append(f"groups          {found['groups']}" + (f" ({known})" if known else ""))
         lines += console.wrap(per, first="  by images     ", rest=" " * 16)
     else:
-        lines.append("groups          none named: whether a split leaks cannot be checked")
+        lines.append("groups          not known: no lesion or patient is named")
     disagreeing = found["groups_with_several_labels"]
-    lines.append(fit(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()))
+    if disagreeing is None:
+        lines.append("labels disagree not known: no lesion is named")
+    else:
+        lines.append(fit(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()))
     lines.append("sizes           " + _short(found["sizes"]))
     lines.append("modes           " + _short(found["modes"]))
     lines.append(f"unreadable      {len(found['unreadable'])}")
@@ -225,16 +236,27 @@ def text(found: Mapping[str, Any]) -> console.Page:
 def _split_lines(split: Mapping[str, Any]) -> list[str]:
     parts = ", ".join(f"{part} {count}" for part, count in split["images"].items())
     leaked, random = split["leaked_share_of_test"], split["leaked_share_of_test_in_a_random_split"]
+    left_out = split["official_parts_left_out"]
+    by = ": the folders' own parts" if split["kind"] == "official" else f" (seed {split['seed']})"
+    lines = [
+        f"default split   {parts}{by}",
+        *([f"                {left_out} images of the official val and test parts left out"] if left_out else []),
+    ]
+    if leaked is None:
+        near = split["near_duplicate_share_of_test"]
+        return [
+            *lines,
+            "leaked          not known: no lesion or patient is named;",
+            f"                {near:.2%} of its test images have a near-duplicate in training",
+        ]
     if split["kind"] == "official":
         return [
-            f"default split   {parts}: the folders' own parts",
+            *lines,
             f"leaked          {leaked:.2%} of its test images, near-duplicates included;",
             f"                {random:.2%} in a random split",
         ]
-    left_out = split["official_parts_left_out"]
     return [
-        f"default split   {parts} (seed {split['seed']})",
-        *([f"                {left_out} images of the official val and test parts left out"] if left_out else []),
+        *lines,
         f"leaked          {leaked:.2%} of its test images;",
         f"                {split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;",
         f"                {random:.2%} in a random split",

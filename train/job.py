@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..benchmarks import group_kinds
 from ..edge_runtime import __version__, console, files
 from ..edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec, load_decoder
@@ -590,33 +591,25 @@ def _report_split(run: Run, dataset: Dataset, report: Report) -> None:
         f"{dataset.layout}: {len(run.split)} images, {len(run.labels)} classes; train {counts['train']}, "
         f"val {counts['val']}, test {counts['test']}"
     )
-    if not dataset.has_groups:
-        report("warning: this layout names no lesions or patients, so whether the split leaks cannot be checked")
-    leaked = _leakage(run)
-    report("of the test images, " + "; ".join(f"{share:.2%} {_LEAKS[name]}" for name, share in leaked.items()))
-    if leaked["leaked_share_of_test"]:
-        report(
-            f"warning: {leaked['leaked_share_of_test']:.1%} of the test images show a lesion that is in training too: "
-            "the test figures are too good (--split lesion avoids that)"
-        )
+    leaked = {**_leakage(run), **grouping.groups_in(run.part("test"))}
+    for sentence in group_kinds.leaks(leaked, lambda name: f"{leaked[name]:.2%}"):
+        report(sentence if leaked["groups_known"] else f"warning: {sentence}")
+    if group_kinds.too_good(leaked):
+        report("warning: so the test figures are too good (--split lesion avoids that)")
 
 
-def _leakage(run: Run) -> dict[str, float]:
+def _leakage(run: Run) -> dict[str, float | None]:
     """As it was when the run was begun: split.csv has the connected groups alone."""
     found = dict(run.config.get("leakage") or {"leaked_share_of_test": splits.leaked_share(run.split)})
     if not _connections(run)["near_duplicates"]["on"]:
         found.pop("leaked_share_of_test_with_near_duplicates", None)
+    if not grouping.groups_in(run.part("test"))["groups_known"]:  # an older run said 0 there
+        found["leaked_share_of_test"] = None
     return found
 
 
 def _connections(run: Run) -> dict[str, Any]:
     return {"near_duplicates": run.config.get("near_duplicates") or {"on": False}}
-
-
-_LEAKS = {
-    "leaked_share_of_test": "show a lesion or patient of training",
-    "leaked_share_of_test_with_near_duplicates": "do with near-duplicates",
-}
 
 
 @contextlib.contextmanager

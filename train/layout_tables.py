@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..benchmarks import group_kinds
 from ..benchmarks.locate import Finder
 from ..edge_runtime import csv_files
 from ..edge_runtime.containers import SEPARATOR
@@ -147,6 +148,7 @@ def finished(frame: pd.DataFrame, table: Path, *, pairs: Iterable[tuple[str, str
         whole[name] = numbers(column(name), name, frame["image_id"], table)
     given = column("group")
     whole["group"] = given.where(given != "", _groups(whole, pairs))
+    whole[group_kinds.COLUMN] = _kinds(whole, given)
     return whole.loc[:, ["path", "image_id", "group", "label", *EXTRA_COLUMNS, "official"]].reset_index(drop=True)
 
 
@@ -159,6 +161,14 @@ def numbers(values: pd.Series, name: str, image_ids: pd.Series, table: Path) -> 
     if len(odd):
         raise DataError(f"{table}: {name} '{values.iloc[odd[0]]}' of {image_ids.iloc[odd[0]]} is no number")
     return parsed
+
+
+def _kinds(frame: pd.DataFrame, given: pd.Series) -> pd.Series:
+    """What each picture's group is: as the table says in group_kind (a split.csv does), else what it was made of."""
+    kind = pd.Series(group_kinds.UNKNOWN, index=frame.index)
+    kind = kind.mask(frame["lesion"] != "", group_kinds.LESION).mask(frame["patient"] != "", group_kinds.PATIENT)
+    kind = kind.mask(given != "", group_kinds.GIVEN)
+    return frame[group_kinds.COLUMN].where(frame[group_kinds.COLUMN].isin(group_kinds.KINDS), kind)
 
 
 def _groups(frame: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Series:

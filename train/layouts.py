@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..benchmarks import class_folders as folders
+from ..benchmarks import group_kinds
 from ..benchmarks.locate import folder_of, located
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ..edge_runtime.labels import HAM10000, ISIC2019, ISIC_DIAGNOSES, PAD_UFES_20, Label, label_for
@@ -63,6 +64,7 @@ class Dataset:
       path        text, absolute, or "file.hdf5::member" (`edge_runtime/containers.py`), or "" where it is missing
       image_id    text, once each
       group       text: pictures that must stay together in a split: the patient, else the lesion, else the picture
+      group_kind  text, of `benchmarks/group_kinds.KINDS`: what `group` is, "unknown" where nobody names one
       label       text: the diagnosis' code; "" where the data set names none
       patient, lesion, image_type      text, "" where not known
       age         float64, years; NaN where blank; 0 is what the file says
@@ -71,7 +73,7 @@ class Dataset:
       malignant   "1", "0" or "": the data set's own target
       official    "train", "val", "test" or "": the part that the data set's makers put it in
     labels: in the order of the model's classes; those of the diagnoses that are in the layout's table.
-    has_groups: False where the layout knows no patients or lesions; every picture is then its own group.
+    has_groups: False where nobody names a patient, lesion or group; every picture is then its own group.
     notes: a line each for the person who reads the data.
     passed_over: path -> why, of pictures that the layout saw and does not use (`inventory.py` finds the others).
     tables: the files it was read from. images: the folder of the pictures, where that was said (--images).
@@ -452,8 +454,7 @@ def plain_csv(given: Given) -> Dataset | None:
         )
     whole = finished(frame, table)
     labels = tuple(label_for(code) for code in sorted(whole["label"].unique()))
-    grouped = "group" in frame and bool((frame["group"] != "").any())
-    return _dataset(given, "csv", whole, labels, has_groups=grouped or None, read=(table,))
+    return _dataset(given, "csv", whole, labels, read=(table,))
 
 
 def class_folders(given: Given) -> Dataset | None:
@@ -479,13 +480,11 @@ def _dataset(
     frame: pd.DataFrame,
     labels: tuple[Label, ...],
     notes: list[str] | None = None,
-    has_groups: bool | None = None,
     *,
     read: Iterable[Path | None] = (),
 ) -> Dataset:
     present = set(frame["label"])
-    if has_groups is None:
-        has_groups = bool(((frame["patient"] != "") | (frame["lesion"] != "")).any())
+    has_groups = bool((frame["group_kind"] != group_kinds.UNKNOWN).any())
     return Dataset(
         given.root,
         layout,

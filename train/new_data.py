@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks import documents, operating_points
+from ..benchmarks import documents, group_kinds, operating_points
 from ..benchmarks.cases import METADATA
 from ..benchmarks.locate import folder_of, located
 from ..benchmarks.subgroups import ATTRIBUTES
 from ..edge_runtime import files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
-from . import patients, report, report_markdown, report_page, run_config, run_folder, splits, tables, tasks
+from . import grouping, patients, report, report_markdown, report_page, run_config, run_folder, seen, tables, tasks
 from .evaluate import predictions
 from .layouts import Dataset, read_dataset
 from .run_folder import Run
@@ -70,10 +70,12 @@ def evaluate(
         labels, frozen, about = run.labels, _frozen(run), _about_run(run)
         answers, errors = _by_keras(run, rows, report_line)
         known = run_folder.learned_from(run)
-        leaked, chose = (float(splits.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
+        leaked, chose = (float(seen.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
+        named = [(of["group_kind"] != group_kinds.UNKNOWN).any() for of in (known, rows)]
+        checked = {"pictures": True, "groups": all(map(bool, named))}
     else:
         labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
-        leaked, chose = None, None
+        leaked, chose, checked = None, None, {"pictures": False, "groups": False}
     codes = tuple(label.code for label in labels)
     if chosen.dataset and set(codes) == {label.code for label in tasks.BENIGN_MALIGNANT}:
         sided, mapping = tasks.for_task(chosen.dataset, "malignant")
@@ -110,7 +112,8 @@ def evaluate(
             "kind": chosen.part,
             "leaked_share_of_test": leaked,
             "share_that_chose_thresholds": chose,
-            "groups_known": report.groups_of(rows) is not None,
+            "checked": checked,
+            **grouping.groups_in(measured),
         },
         "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
         | {
@@ -193,8 +196,9 @@ def read(data: Path, part: str | None, images: Path | None = None) -> NewData:
                 f"{data} has no picture in part '{wanted}'; parts there: {', '.join(there) or 'none'} "
                 "(--split-part all takes every picture)"
             )
-    known = dict.fromkeys((*ATTRIBUTES, *METADATA))
-    columns = ["path", "image_id", "group", "label", "split", *(c for c in known if c in rows.columns)]
+    rows = run_folder.with_group_kinds(rows)
+    known = dict.fromkeys((*ATTRIBUTES, *METADATA, *run_folder.EXTRA_COLUMNS))
+    columns = [*run_folder.SPLIT_COLUMNS, *(c for c in known if c in rows.columns)]
     start = start_of(data, images)
     described = "every picture" if wanted == "all" else f"part {wanted}"
     return NewData(

@@ -16,7 +16,7 @@ from ..benchmarks.locate import relative_to
 from ..benchmarks.subgroups import ATTRIBUTES
 from ..benchmarks.temperature import choose_temperature
 from ..edge_runtime.labels import Label
-from . import splits
+from . import grouping, splits
 from .run_folder import Run
 
 Probabilities = npt.NDArray[np.floating[Any]]
@@ -58,10 +58,12 @@ def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[
     }
     results["split"] = {
         "kind": run.config["split"],
-        "leaked_share_of_test": splits.leaked_share(run.split),
+        **grouping.leakage(run.split.assign(named_group=run.split["group"])),
         **results.get("split", {}),
-        "groups_known": groups_of(run.split) is not None,
+        **grouping.groups_in(test),
     }
+    if not (results["split"].get("near_duplicates") or {"on": False})["on"]:
+        results["split"].pop("leaked_share_of_test_with_near_duplicates", None)
     return results
 
 
@@ -90,7 +92,7 @@ def on_part(
         targets(rows, labels),
         probabilities,
         labels,
-        groups_of(rows),
+        grouping.groups_of(rows),
         frozen=frozen["operating_points"],
         temperature=frozen["temperature"],
         attributes={name: list(rows[name].astype(str)) for name in columns} if with_subgroups else None,
@@ -124,22 +126,20 @@ def targets(rows: pd.DataFrame, labels: Sequence[Label]) -> npt.NDArray[np.int64
     return np.array([positions[code] for code in rows["label"]], np.int64)
 
 
-def groups_of(rows: pd.DataFrame) -> npt.NDArray[Any] | None:
-    """The lesion of each row; None where every image is its own, for then nothing is known of lesions."""
-    return rows["group"].to_numpy(str) if splits.tells_lesions(rows["group"]) else None
-
-
 def of_labels(labels: Sequence[Label]) -> dict[str, Any]:
     """{"labels", "melanoma"}: what the classes are, and which of them is melanoma."""
     return {"labels": [label._asdict() for label in labels], "melanoma": operating_points.melanoma(labels)}
 
 
 def counts(frame: pd.DataFrame, labels: Sequence[Label], parts: Sequence[str]) -> dict[str, Any]:
-    """{"images": {part: n}, "groups": {part: n}, "counts": {code: {part: n}}}. frame: columns label, group, split."""
+    """{"images": {part: n}, "groups": {part: n}, "counts": {code: {part: n}}}.
+
+    frame: columns label, group, group_kind and split. groups: None where none is named.
+    """
     inside = {part: frame.loc[frame["split"] == part] for part in parts}
     return {
         "images": {part: len(rows) for part, rows in inside.items()},
-        "groups": {part: int(rows["group"].nunique()) for part, rows in inside.items()},
+        "groups": {part: grouping.groups_of(rows).described()["n"] for part, rows in inside.items()},
         "counts": {
             label.code: {part: int((rows["label"] == label.code).sum()) for part, rows in inside.items()}
             for label in labels

@@ -85,7 +85,9 @@ def evaluate(
 def compare(
     runs: tuple[Path, ...], out: Path | None, part: str, different_data: bool, overwrite: bool, as_json: bool
 ) -> None:
-    """Runs side by side on their images, with paired differences to the first, bootstrapped over lesions.
+    """Runs side by side on their images, with paired differences to the first.
+
+    Intervals are bootstrapped over patients or lesions where the data names them, else over images.
 
     RUN is a folder of 'skin-edge train' or of 'skin-edge evaluate --out'.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..benchmarks import group_kinds
 from ..benchmarks.markdown import blocks_of
 from ..benchmarks.sections import Section, Table, with_interval
 from ..edge_runtime.classifier import DISCLAIMER
@@ -27,7 +28,7 @@ def figures(results: Mapping[str, Any]) -> str:
         _classes(test),
         _confusion(test),
         *([_thresholds(test)] if test["operating_points"] else []),
-        *(_subgroups(attribute, groups) for attribute, groups in test["subgroups"].items()),
+        *(_subgroups(attribute, groups, test["groups"]) for attribute, groups in test["subgroups"].items()),
     ]
     blocks = [f"# {results['title']}", f"**{DISCLAIMER}**"]
     for section in sections:
@@ -46,13 +47,14 @@ def _headlines(results: Mapping[str, Any]) -> Section:
         (title, _with_interval(test["calibration"], key))
         for key, title in (("ece", "ECE, 15 bins"), ("brier", "Brier score (0 to 2)"))
     ]
-    over = "whole lesions or patients" if test["intervals_over"] == "groups" else "images"
+    split = results["split"]
     notes = [
-        f"{test['n']:,} images of {test['n_groups']:,} lesions or patients; {results['data']['name']}.",
+        f"{test['n']:,} images of {group_kinds.counted(test['groups'])}; {results['data']['name']}.",
+        *(f"{said}." for said in group_kinds.leaks(split, lambda name: f"{split[name]:.1%}")),
         f"Of {results['model']['name']}"
         + (f", SHA-256 {results['model']['sha256']}." if "sha256" in results["model"] else "."),
-        f"In brackets: 95% intervals from {test['bootstrap']:,} resamples of {over}. An ECE grows with resampling, so "
-        "a small one can lie below its interval.",
+        f"In brackets: {group_kinds.intervals(test['groups'], format(test['bootstrap'], ','))}. An ECE grows with "
+        "resampling, so a small one can lie below its interval.",
     ]
     if missed["n"]:
         notes.append(
@@ -108,15 +110,16 @@ def _thresholds(test: Mapping[str, Any]) -> Section:
     return Section("thresholds", "At frozen thresholds", [Table(columns, rows)], notes)
 
 
-def _subgroups(attribute: str, groups: Sequence[Mapping[str, Any]]) -> Section:
+def _subgroups(attribute: str, groups: Sequence[Mapping[str, Any]], described: Mapping[str, Any]) -> Section:
+    units = [group_kinds.unit(described)] if group_kinds.known(described) else []
     shown = [(key, title) for key, title in _SUBGROUPS if any(key in row for row in groups)]
     rows: list[tuple[str, ...]] = []
     for row in groups:
         cells = [_with_interval(row, key) for key, _ in shown]
         if row["too_few"]:
             cells = ["" if position else "too few images" for position in range(len(shown))]
-        rows.append((row["group"], f"{row['n']:,}", f"{row['n_groups']:,}", *cells))
-    columns = (attribute, "images", "lesions", *(title for _, title in shown))
+        rows.append((row["group"], f"{row['n']:,}", *(_count(row["n_groups"]) for _ in units), *cells))
+    columns = (attribute, "images", *units, *(title for _, title in shown))
     notes = ["Balanced accuracy is over the classes that a group has. Where intervals overlap, nothing has been shown."]
     if not shown:
         notes = ["Every group has too few images for a figure."]
@@ -125,6 +128,10 @@ def _subgroups(attribute: str, groups: Sequence[Mapping[str, Any]]) -> Section:
 
 def _with_interval(row: Mapping[str, Any], key: str) -> str:
     return _number(None) if row.get(key) is None else with_interval(row, key)
+
+
+def _count(value: int | None) -> str:
+    return "not known" if value is None else f"{value:,}"
 
 
 def _number(value: float | None) -> str:

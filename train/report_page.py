@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks import charts
+from ..benchmarks import charts, group_kinds
 from ..benchmarks.page import document
 from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import DISCLAIMER
@@ -114,9 +114,10 @@ def _summary(results: Mapping[str, Any], show: _Figures) -> str:
     test, labels = results["test"], results["labels"]
     lines = [
         "This program looks at one photograph of a skin lesion and gives each of "
-        f"{len(labels)} diagnoses a probability. It was tried on {show('test', 'n', form=',')} pictures of "
-        f"{show('test', 'n_groups', form=',')} lesions{_unseen(results, show)}. A range in brackets is a 95% interval: "
-        "where the figure would lie with other lesions of the same kind.",
+        f"{len(labels)} diagnoses a probability. It was tried on {show('test', 'n', form=',')} pictures"
+        f"{_of_groups(results, show)}. {_seen(results, show)}. A range in brackets is a 95% interval: where the figure "
+        f"would lie with other pictures of the same kind. It is from resamples of "
+        f"{group_kinds.drawn_over(test['groups'])}.",
     ]
     failed = results.get("cannot_assess")
     if failed and failed["n"]:
@@ -169,32 +170,27 @@ def _summary(results: Mapping[str, Any], show: _Figures) -> str:
     return f'<ul class="lead">{"".join(f"<li>{line}</li>" for line in lines)}</ul>\n'
 
 
-def _unseen(results: Mapping[str, Any], show: _Figures) -> str:
+def _of_groups(results: Mapping[str, Any], show: _Figures) -> str:
+    groups = results["test"]["groups"]
+    if not group_kinds.known(groups):
+        return "; of how many lesions is not known"
+    unknown = f" (of {show('test', 'groups', 'images_unknown', form=',')} it is not known)"
+    return (
+        f" of {show('test', 'n_groups', form=',')} {group_kinds.unit(groups, plural=groups['n'] != 1)}"
+        f"{unknown if groups['images_unknown'] else ''}"
+    )
+
+
+def _seen(results: Mapping[str, Any], show: _Figures) -> str:
     split = results["split"]
-    if split["leaked_share_of_test"] is None:
-        return "; whether it had seen some of these lesions in training cannot be checked from the file"
-    if split["leaked_share_of_test"]:
-        return (
-            f"; {show('split', 'leaked_share_of_test', form='.1%')} of these pictures show a lesion that it was "
-            "trained on, so <b>all figures here are too good</b>"
-        )
-    if not split["groups_known"]:
-        return "; whether it had seen some of these lesions in training cannot be checked, for the data names none"
-    return ", none of which it had seen in training"
+    sentences = group_kinds.leaks(split, lambda name: show("split", name, form=".1%"))
+    return ". ".join(sentences) + (", so <b>all figures here are too good</b>" if group_kinds.too_good(split) else "")
 
 
 def _data(results: Mapping[str, Any], show: _Figures) -> str:
     data, split = results["data"], results["split"]
     notes = [f"Data: {html.escape(str(data['name']))}.", f"Split: {html.escape(str(split['kind']))}."]
-    if not split["groups_known"]:
-        notes.append(
-            "Every picture is its own group, so whether pictures of one lesion lie in two parts cannot be checked."
-        )
-    if split["leaked_share_of_test"] is not None:
-        notes.append(
-            f"{show('split', 'leaked_share_of_test', form='.1%')} of the test pictures show a lesion that is in "
-            "training too."
-        )
+    notes += [f"{said}." for said in group_kinds.leaks(split, lambda name: show("split", name, form=".1%"))]
     if split.get("share_that_chose_thresholds"):
         notes.append(
             f"{show('split', 'share_that_chose_thresholds', form='.1%')} of these pictures, or their lesions, chose "
@@ -222,7 +218,8 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
     ]
     rows.append(["all images", "", *(show("data", "images", part, form=",") for part in parts)])
     if split["groups_known"]:
-        rows.append(["lesions", "", *(show("data", "groups", part, form=",") for part in parts)])
+        unit = group_kinds.unit(split["groups"])
+        rows.append([unit, "", *(show("data", "groups", part, form=",") for part in parts)])
     failed = results.get("cannot_assess")
     table = _table("Images per class and part", ["class", "malignant", *(PARTS[part] for part in parts)], rows)
     if told := results.get("metadata"):
@@ -319,8 +316,8 @@ def _headlines(results: Mapping[str, Any], show: _Figures) -> str:
                     show("cannot_assess", f"{name}_counting_as_wrong"),
                 ]
             )
-    over = "whole lesions" if results["test"]["intervals_over"] == "groups" else "images"
-    notes = [f"In brackets: 95% intervals from {show('test', 'bootstrap', form=',')} resamples of {over}."]
+    intervals = group_kinds.intervals(results["test"]["groups"], show("test", "bootstrap", form=","))
+    notes = [f"In brackets: {intervals}."]
     if "validation" in results:
         notes.append("The validation part chose the epoch and the thresholds; the test part chose nothing.")
     return _notes(notes) + _table("", ["", *(_name_of(results, part) for part in parts)], rows)
@@ -495,6 +492,12 @@ def _subgroups(results: Mapping[str, Any], show: _Figures) -> str:
         "Balanced accuracy is over the classes that a group has, so groups with other classes cannot be compared by it."
     ]
     tables = ""
+    described = results["test"]["groups"]
+    units = [group_kinds.unit(described)] if group_kinds.known(described) else []
+
+    def named_groups(at: Sequence[str | int]) -> list[str]:
+        return [show(*at, "n_groups", form=",") for _ in units]
+
     names = (
         ("accuracy", "accuracy"),
         ("balanced_accuracy", "balanced accuracy"),
@@ -512,14 +515,14 @@ def _subgroups(results: Mapping[str, Any], show: _Figures) -> str:
         rows = []
         for i, row in enumerate(groups):
             at = ("test", "subgroups", attribute, i)
-            cells = [html.escape(row["group"]), show(*at, "n", form=","), show(*at, "n_groups", form=",")]
+            cells = [html.escape(row["group"]), show(*at, "n", form=","), *named_groups(at)]
             if row["too_few"]:
                 cells += ["too few images", *[""] * (len(counts) + len(shown) - 1)]
             else:
                 cells += [show(*at, key, form=",") for key, _ in counts]
                 cells += [show.with_interval(at, key) for key, _ in shown]
             rows.append(cells)
-        columns = [attribute, "images", "lesions", *(title for _, title in (*counts, *shown))]
+        columns = [attribute, "images", *units, *(title for _, title in (*counts, *shown))]
         tables += _table(f"By {attribute}", columns, rows)
     return _notes(notes) + tables
 

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ..benchmarks import documents
+from ..benchmarks import documents, group_kinds
 from ..benchmarks.locate import located, relative_to
 from ..edge_runtime import csv_files, files, patient
 from ..edge_runtime.containers import split_path
@@ -31,7 +31,7 @@ from .splits import PARTS
 SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
 
 # What a data set says beside them (`layouts.Dataset`). split.csv carries those of them that hold anything, behind.
-EXTRA_COLUMNS = ("patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
+EXTRA_COLUMNS = ("group_kind", "patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,7 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
     for column, known in (("split", set(PARTS)), ("label", codes)):
         if odd := sorted(set(split[column]) - known):
             raise DataError(f"{split_path} is damaged: {column} '{odd[0]}' is none of {', '.join(sorted(known))}")
+    split = with_group_kinds(split)
     own = config["data"].get("pictures")
     start = (data or Path(os.path.normpath(folder.resolve() / own))) if own else None
     if images is not None:
@@ -186,6 +187,21 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
     elif start:
         split["path"] = [f"{start}/{path}" if path and not path.startswith("/") else path for path in split["path"]]
     return Run(folder, recipe, labels, config, split, start)
+
+
+def with_group_kinds(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with the column group_kind whole: of group_kinds.KINDS, and told from the other columns where it is blank.
+
+    rows: columns group and image_id, perhaps patient, lesion and group_kind; a csv of a user, or of an older run.
+    """
+
+    def column(name: str) -> list[str]:
+        return [str(value) for value in rows[name].fillna("")] if name in rows else []
+
+    told = group_kinds.kinds_of(column("group"), column("image_id"), column("patient"), column("lesion"))
+    said = column(group_kinds.COLUMN) or [""] * len(rows)
+    kinds = [one if one in group_kinds.KINDS else other for one, other in zip(said, told, strict=True)]
+    return rows.assign(**{group_kinds.COLUMN: kinds})
 
 
 def learned_from(run: Run) -> pd.DataFrame:

@@ -10,10 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from ..edge_runtime.containers import split_path
 from ..edge_runtime.errors import DataError, UsageError
 from . import streams, tables
 from .streams import Stream
@@ -179,10 +177,13 @@ def read_split(path: str | Path, frame: pd.DataFrame, dropped: Collection[str] =
     return frame["image_id"].map(dict(zip(table["image_id"], table["split"], strict=True))).fillna("")
 
 
-def leaked_share(frame: pd.DataFrame) -> float:
-    """The share (0..1) of test images whose group has an image in training. frame: columns group, split."""
+def leaked_share(frame: pd.DataFrame) -> float | None:
+    """The share (0..1) of test images whose group has an image in training; None where there are no test images.
+
+    frame: columns group and split.
+    """
     test = frame.loc[frame["split"] == "test", "group"]
-    return float(test.isin(set(frame.loc[frame["split"] == "train", "group"])).mean()) if len(test) else 0.0
+    return float(test.isin(set(frame.loc[frame["split"] == "train", "group"])).mean()) if len(test) else None
 
 
 def stratified_taste(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
@@ -198,31 +199,3 @@ def stratified_taste(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame
         before = np.concatenate([[0], np.cumsum(sizes.loc[names].to_numpy())[:-1]])
         kept.extend(names[: max(3, int(np.searchsorted(before, wanted)))])
     return frame.loc[frame["group"].isin(kept)].reset_index(drop=True)
-
-
-def shown_in(known: pd.DataFrame, rows: pd.DataFrame, which: pd.Series) -> npt.NDArray[np.bool_]:
-    """bool [n]: whether each of `rows` is among `known[which]`, or shows a lesion that is.
-
-    Both have the columns image_id, path and group, and perhaps lesion. Lesions are told by their ids where both sides
-    have such; pictures by id and, where both files are there, by size, for folders of different origin use the same
-    file names.
-    """
-    before = known.loc[which]
-    found = np.zeros(len(rows), bool)
-    for column in ("group", "lesion"):
-        if column in known and column in rows and tells_lesions(known[column]) and tells_lesions(rows[column]):
-            found |= (rows[column].isin(set(before[column])) & (rows[column] != "")).to_numpy()
-    paths = dict(zip(before["image_id"], before["path"], strict=True))
-    for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
-        found[position] |= image_id in paths and _sizes_agree(paths[image_id], path)
-    return found
-
-
-def tells_lesions(names: pd.Series) -> bool:
-    """Where every name is there once, nothing is known of lesions."""
-    return names.nunique() < len(names)
-
-
-def _sizes_agree(one: str, other: str) -> bool:
-    sizes = [Path(split_path(path)[0]) for path in (one, other)]
-    return not all(path.is_file() for path in sizes) or sizes[0].stat().st_size == sizes[1].stat().st_size

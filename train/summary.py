@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks import group_kinds
 from ..edge_runtime import console
 from ..edge_runtime.classifier import DISCLAIMER
 
@@ -34,8 +35,17 @@ def summary(metrics: Mapping[str, Any], out: Path, *, qat: bool = True) -> conso
         cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
         lines.append(f"{console.cell(code, width)}{row['n']:>8}{cells[0]:>13}{cells[1]:>13}{cells[2]:>8}")
     convert = console.command_line("skin-edge", "convert", out, "--int8", *([] if qat else ["--ptq"]))
+    lines += ["", *_claims(metrics["test"], metrics["split"])]
     lines += ["", f"written to {out}; next:", f"  {convert}", DISCLAIMER]
     return console.page(lines)
+
+
+def _claims(test: Mapping[str, Any], split: Mapping[str, Any]) -> list[str]:
+    """Over what the intervals are, and what of the test part training has seen, as far as that is known."""
+    lines = console.wrap(f"{group_kinds.intervals(test['groups'])}.")
+    for sentence in group_kinds.leaks(split, lambda name: f"{split[name]:.2%}"):
+        lines += console.wrap(f"{sentence}.")
+    return lines + (["So the figures are too good."] if group_kinds.too_good(split) else [])
 
 
 def _with_interval(part: Mapping[str, Any], key: str) -> str:
@@ -79,6 +89,7 @@ def evaluation(results: Mapping[str, Any], out: Path | None) -> console.Page:
         for row in test["operating_points"]:
             name = console.cell(f"{row['target']}, {row['wanted']:.0%} {row['chosen_for']}", 30)
             lines.append(f"{name}{_with_interval(row, 'sensitivity'):>22}{_with_interval(row, 'specificity'):>22}")
+    lines += ["", *_claims(test, results["split"])]
     written = [f"written to {out}: report.html, figures.md, metrics.json, predictions.csv"] if out else []
     return console.page([*lines, "", *written, DISCLAIMER])
 

@@ -272,7 +272,7 @@ static const char *se_skip_string(const char *p, const char *end) {
   if (p == end || *p != '"') return NULL;
   for (p++; p < end && *p != '"'; p++) {
     if ((unsigned char)*p < 0x20) return NULL;
-    if (*p == '\\' && ++p == end) return NULL;
+    if (*p == '\\' && (++p == end || !memchr("\"\\/bfnrtu", *p, 9))) return NULL;
   }
   return p < end ? p + 1 : NULL;
 }
@@ -668,7 +668,7 @@ static skin_edge_status se_read_tensor(se_text object, skin_edge_tensor *tensor)
         !se_get_number(object, "zero_point", -128, 255, &zero_point))
       return SKIN_EDGE_MALFORMED;
   tensor->zero_point = (int32_t)zero_point;
-  return SKIN_EDGE_OK;
+  return tensor->zero_point == zero_point ? SKIN_EDGE_OK : SKIN_EDGE_MALFORMED;
 }
 
 static skin_edge_status se_read_input(se_text contract, skin_edge_model *model) {

@@ -58,36 +58,47 @@ export function openModel(bytes) {
   require(sealOf(network, labels, raw, contract.seal) === contract.seal,
     'the model was changed since it was sealed: copy it anew');
   require(!('metadata' in contract), 'the model asks for what is known of the patient');
+  try {
+    return read(contract, new TextDecoder().decode(labels));
+  } catch (error) {
+    if (error instanceof CannotAssess) throw error;
+    throw new CannotAssess("the model's metadata.json is malformed"); // a field of another type
+  }
+}
+
+function read(contract, labelsFile) {
   checkSteps(contract.preprocessing);
   const [, , , , {height, width}, {mean, std}] = contract.preprocessing;
   const {input, outputs, thresholds, decisions, limits, notice} = contract;
   const codes = contract.labels?.map?.((label) => label?.code);
-  const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
   const listed = codes?.map((code) => `${code}\n`).join('');
   const well = [
     isSize(height) && isSize(width) && [mean, std].every((v) => v?.length === 3 && v.every(isNumber)) && std.every((v) => v > 0),
     codes?.length > 0 && new Set(codes).size === codes.length && codes.every((code) => typeof code === 'string' && code),
-    contract.labels?.every((l) => typeof l.name === 'string' && [true, false, null].includes(l.malignant)),
-    listed === new TextDecoder().decode(labels),
+    contract.labels?.every((l) => typeof l.name === 'string' && l.name && [true, false, null].includes(l.malignant)),
+    listed === labelsFile,
     String(input?.shape) === String([1, height, width, 3]) && isTensor(input),
     ['unchanged', 'quantized', 'normalized'].includes(input?.bytes) && (input.bytes !== 'unchanged' || input.dtype === 'uint8'),
     Array.isArray(outputs) && outputs.every(isTensor),
     String(outputs?.find?.((o) => o.name === 'probabilities')?.shape) === String([1, codes?.length]),
     thresholds?.every?.((row) => typeof row?.name === 'string' && row.name && isNumber(row.threshold) &&
-      isNumber(row.borderline_within) && Array.isArray(row.classes) && row.classes.every((code) => codes.includes(code))),
+      row.threshold >= 0 && row.threshold <= 1 && isNumber(row.borderline_within) && row.borderline_within >= 0 &&
+      Array.isArray(row.classes) && row.classes.every((code) => codes.includes(code))),
     Object.entries(RULES).every(([name, rule]) => decisions?.[name] === rule),
-    limits?.max_pixels >= 1 && typeof notice === 'string' && notice !== '',
+    isNumber(limits?.max_pixels) && limits.max_pixels >= 1 && typeof notice === 'string' && notice !== '',
   ];
   require(well.every(Boolean), `the model's metadata.json is malformed or unknown here (${well.findIndex((w) => !w)})`);
   return {width, height, mean, std, input, outputs, labels: contract.labels, thresholds, notice, maxPixels: limits.max_pixels, contract};
 }
 
+const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
 const isSize = (value) => Number.isInteger(value) && value >= 1 && value <= 4096;
 
 function isTensor(tensor) {
   if (!Array.isArray(tensor?.shape)) return false;
   if (tensor.dtype === 'float32' && tensor.scale === undefined) return true;
-  return ['uint8', 'int8', 'float32'].includes(tensor.dtype) && tensor.scale > 0 && Number.isInteger(tensor.zero_point);
+  return ['uint8', 'int8', 'float32'].includes(tensor.dtype) && isNumber(tensor.scale) && tensor.scale > 0 &&
+    Number.isInteger(tensor.zero_point) && tensor.zero_point >= -128 && tensor.zero_point <= 255;
 }
 
 function checkSteps(steps) {

@@ -87,7 +87,7 @@ fun openModel(file: ByteArray): Model {
     well(outputs.find { it.name == "probabilities" }?.shape == listOf(1, codes.size))
     val thresholds = contract["thresholds"].list().map { it.obj() }.map { row ->
         val counted = row["classes"].list().map { it.string() }.toSet()
-        well(codes.containsAll(counted))
+        well(codes.containsAll(counted) && row["threshold"].number() in 0.0..1.0 && row["borderline_within"].number() >= 0)
         Threshold(row["name"].string(), counted, row["threshold"].number(), row["borderline_within"].number())
     }
     val rules = contract["decisions"].obj()
@@ -202,7 +202,7 @@ internal class Json(private val text: String) {
             else -> {
                 val match = NUMBER.find(text, at)?.takeIf { it.range.first == at } ?: throw malformed()
                 at = match.range.last + 1
-                match.value.toDouble() // the nearest double, whatever the system's language
+                match.value.toDouble().also { if (it.isInfinite()) throw malformed() } // whatever the system's language
             }
         }
     }

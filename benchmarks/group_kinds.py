@@ -1,0 +1,164 @@
+"""What is known of which pictures belong together, and every sentence that speaks of it.
+
+Whether a split leaks, how far an interval may be trusted, "lesions it never saw": all of that can be said only as far
+as somebody named the patient or the lesion of a picture. So each picture carries the kind of its group (`KINDS`), those
+of a set of pictures make one description (`Groups.described`), and the sentences are made of that and of nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PATIENT, LESION, GIVEN, UNKNOWN = "patient", "lesion", "given", "unknown"
+KINDS = (PATIENT, LESION, GIVEN, UNKNOWN)
+"""Of one picture's group. given: the data, or the user, names groups and does not say of what. unknown: nobody names
+one, so the picture is a group by itself, or one with the near-duplicates that were found."""
+
+NEAR_DUPLICATES = "near-duplicates"
+"""Of a set of pictures: no group is named for any, but near-duplicates were brought together."""
+
+COLUMN = "group_kind"
+"""Of a split.csv, predictions.csv and the frames of `train`."""
+
+# What `Groups.described` gives, as metrics.json has it.
+Described = Mapping[str, Any]
+
+_UNITS = {PATIENT: ("patient", "patients"), LESION: ("lesion", "lesions"), GIVEN: ("group", "groups")}
+_NOBODY_SAYS = "for it is not known which show the same lesion or patient"
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of some pictures. names: text [n]. kinds: text [n], of KINDS."""
+
+    names: npt.NDArray[Any]
+    kinds: npt.NDArray[Any]
+
+    @property
+    def drawn(self) -> npt.NDArray[Any] | None:
+        """What a bootstrap draws whole, [n]; None where each picture is one by itself."""
+        return self.names if len(np.unique(self.names)) < len(self.names) else None
+
+    def take(self, rows: npt.NDArray[Any]) -> Groups:
+        """Of the pictures at these positions, or where the mask is True."""
+        return Groups(self.names[rows], self.kinds[rows])
+
+    def described(self) -> dict[str, Any]:
+        """JSON-ready: {"kind", "n", "images", "images_unknown"}.
+
+        kind: the weakest that holds for all pictures whose group is named (lesion where it is patient for some and
+        lesion for others, for a patient's group holds his lesions whole; given where it is that for some), else
+        NEAR_DUPLICATES where pictures share a group all the same, else UNKNOWN. n: how many groups are named; None
+        where none is. images_unknown: of the `images`, those whose group nobody names.
+        """
+        named = self.names[self.kinds != UNKNOWN]
+        if len(named):
+            kind = next(kind for kind in (GIVEN, LESION, PATIENT) if (self.kinds == kind).any())
+        else:
+            kind = UNKNOWN if self.drawn is None else NEAR_DUPLICATES
+        return {
+            "kind": kind,
+            "n": len(np.unique(named)) if len(named) else None,
+            "images": len(self.names),
+            "images_unknown": len(self.names) - len(named),
+        }
+
+
+def of(groups: Groups | npt.NDArray[Any] | None, n: int) -> Groups:
+    """Names alone are groups that were given; None is n pictures of which nothing is known."""
+    if isinstance(groups, Groups):
+        return groups
+    kind, names = (UNKNOWN, np.arange(n)) if groups is None else (GIVEN, groups)
+    return Groups(names, np.full(n, kind))
+
+
+def kinds_of(
+    names: Sequence[str], image_ids: Sequence[str], patients: Sequence[str] = (), lesions: Sequence[str] = ()
+) -> list[str]:
+    """The kind of each picture's group where no column says it: [n], of KINDS.
+
+    The patient or the lesion that is named for a picture says it. A group that goes by the id of a picture is none that
+    anybody named: so a split.csv calls single pictures, and those that near-duplicates joined.
+    """
+    ids = set(image_ids)
+    kinds: list[str] = []
+    for i, name in enumerate(names):
+        if patients and patients[i]:
+            kinds.append(PATIENT)
+        elif lesions and lesions[i]:
+            kinds.append(LESION)
+        else:
+            kinds.append(UNKNOWN if not name or name in ids else GIVEN)
+    return kinds
+
+
+def known(groups: Described) -> bool:
+    """Whether a patient, lesion or group is named for any of the pictures."""
+    return groups["n"] is not None
+
+
+def unit(groups: Described, *, plural: bool = True) -> str:
+    """What a group is, "lesions" say; "lesions or patients" where that is not known."""
+    one, many = _UNITS.get(groups["kind"], ("lesion or patient", "lesions or patients"))
+    return many if plural else one
+
+
+def counted(groups: Described, number: str = "{:,}") -> str:
+    """How many there are, for after "1,706 images of": "1,253 lesions". number: how they are written."""
+    if not known(groups):
+        return "a number of lesions that is not known"
+    text = f"{number.format(groups['n'])} {unit(groups, plural=groups['n'] != 1)}"
+    if groups["images_unknown"]:
+        text += f" (that of {groups['images_unknown']:,} images is not known)"
+    return text
+
+
+def drawn_over(groups: Described) -> str:
+    """What the resamples of an interval draw, for after "resamples of"."""
+    kind, unknown = groups["kind"], groups["images_unknown"]
+    if not known(groups):
+        together = " (near-duplicates together)" if kind == NEAR_DUPLICATES else ""
+        return f"single images{together}, for it is not known which show the same lesion or patient"
+    named = f"whole {unit(groups)}" + (", as the data names them" if kind == GIVEN else "")
+    return named + (f" ({unknown:,} images of unknown ones singly)" if unknown else "")
+
+
+def intervals(groups: Described, bootstrap: str = "") -> str:
+    """The sentence that goes with a table of intervals. bootstrap: how many resamples, as it is to be written."""
+    return f"95% intervals from {bootstrap + ' ' if bootstrap else ''}resamples of {drawn_over(groups)}"
+
+
+def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
+    """What of the test images the model has seen in training: sentences without full stops.
+
+    split: of metrics.json. groups: of the test images (`Groups.described`). leaked_share_of_test: 0..1, None where it
+    is not known; leaked_share_of_test_with_near_duplicates where those were looked for. checked: of an evaluation,
+    {"pictures", "groups"}, what could be compared with the training. share: how the share under a key is written.
+    """
+    groups, checked, leaked = split["groups"], split.get("checked"), "leaked_share_of_test"
+    one = unit(groups, plural=False)
+    if checked is not None:
+        if split[leaked] is None:
+            return ["Whether any of these images, or of their lesions, was in training is not known"]
+        if checked["groups"]:
+            return [f"{share(leaked)} of these images were in training, or another image of their {one} was"]
+        return [f"{share(leaked)} of these images were in training; whether others of their lesions were is not known"]
+    near = f"{leaked}_with_near_duplicates"
+    looked_for = split.get(near) is not None
+    if split[leaked] is None:
+        found = ["Whether test images show a lesion or patient of training is not known, for the data names none"]
+        return found + ([f"{share(near)} of them have a near-duplicate in training"] if looked_for else [])
+    unknown = groups["images_unknown"]
+    of = f"the {groups['images'] - unknown:,} test images whose {one} is known" if unknown else "the test images"
+    found = [f"{share(leaked)} of {of} show a {one} of training"]
+    return found + ([f"{share(near)} of the test images do so, or have a near-duplicate there"] if looked_for else [])
+
+
+def too_good(split: Mapping[str, Any]) -> bool:
+    """Whether it is known that the model has seen some of the test images, or of their lesions, in training."""
+    return any(split.get(f"leaked_share_of_test{ending}") for ending in ("", "_with_near_duplicates"))
