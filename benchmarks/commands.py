@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,8 @@ from ..edge_runtime.errors import GateError, UsageError
 )
 @click.option(
     "--compare",
-    type=(click.Path(path_type=Path), click.Path(path_type=Path)),
-    metavar="A B",
-    help="Measure nothing: compare two files of --result-json, B with A.",
+    is_flag=True,
+    help="Measure nothing: compare two files of --result-json, the second with the first.",
 )
 @click.option("--different-machines", is_flag=True, help="Let --compare mix machines, and mark it.")
 @told_of_foreign_models
@@ -93,7 +92,7 @@ def bench(
     preprocessing: bool,
     gate: str | None,
     margin: float,
-    compare: tuple[Path, Path] | None,
+    compare: bool,
     different_machines: bool,
     mean: float | None,
     std: float | None,
@@ -137,8 +136,8 @@ def bench(
         --reference float.tflite --data runs/first/split.csv --html bench.html
       skin-edge bench --compare before.json after.json
     """
-    if compare is not None:
-        return _compare(*compare, different_machines, as_json)
+    if compare:
+        return _compare(models, different_machines, as_json)
     if different_machines:
         raise UsageError("--different-machines goes with --compare")
     from ..edge_runtime import files
@@ -215,14 +214,18 @@ def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
     files.write_all({path: forms[option](result) for option, path in outputs.items()})
 
 
-def _compare(a: Path, b: Path, different_machines: bool, as_json: bool) -> int:
+def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -> int:
     from ..edge_runtime.classifier import DISCLAIMER
     from . import compare
 
-    given = _given() - {"compare", "different_machines", "as_json"}
+    given = _given() - {"models", "compare", "different_machines", "as_json"}
     if given:
-        raise UsageError(f"--compare measures nothing: leave {', '.join(sorted(given))} out")
-    comparison = compare.compare(compare.read_result(a), compare.read_result(b), different_machines=different_machines)
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise UsageError(f"--compare measures nothing: leave {names} out")
+    if len(results) != 2:
+        raise UsageError(f"--compare takes two results, not {len(results)}: {compare.HOW}")
+    a, b = map(compare.read_result, results)
+    comparison = compare.compare(a, b, different_machines=different_machines)
     if as_json:
         console.say_json(comparison)
         console.say(DISCLAIMER, err=True)

@@ -38,20 +38,30 @@ _DIFFERENCES = (
     ("agreement with reference", ("accuracy", "agreement")),
 )
 
+HOW = (
+    "'skin-edge bench MODEL --result-json FILE.json' writes one, 'skin-edge bench --compare BEFORE.json AFTER.json' "
+    "compares two"
+)
+
 _Result = Mapping[str, Any]
 
 
 def read_result(path: str | Path) -> dict[str, Any]:
     """What `bench --result-json` wrote. Raises UsageError where there is no such file, DataError where it is none."""
     path = Path(path)
-    result: Any = documents.read_json(path)
+    if path.suffix.lower() == ".tflite" and path.is_file():
+        raise UsageError(f"{path} is a model, and --compare takes what was measured of one: {HOW}")
+    try:
+        result: Any = documents.read_json(path)
+    except (UsageError, DataError) as error:
+        raise type(error)(f"{error}; {HOW}") from None
     if isinstance(result, dict) and isinstance(result.get("models"), list):  # pyright: ignore[reportUnknownMemberType]
         raise DataError(
             f"{path} is of several models, which stand side by side already: measure the one you mean alone"
         )
     sections = ("model", "machine", "size", "latency", "memory")
     if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in sections):  # pyright: ignore[reportUnknownMemberType]
-        raise DataError(f"{path} is no result of 'skin-edge bench --result-json'")
+        raise DataError(f"{path} is no result of 'skin-edge bench --result-json': {HOW}")
     return result  # pyright: ignore[reportUnknownVariableType]
 
 

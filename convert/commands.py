@@ -81,6 +81,11 @@ from ..edge_runtime.errors import UsageError
 @click.option("--author", metavar="TEXT", help="Of the model, for its metadata.")
 @click.option("--license", "license_", metavar="TEXT", help="Of the model.  [default: what the data's terms ask]")
 @click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the run's pictures lie now.")
+@click.option(
+    "--intended-use",
+    metavar="TEXT",
+    help="What the model is for, for its contract.  [default: by the data set; of own data: not stated]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def convert(

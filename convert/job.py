@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..benchmarks.metrics import wilson
 from ..benchmarks.temperature import choose_temperature, logits_of, softmax
 from ..edge_runtime.containers import is_there
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
@@ -37,6 +38,7 @@ MOST_FLIPPED = 0.05
 TIE = 4
 
 METHODS = ("qat", "ptq", "auto")
+_EFFORTS = {"ptq": "post-training", "qat": "quantization-aware training"}
 AUTO_MAX_DROP = 0.01  # of balanced accuracy, 0..1
 
 
@@ -52,7 +54,8 @@ class ConvertSettings:
     model. temperature: find one on the validation part. tau: strength of the logit shift for rare classes, 0 is none,
     None is chosen on the validation part. cam: a class activation map as second output. scaled_decode: the file asks
     for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
-    metadata; by default skin-edge and what the data's terms ask. images: the folder in which the run's pictures lie
+    metadata; by default skin-edge and what the data's terms ask. intended_use: what the model is for, in words; by
+    default what is known of the data (`metadata.describe`). images: the folder in which the run's pictures lie
     now; None is where they were, seen from the run.
     """
 
@@ -74,6 +77,7 @@ class ConvertSettings:
     scaled_decode: bool = False
     author: str | None = None
     license: str | None = None
+    intended_use: str | None = None
     overwrite: bool = False
     images: Path | None = None
 
@@ -237,7 +241,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
             }
         logits = _answers(quantized, validation, spec, report)
         if simulated is not None:
-            _check_simulation(simulated, logits, _logit_step(quantized))
+            _check_simulation(simulated, logits, _logit_step(quantized), report)
         balanced = _balanced_accuracy(metrics, truth, logits, codes)
         return _Attempt(quantized, logits, described, history, balanced, float_balanced - balanced)
 
@@ -264,7 +268,8 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         "representative_images": len(representative),
     }
 
-    limit = settings.limit
+    # Where --auto kept more than its own limit, for nothing better worked, it has said so.
+    limit = settings.limit if settings.max_drop is not None or kept.drop <= (settings.limit or 0) else None
     final_drop = float_balanced - _balanced_accuracy(metrics, truth, quantized_scores, codes)
     if limit is not None and final_drop > limit:  # an int8 softmax may lose what the logits still held
         raise GateError(
@@ -290,6 +295,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
             borderline=confidence.borderline(thresholds, codes, scores, others),
             spec=spec,
             license=settings.license,
+            intended_use=settings.intended_use,
         )
         return metadata.packed(content, run, contract, settings.author)
 
@@ -379,14 +385,18 @@ def _choose(
         efforts = [(settings.method, percentile)]
     limit = settings.limit
     tried: list[dict[str, Any]] = []
+    attempts: list[tuple[_Attempt, int]] = []  # and each one's row in `tried`
     for method, value in efforts:
         try:
             made = attempt(method, value)
-        except UsageError as error:
+        except (UsageError, ConversionError) as error:
             if settings.method != "auto":
                 raise
-            report(f"{method}: {error}")
+            report(f"{_EFFORTS[method]} failed: {error}")
+            failed = {"balanced_accuracy": None, "drop": None, "kept": False, "error": str(error)}
+            tried.append({"effort": _EFFORTS[method], **failed})
             continue
+        attempts.append((made, len(tried)))
         name = made.method["method"] + (f", {made.method['calibration']}" if "calibration" in made.method else "")
         meets = limit is None or made.drop <= limit
         tried.append({"effort": name, "balanced_accuracy": made.balanced_accuracy, "drop": made.drop, "kept": meets})
@@ -398,7 +408,19 @@ def _choose(
             )
         if meets:
             return made, tried
-    drops = ", ".join(f"{row['effort']} {row['drop'] * 100:.1f}" for row in tried)
+    if attempts and settings.max_drop is None and any("error" in row for row in tried):
+        # Nobody asked for a limit, and what was to do better did not work: the best of the others is what there is.
+        kept, row = min(attempts, key=lambda one: one[0].drop)
+        tried[row]["kept"] = True
+        report(
+            f"{tried[row]['effort']} is kept, the best that worked: it loses {kept.drop * 100:.1f} points of balanced "
+            "accuracy on the validation part; --max-drop makes a limit of that"
+        )
+        return kept, tried
+    drops = ", ".join(
+        f"{row['effort']} " + (f"failed ({row['error']})" if "error" in row else f"{row['drop'] * 100:.1f}")
+        for row in tried
+    )
     raise GateError(
         f"no conversion loses at most {(limit or 0) * 100:g} points of balanced accuracy (--max-drop) on the "
         f"validation part: {drops}; try more --qat-epochs, or --keep-float for the layers that "
@@ -504,15 +526,29 @@ def _check_fold(folded: Any, inputs: Sequence[npt.NDArray[np.float32]], model: A
         )
 
 
-def _check_simulation(simulated: npt.NDArray[np.float32], answers: npt.NDArray[np.float32], step: float) -> None:
-    """simulated, answers: logits [n, classes]. step: between two neighbouring logits of the file."""
+def _check_simulation(
+    simulated: npt.NDArray[np.float32], answers: npt.NDArray[np.float32], step: float, report: Report
+) -> None:
+    """Raises ConversionError where more of the answers differ than rounding and chance explain; says what is noise.
+
+    simulated, answers: logits [n, classes]. step: between two neighbouring logits of the file.
+    """
     chosen = np.take_along_axis(simulated, answers.argmax(axis=1)[:, None], axis=1)[:, 0]
     flipped = int((simulated.max(axis=1) - chosen > TIE * step).sum())
-    if flipped > max(2, MOST_FLIPPED * len(answers)):
+    if flipped <= max(2, MOST_FLIPPED * len(answers)):
+        return
+    low, high = wilson(flipped / len(answers), len(answers))
+    if low > MOST_FLIPPED:
         raise ConversionError(
             f"the int8 file gives another top class than its simulation in training for {flipped} of {len(answers)} "
-            f"validation images, by more than {TIE} steps of its logits; at most {MOST_FLIPPED:.0%} is rounding"
+            f"validation images (95% interval {low:.1%} to {high:.1%}), by more than {TIE} steps of its logits; at "
+            f"most {MOST_FLIPPED:.0%} is rounding"
         )
+    report(
+        f"warning: the int8 file gives another top class than its simulation for {flipped} of {len(answers)} "
+        f"validation images (95% interval {low:.1%} to {high:.1%}), which is within noise of the "
+        f"{MOST_FLIPPED:.0%} that rounding does: more validation images would tell"
+    )
 
 
 def _as_fed(network: bytes, spec: Any) -> Any:

@@ -36,9 +36,21 @@ _HAM10000_IDS = range(24306, 34321)  # ISIC_0024306 to ISIC_0034320
 _HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, doi:10.7910/DVN/DBW86T)"
 
 _INTENDED_USE = (
-    "Sorts dermatoscopic photographs of single skin lesions into the labels, in research and in the development of "
-    "products. Not for diagnosis, not for photographs without a lesion: it answers those too, and confidently."
+    "Sorts {pictures} into the labels, in research and in the development of products. Not for diagnosis, not for "
+    "photographs without a lesion: it answers those too, and confidently."
 )
+
+# How a layout's name begins -> what its pictures are. Of others, an isic-cli export among them, only the user knows.
+_PICTURES = {
+    "ham10000": "dermatoscopic photographs of single skin lesions",
+    "isic2018": "dermatoscopic photographs of single skin lesions",
+    "isic2019": "dermatoscopic photographs of single skin lesions",
+    "isic2020": "dermatoscopic photographs of single skin lesions",
+    "isic2024": "tiles of 3D total-body photographs, one skin lesion in each,",
+    "pad-ufes-20": "clinical photographs of single skin lesions, taken with smartphones,",
+}
+_NOT_STATED = "photographs of skin lesions, of which kind (dermatoscopic, clinical) is not stated,"
+_DRAWN = "drawn pictures, which are no photographs of skin,"
 
 _METADATA_ALONE = (
     "Sorts patients into the labels by the metadata alone, in research into what a picture adds to them: one must be "
@@ -96,12 +108,14 @@ def describe(
     borderline: Sequence[float],
     spec: InputSpec,
     license: str | None,
+    intended_use: str | None = None,
 ) -> dict[str, Any]:
     """The contract of a network, not sealed yet. JSON-ready.
 
     precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
     calibration, thresholds: `confidence`'s. borderline: `benchmarks.borderline`'s, one per threshold. spec: how the
-    network's pictures are prepared. license: None takes what the data's terms ask.
+    network's pictures are prepared. license: None takes what the data's terms ask. intended_use: None takes
+    what is known of the data.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
@@ -117,7 +131,7 @@ def describe(
         "format_version": 0,  # `additions` says which
         "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
-        "intended_use": _METADATA_ALONE if run.recipe.backbone == METADATA_ONLY else _INTENDED_USE,
+        "intended_use": intended_use or _intended_use(run, synthetic=synthetic, ham10000=ham10000),
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
         "preprocessing": spec.to_steps(),
@@ -141,6 +155,15 @@ def describe(
         },
     }
     return additions(described, borderline, input_bytes(_image(interpreter), spec))
+
+
+def _intended_use(run: Run, *, synthetic: bool, ham10000: bool) -> str:
+    """What the run's data was, as far as its layout says it; "not stated" of a user's own."""
+    if run.recipe.backbone == METADATA_ONLY:
+        return _METADATA_ALONE
+    layout = "ham10000" if ham10000 else str(run.config["data"]["layout"])
+    known = next((pictures for name, pictures in _PICTURES.items() if layout.startswith(name)), _NOT_STATED)
+    return _INTENDED_USE.format(pictures=_DRAWN if synthetic else known)
 
 
 def input_bytes(tensor: Tensor, spec: InputSpec) -> str:

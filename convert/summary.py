@@ -33,8 +33,7 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
     lines.append(f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}")
     if len(result["tried"]) > 1 or len(quantization["kept_in_float"]):
         lines += [
-            f"  {row['effort']}: {-row['drop'] * 100:+.1f} points of balanced accuracy{', kept' if row['kept'] else ''}"
-            for row in result["tried"]
+            f"  {row['effort']}: {_lost(row['drop'])}{', kept' if row['kept'] else ''}" for row in result["tried"]
         ]
     candidates = result["logit_shift_candidates"]
     if candidates:
@@ -60,6 +59,10 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
         DISCLAIMER,
     ]
     return console.page(lines)
+
+
+def _lost(drop: float | None) -> str:
+    return "failed" if drop is None else f"{-drop * 100:+.1f} points of balanced accuracy"
 
 
 def story(done: Quickstart) -> console.Page:

@@ -9,6 +9,7 @@ from skin_edge.edge_runtime.classifier import DISCLAIMER
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
+from .miniatures import one_line
 
 
 @pytest.fixture(scope="module")
@@ -128,5 +129,21 @@ def test_what_is_no_result(content, code, message, results, tmp_path, capsys):
 def test_compare_measures_nothing(results, tiny_int8, capsys):
     capsys.readouterr()
     assert compare(*results, tiny_int8) == 2
-    assert "--compare measures nothing: leave models out" in capsys.readouterr().err
+    assert "--compare takes two results, not 3" in capsys.readouterr().err
+    assert compare(*results, "--cold-starts", 3) == 2
+    assert "--compare measures nothing: leave --cold-starts out" in capsys.readouterr().err
     assert run(["bench", "--different-machines"]) == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_compare_with_another_number_of_results_says_how(count, capsys):
+    assert run(["bench", "--compare", *["a.json"] * count]) == 2
+    assert "bench --compare BEFORE.json AFTER.json" in one_line(capsys)
+
+
+def test_compare_of_what_is_no_result_says_how(tiny_int8, tmp_path, capsys):
+    (tmp_path / "text.json").write_text("no JSON")
+    for file, code in ((tiny_int8, 2), (tmp_path / "gone.json", 2), (tmp_path / "text.json", 1), (tmp_path, 2)):
+        assert run(["bench", "--compare", str(file), str(file)]) == code
+        said = one_line(capsys)
+        assert str(file) in said and "bench MODEL --result-json FILE.json" in said

@@ -22,7 +22,7 @@ from PIL import Image
 
 from skin_edge.edge_runtime import SkinClassifier, info
 from skin_edge.edge_runtime.cli import run
-from skin_edge.edge_runtime.errors import ConversionError, UsageError
+from skin_edge.edge_runtime.errors import ConversionError, GateError, UsageError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize, to_pixels
 
@@ -174,20 +174,50 @@ def test_the_int8_file_equals_its_simulation(model, images):
 
 
 def test_a_flip_counts_where_rounding_cannot_explain_it():
-    """Three pictures of twenty get another class: near ties pass, a logit that is far off does not."""
+    """Pictures get another class: near ties pass, and so does what chance explains; logits that are far off do not."""
     from skin_edge.convert import job
 
-    simulated = np.tile(np.array([2.0, 1.7, -1.0], np.float32), (20, 1))
+    said = []
+    simulated = np.tile(np.array([2.0, 1.7, -1.0], np.float32), (40, 1))
     answers = simulated.copy()
-    answers[:3, 0] = 1.6
-    job._check_simulation(simulated, answers, 0.1)
-    with pytest.raises(ConversionError, match=r"for 3 of 20 .* by more than 4 steps"):
-        job._check_simulation(simulated, answers, 0.05)
-    answers[:3] = [2.0, 1.7, 5.0]  # as of a bias that has overflowed
-    with pytest.raises(ConversionError, match="for 3 of 20"):
-        job._check_simulation(simulated, answers, 0.1)
-    answers[2] = simulated[2]
-    job._check_simulation(simulated, answers, 0.1)
+    answers[:12, 0] = 1.6
+    job._check_simulation(simulated, answers, 0.1, said.append)
+    assert not said
+    with pytest.raises(ConversionError, match=r"for 12 of 40 .* by more than 4 steps"):
+        job._check_simulation(simulated, answers, 0.05, said.append)
+    answers[:12] = [2.0, 1.7, 5.0]  # as of a bias that has overflowed
+    with pytest.raises(ConversionError, match="for 12 of 40"):
+        job._check_simulation(simulated, answers, 0.1, said.append)
+    answers[4:12] = simulated[0]
+    job._check_simulation(simulated, answers, 0.1, said.append)
+    assert "for 4 of 40" in said[0] and "within noise" in said[0]
+    answers[2:] = simulated[2]
+    job._check_simulation(simulated, answers, 0.1, said.append)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("max_drop", [None, 0.01])
+def test_auto_keeps_the_best_that_worked_where_training_fails(max_drop, tmp_path):
+    """Without a limit of the user's; one that he gave stays a limit, and the error says why training failed."""
+    from skin_edge.convert import job
+
+    def attempt(method, percentile):
+        if method == "qat":
+            raise ConversionError("its simulation answers otherwise")
+        drop = 0.05 if percentile is None else 0.03
+        described = {"method": "post-training", "calibration": f"{percentile}"}
+        return job._Attempt(b"", np.zeros((1, 2), np.float32), described, [], 0.9 - drop, drop)
+
+    said = []
+    settings = job.ConvertSettings(tmp_path, tmp_path / "out", method="auto", max_drop=max_drop)
+    if max_drop is not None:
+        with pytest.raises(GateError, match=r"failed \(its simulation answers otherwise\)"):
+            job._choose(attempt, settings, 0.9, said.append)
+        return
+    kept, tried = job._choose(attempt, settings, 0.9, said.append)
+    assert kept.drop == 0.03 and [row["kept"] for row in tried] == [False, True, False]
+    assert tried[2]["drop"] is None and tried[2]["error"] == "its simulation answers otherwise"
+    assert "the best that worked" in said[-1]
 
 
 def test_a_channel_without_weights_keeps_its_constant(images):
@@ -657,3 +687,30 @@ def test_a_trained_map_follows_the_trained_logits(learned_run, tmp_path):
         prediction, activation = classifier.predict_with_map(path)
         ranked = [prediction.probabilities[label.code] for label in classifier.labels]
         assert softmax(activation.mean(axis=(0, 1))[None])[0] == pytest.approx(ranked, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("layout", "ids", "said"),
+    [
+        ("ham10000-kaggle", "ISIC_0024306", "dermatoscopic"),
+        ("csv", "ISIC_0024306", "dermatoscopic"),  # HAM10000's pictures in another layout
+        ("pad-ufes-20", "PAT_1_2_3.png", "smartphones"),
+        ("isic2024", "ISIC_0015670", "total-body"),
+        ("csv", "a.jpg", "not stated"),
+        ("class-folders", "mel/a.jpg", "not stated"),
+        ("isic-cli", "ISIC_9900001", "not stated"),
+    ],
+)
+def test_the_intended_use_says_what_the_data_was(layout, ids, said, measured_run):
+    from dataclasses import replace
+
+    from skin_edge.convert import metadata
+    from skin_edge.train import run_folder
+
+    read = run_folder.read(measured_run)
+    config = {**read.config, "data": {"layout": layout}}
+    own = replace(read, config=config)
+    synthetic = metadata._intended_use(own, synthetic=True, ham10000=False)
+    assert "drawn" in synthetic and "dermatoscopic" not in synthetic
+    ham10000 = ids == "ISIC_0024306"
+    assert said in metadata._intended_use(own, synthetic=False, ham10000=ham10000)

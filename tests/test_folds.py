@@ -167,3 +167,9 @@ def test_a_split_file_that_names_cleaned_rows_says_the_rule(ham, tiny_run, tmp_p
     settings = job.TrainSettings(copy, tmp_path / "run", recipes.get("quickstart"), split, clean=("age-zero",))
     assert len(job.prepare(settings, lines.append).frame) == 61
     assert f"2 images that {split} names are left out by --clean age-zero" in lines
+
+
+def test_a_cross_validation_is_no_run_and_says_what_to_do(tmp_path, capsys):
+    (tmp_path / "folds.yaml").write_text("folds: 2\n")
+    assert run(["convert", str(tmp_path), "--int8"]) == 2
+    assert "without --folds" in (said := one_line(capsys)) and str(tmp_path / "fold-1") in said

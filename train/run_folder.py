@@ -164,6 +164,11 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
     if not folder.is_dir():
         raise UsageError(f"no such run folder: {folder}")
     config_path, split_path = folder / "config.yaml", folder / "split.csv"
+    if not config_path.is_file() and (folder / "folds.yaml").is_file():
+        raise UsageError(
+            f"{folder} is a cross-validation, which measures a recipe and holds no model of its own: train without "
+            f"--folds for the model, or name one fold, such as {folder / 'fold-1'}"
+        )
     for path in (config_path, split_path):
         if not path.is_file():
             raise DataError(f"{folder} is no run of 'skin-edge train': it has no {path.name}")
