@@ -46,10 +46,8 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
     with telling(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path.parent, _start(path.stem), _FILE)
-        temporary = path.with_name(f"{_start(path.stem)}.{os.urandom(8).hex()}.tmp{path.suffix}")
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        temporary, descriptor = _new_file(path)
         try:
-            try_lock(descriptor)
             yield temporary
             _sync(temporary)
             temporary.replace(path)
@@ -72,9 +70,7 @@ def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         recover(folder)
         _clear(folder.parent, _start(folder.name), _FOLDER, again=True)
-        temporary = _beside(folder, "writing")
-        temporary.mkdir()
-        descriptor = _open_folder(temporary)
+        temporary, descriptor = _new_folder(folder)
         try:
             yield temporary
             for written in _files_below(temporary):
@@ -197,14 +193,40 @@ def _beside(folder: Path, kind: str) -> Path:
     return folder.with_name(f"{_start(folder.name)}.{os.urandom(8).hex()}.{kind}")
 
 
-def _open_folder(folder: Path) -> int | None:
-    """Open and locked; None where the system opens no folders."""
+def _new_file(path: Path) -> tuple[Path, int]:
+    """A temporary file for `path`, open and locked."""
+    while True:
+        temporary = path.with_name(f"{_start(path.stem)}.{os.urandom(8).hex()}.tmp{path.suffix}")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if _is_ours(temporary, descriptor):
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def _new_folder(folder: Path) -> tuple[Path, int | None]:
+    """A temporary folder for `folder`, open and locked; None where the system opens no folders."""
+    while True:
+        temporary = _beside(folder, "writing")
+        temporary.mkdir()
+        try:
+            descriptor = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:  # as below
+            continue
+        except OSError:
+            return temporary, None
+        if _is_ours(temporary, descriptor):
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def _is_ours(temporary: Path, descriptor: int) -> bool:
+    """Locks it. False where another writer took it for a dead one's, between its making and this lock."""
+    if try_lock(descriptor) is False:
+        return False
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try_lock(descriptor)
-    return descriptor
+        return os.path.samestat(temporary.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _files_below(folder: Path) -> list[Path]:

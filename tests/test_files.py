@@ -357,6 +357,24 @@ def test_two_writers_of_one_folder_do_not_mix(tmp_path):
         pairs_of_writers(tmp_path / str(kill), 3, kill)
 
 
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+def test_what_another_takes_for_a_dead_one_s_is_made_again(tmp_path, monkeypatch, what):
+    """Between the making of a temporary name and its lock another writer may find it unlocked, and remove it."""
+    taken, lock = [], files.try_lock
+
+    def late(descriptor):
+        if not taken:
+            taken.extend(path for path in tmp_path.glob(".*"))
+            shutil.rmtree(taken[0]) if taken[0].is_dir() else taken[0].unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(files, "try_lock", late)
+    write_folder(tmp_path / "out", "new") if what == "a folder" else files.write(tmp_path / "out", "new")
+    assert len(taken) == 1
+    assert (tmp_path / "out" / "a" if what == "a folder" else tmp_path / "out").read_text() == "new"
+    assert hidden(tmp_path) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [False, True])
 def test_forty_pairs_of_writers_do_not_mix(tmp_path, kill):

@@ -66,7 +66,7 @@ class PixelFile:
         return pixels
 
     def __setitem__(self, row: int, pixels: npt.NDArray[np.uint8]) -> None:
-        left, at = memoryview(np.ascontiguousarray(pixels, np.uint8)).cast("B"), self._at(row)
+        left, at = memoryview(np.ascontiguousarray(pixels, np.uint8).tobytes()), self._at(row)
         while left:  # a disk that is nearly full takes a part, and says no to the rest
             done = os.pwrite(self._descriptor, left, at)
             left, at = left[done:], at + done

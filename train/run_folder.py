@@ -128,7 +128,7 @@ def begin(
         taught = taught if taught is None else taught.assign(path=relative_to(list(taught["path"]), pictures))
     with files.replacing_folder(folder) as new:
         extra = [name for name in EXTRA_COLUMNS if name in split and (split[name].notna() & (split[name] != "")).any()]
-        files.write(new / "split.csv", tables.text(split[[*SPLIT_COLUMNS, *extra]]))
+        files.write(new / "split.csv", tables.text(pd.DataFrame(split[[*SPLIT_COLUMNS, *extra]])))
         if taught is not None:
             files.write(new / "taught.csv", tables.text(taught))
         files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in labels))

@@ -80,6 +80,7 @@ def load_backbone(network: Any, path: str | Path, what: str) -> None:
 def _check_hdf5(path: Path, most: int) -> None:
     """Raises _UnfitError where an HDF5 file leads to other files, or claims more than `most` bytes of arrays."""
     import h5py  # pyright: ignore[reportMissingTypeStubs]
+    from h5py import h5o  # pyright: ignore[reportMissingTypeStubs]
 
     total, seen = 0, set[int]()
     with h5py.File(path, "r") as file:
@@ -88,7 +89,7 @@ def _check_hdf5(path: Path, most: int) -> None:
             group = waiting.pop()
             for name in group:
                 child = _child(group, name)
-                address = h5py.h5o.get_info(child.id).addr
+                address = h5o.get_info(child.id).addr
                 if address in seen:
                     continue
                 seen.add(address)
@@ -186,12 +187,12 @@ def _by(shape: Any) -> str:
 
 def _child(group: Any, name: str) -> Any:
     """What lies in the file itself under that name: a soft or external link leads elsewhere."""
-    import h5py  # pyright: ignore[reportMissingTypeStubs]
+    from h5py import h5l  # pyright: ignore[reportMissingTypeStubs]
 
     encoded = name.encode()  # by h5py's lower half, which follows no link to answer
     if not group.id.links.exists(encoded):
         raise _UnfitError(f"it has nothing of the name {name[:80]!r}")
-    if group.id.links.get_info(encoded).type != h5py.h5l.TYPE_HARD:
+    if group.id.links.get_info(encoded).type != h5l.TYPE_HARD:
         raise _UnfitError(f"{name[:80]!r} in it is a link")
     return group[name]
 
