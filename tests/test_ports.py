@@ -22,6 +22,7 @@ import pytest
 from skin_edge.benchmarks.bundle import hand_over
 from skin_edge.edge_runtime import model_file
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
 
 from . import port_vectors as vectors
@@ -557,7 +558,11 @@ def test_c_with_little_cms_and_litert_on_golden_pictures(golden, library, tmp_pa
     folder, lines = golden
     sample = compiled_sample(tmp_path, "-fno-sanitize=all", "-O2", "-DSKIN_EDGE_LCMS", "-llcms2")
     paths = [folder / "golden" / line["file"] for line in lines]
-    check_golden(golden, answers_of([str(sample), "--engine", str(library), str(folder / "model.tflite")], paths))
+    answers = answers_of([str(sample), "--engine", str(library), str(folder / "model.tflite")], paths)
+    check_golden(golden, answers)
+    told = [answer | {"file": line["file"]} for answer, line in zip(answers, lines, strict=True)]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in told))
+    assert run(["verify", str(folder), str(tmp_path / "answers.jsonl")]) == 0  # level A
 
 
 def test_a_port_on_golden_pictures(decoder, golden):
