@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,7 @@ class SkinClassifier:
         _check_input_bytes(file, self._bytes_unchanged)
         self._thresholds = _thresholds(file.contract, self._codes)
         self._lock = threading.Lock()
+        _alive.add(self)
         self._nothing_known = None if self._vector is None else self.to_vector(None)
 
     def __enter__(self) -> SkinClassifier:
@@ -119,6 +121,10 @@ class SkinClassifier:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def forget_lock(self) -> None:
+        """In the child of a fork: the thread that held it is not there."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Releases the network. Every prediction afterwards raises UsageError; closing twice is allowed."""
@@ -166,12 +172,15 @@ class SkinClassifier:
 
         waiting: deque[Future[_Prepared]] = deque()
         pool = ThreadPoolExecutor(workers)
+        process = os.getpid()
         try:
             for image, known in pairs:
+                if os.getpid() != process:
+                    raise UsageError("these answers belong to the process that was forked: ask for new ones")
                 waiting.append(pool.submit(self._prepare, image, known))
                 if len(waiting) > workers:
                     yield self._answer_or_error(waiting.popleft().result)
-            while waiting:
+            while waiting and os.getpid() == process:
                 yield self._answer_or_error(waiting.popleft().result)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -318,6 +327,18 @@ class SkinClassifier:
         if self.contract and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):
             raise PredictionError("cannot assess: the network answered with a value outside 0..1")
         return scores
+
+
+_alive: weakref.WeakSet[SkinClassifier] = weakref.WeakSet()
+
+
+def _forget_locks() -> None:
+    for classifier in list(_alive):
+        classifier.forget_lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 # A softmax in float32 may be above 1 by so much.

@@ -6,8 +6,10 @@ ai-edge-litert where it is installed, else tflite-runtime, else TensorFlow's own
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import sys
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +83,15 @@ class Interpreter:
     """
 
     def __init__(self, model: bytes, num_threads: int = 1, delegate: str = "xnnpack"):
+        self._arguments = model, num_threads, delegate
+        self._interpreter = self._made()
+        self.inputs = tuple(map(_tensor, self._interpreter.get_input_details()))
+        self.outputs = tuple(map(_tensor, self._interpreter.get_output_details()))
+        self._forked = False
+        _alive.add(self)
+
+    def _made(self) -> Any:
+        model, num_threads, delegate = self._arguments
         self.engine, engine_class = load_engine()
         external = delegate not in ("xnnpack", "none")
         with quiet():  # LiteRT announces its delegate
@@ -94,9 +105,16 @@ class Interpreter:
                         f"the delegate {delegate} does not run this network: {_first_line(error)}"
                     ) from None
                 raise ModelFileError(f"the network is damaged or truncated: {_first_line(error)}") from None
-        self._interpreter: Any = interpreter
-        self.inputs = tuple(map(_tensor, interpreter.get_input_details()))
-        self.outputs = tuple(map(_tensor, interpreter.get_output_details()))
+        return interpreter
+
+    def forget(self) -> None:
+        """In the child of a fork: the engine's threads are not there, and its memory may be that of half an answer.
+
+        The next call makes the engine anew. The old one is never released, which would wait for its threads.
+        """
+        if self._interpreter is not None:
+            _abandoned.append(self._interpreter)
+            self._forked = True
 
     def invoke(self, *values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         """One array per input, in its shape and dtype -> a copy of every output.
@@ -106,6 +124,9 @@ class Interpreter:
         interpreter = self._interpreter
         if interpreter is None:
             raise UsageError("the classifier is closed: make a new one")
+        if self._forked:
+            interpreter = self._interpreter = self._made()
+            self._forked = False
         try:
             for tensor, value in zip(self.inputs, values, strict=True):
                 interpreter.set_tensor(tensor.index, value)
@@ -117,6 +138,23 @@ class Interpreter:
     def close(self) -> None:
         """Releases the network's memory. Closing twice is allowed."""
         self._interpreter = None
+
+
+_alive: weakref.WeakSet[Interpreter] = weakref.WeakSet()
+_abandoned: list[Any] = []
+
+
+def _forget() -> None:
+    import ctypes
+
+    for interpreter in list(_alive):
+        interpreter.forget()
+    for engine in _abandoned:  # not released when the process ends either
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _delegate_options(delegate: str, engine: Any) -> dict[str, Any]:

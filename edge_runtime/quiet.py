@@ -31,3 +31,8 @@ def quiet() -> Generator[None, None, None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # A child would find the lock taken for ever, and its stderr gone.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import types
 import zipfile
@@ -497,3 +498,33 @@ def test_a_machine_without_an_engine_is_told_what_to_do():
     for machine, is_64_bit in (("armv7l", False), ("aarch64", False)):
         message = no_engine_message(machine, is_64_bit, (3, 12))
         assert "64-bit system" in message and "Python 3.11" in message and "\n" not in message
+
+
+# ---- A fork.
+
+FORKS = """
+import os, sys, threading, time
+import numpy as np
+from skin_edge.edge_runtime import SkinClassifier
+classifier, picture = SkinClassifier(sys.argv[1], num_threads=int(sys.argv[2])), np.zeros((300, 300, 3), np.uint8)
+expected = classifier.predict(picture).probabilities
+def ask():
+    while True:
+        classifier.predict(picture)
+threading.Thread(target=ask, daemon=True).start()
+for turn in range(10):
+    time.sleep(0.002)
+    child = os.fork()
+    if child == 0:
+        answers = [classifier.predict(picture), *classifier.predict_many([picture] * 3)]
+        sys.exit(0 if all(answer.probabilities == expected for answer in answers) else 1)  # with its finalizers
+    assert os.waitpid(child, 0)[1] == 0
+assert classifier.predict(picture).probabilities == expected
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_fork_while_a_thread_predicts_does_not_hang(num_threads, tiny_int8):
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tiny_int8), str(num_threads)]
+    subprocess.run(command, check=True, timeout=60)
