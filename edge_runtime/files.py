@@ -27,7 +27,7 @@ _TRIES = 100  # to put a folder in its place, where others do the same
 
 _FILE = re.compile(r"\.[0-9a-f]{16}\.tmp(\.[^.]*)?$")
 _FILE_BEFORE = re.compile(r"\.[0-9]+\.tmp(\.[^.]*)?$")
-"""What versions up to 0.9 left, which held no locks."""
+"""What earlier versions left, which held no locks."""
 _FOLDER = re.compile(r"\.[0-9a-f]{16}\.(writing|old)$")
 
 _cleared: set[tuple[Path, str]] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -120,6 +121,22 @@ def test_a_killed_search_goes_on(ham, tmp_path):
     said = process.communicate()[1]
     assert process.returncode == 0 or "--trials" in said, said
     assert json.loads((out / "tune.json").read_text())["best"] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_training_says_how_it_goes_on(ham, tmp_path, number, code):
+    out = tmp_path / "run"
+    process = started("train", ham, "--out", out, *SMALL, "--epochs", "500", "--set", "early_stopping=500")
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / "epoch-0002").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == code
+    assert said.splitlines()[-1] == "error: interrupted: the same line with --resume goes on"
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.slow

@@ -58,7 +58,8 @@ def save(folder: Path, state: State, **objects: Any) -> None:
         try:
             tf.train.Checkpoint(**objects).write(str(temporary / "weights"))
         except tf.errors.OpError as error:  # TensorFlow's own writer; the reason is behind the last ";"
-            raise UnwritableError(target, str(error.message).splitlines()[0].rpartition(";")[2].strip()) from None
+            reason = str(error.message).splitlines()[0].rpartition(";")[2].partition(" [Op:")[0].strip()
+            raise UnwritableError(target, reason) from None
         files.write(temporary / "state.json", json.dumps(asdict(state)))
         temporary.replace(target)
     finally:

@@ -80,7 +80,7 @@ def load_backbone(network: Any, path: str | Path, what: str) -> None:
 def _check_hdf5(path: Path, most: int) -> None:
     """Raises _UnfitError where an HDF5 file leads to other files, or claims more than `most` bytes of arrays."""
     import h5py  # pyright: ignore[reportMissingTypeStubs]
-    from h5py import h5o  # pyright: ignore[reportMissingTypeStubs]
+    from h5py import h5o  # pyright: ignore[reportMissingTypeStubs, reportAttributeAccessIssue]
 
     total, seen = 0, set[int]()
     with h5py.File(path, "r") as file:
@@ -187,7 +187,7 @@ def _by(shape: Any) -> str:
 
 def _child(group: Any, name: str) -> Any:
     """What lies in the file itself under that name: a soft or external link leads elsewhere."""
-    from h5py import h5l  # pyright: ignore[reportMissingTypeStubs]
+    from h5py import h5l  # pyright: ignore[reportMissingTypeStubs, reportAttributeAccessIssue]
 
     encoded = name.encode()  # by h5py's lower half, which follows no link to answer
     if not group.id.links.exists(encoded):
