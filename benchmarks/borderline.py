@@ -27,7 +27,7 @@ def moved(pixels: Pixels, seed: int = 0) -> Pixels:
     """uint8 [...] -> the same with a fifth of its bytes one up or down, drawn by `seed`, within 0..255."""
     generator = np.random.default_rng(seed)
     steps = generator.choice(np.array([-1, 0, 1], np.int16), pixels.shape, p=[MOVED / 2, 1 - MOVED, MOVED / 2])
-    return np.clip(pixels + steps, 0, 255).astype(np.uint8)
+    return np.minimum(np.maximum(pixels + steps, 0), 255).astype(np.uint8)
 
 
 def within(threshold: float, scores: Floats, others: Sequence[Floats]) -> float:
@@ -57,5 +57,5 @@ def answers_of(invoke: Callable[[Pixels], Floats], pixels: Pixels) -> npt.NDArra
 
 
 def _logit(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    clipped = np.clip(np.asarray(scores, np.float64), _LEAST, 1 - _LEAST)
+    clipped = np.minimum(np.maximum(np.asarray(scores, np.float64), _LEAST), 1 - _LEAST)
     return np.log(clipped) - np.log1p(-clipped)

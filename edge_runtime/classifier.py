@@ -359,7 +359,8 @@ def _thresholds(
 
 
 def _check_input_bytes(file: ModelFile, unchanged: bool) -> None:
-    said = (file.contract.get("input") or {}).get("bytes")
+    described: dict[str, Any] = file.contract.get("input") or {}
+    said = described.get("bytes")
     if said is not None and (said == contracts.UNCHANGED) != unchanged:
         raise ModelFileError(f"{file.path}: its contract says that bytes go in {said}, its tensor otherwise")
 

@@ -55,7 +55,7 @@ def along_rows(pixels: npt.NDArray[np.uint8], target: int) -> npt.NDArray[np.uin
     for position, (first, weights) in enumerate(coefficients(len(pixels), target)):
         part = pixels[first : first + len(weights)].astype(np.int32)
         total = np.tensordot(weights, part, 1) + 2 ** (_BITS - 1)
-        resized[position] = np.clip(total >> _BITS, 0, 255)
+        resized[position] = np.minimum(np.maximum(total >> _BITS, 0), 255)
     return resized
 
 
@@ -66,7 +66,8 @@ def _along(image: Image.Image, target: int, *, horizontal: bool) -> Image.Image:
         return image.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     if horizontal:
-        return Image.fromarray(np.ascontiguousarray(along_rows(pixels.swapaxes(0, 1), target).swapaxes(0, 1)))
+        columns = along_rows(np.swapaxes(pixels, 0, 1), target)
+        return Image.fromarray(np.ascontiguousarray(np.swapaxes(columns, 0, 1)))
     return Image.fromarray(along_rows(pixels, target))
 
 

@@ -129,12 +129,12 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
             else:
                 y, cr, cb = (y - 16) * 255 / 219, 128 + (cr - 128) * 255 / 224, 128 + (cb - 128) * 255 / 224
             channels = (y + 1.402 * (cr - 128), y - 0.344 * (cb - 128) - 0.714 * (cr - 128), y + 1.772 * (cb - 128))
-            return np.clip(np.rint(np.stack(channels, axis=-1)), 0, 255).astype(np.uint8)
+            return _bytes(np.rint(np.stack(channels, axis=-1)))
 
         return make
 
     def on_bytes(change: Callable[[Any], Any]) -> Callable[[bytes, Pixels], Pixels]:
-        return lambda _, right: np.clip(change(right.astype(np.float32)), 0, 255).astype(np.uint8)
+        return lambda _, right: _bytes(change(right.astype(np.float32)))
 
     def float_filter(content: bytes, _: Pixels) -> Pixels:
         """The contract's triangle in floating point, without rounding between the passes."""
@@ -146,7 +146,7 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
             weights = np.maximum(0, 1 - np.abs(np.arange(n)[None] + 0.5 - centres[:, None]) / wide)
             weights /= weights.sum(axis=1, keepdims=True)
             samples = np.moveaxis(np.tensordot(weights, samples, (1, axis)), 0, axis)
-        return np.clip(np.floor(samples + 0.5), 0, 255).astype(np.uint8)
+        return _bytes(np.floor(samples + 0.5))
 
     def requantized(change: Callable[[Any], Any]) -> Callable[[bytes, Pixels], Pixels]:
         return lambda _, right: quantize(change(right.astype(np.float64)), Quantization(scale, zero), np.uint8)
@@ -160,7 +160,7 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
         App("second quantization", "of the real values", requantized(lambda p: (p - 127.5) / 127.5)),
         App("second quantization", "of 0..1", requantized(lambda p: p / 255)),
         App("second quantization", "of the bytes", requantized(lambda p: p)),
-        App("wrong zero point", "int8 for uint8", lambda _, right: right ^ 128),
+        App("wrong zero point", "int8 for uint8", lambda _, right: (right ^ 128).astype(np.uint8)),
         App("wrong zero point", "128 taken off", on_bytes(lambda p: p - 128)),
         App("wrong zero point", "128 added", on_bytes(lambda p: p + 128)),
         App(linear, "OpenCV, INTER_LINEAR", by_cv2(cv2.INTER_LINEAR)),
@@ -185,7 +185,7 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
         App(
             "labels in another order",
             "by frequency",
-            outputs=lambda p: p[..., np.argsort(np.sin(np.arange(p.shape[-1])))],
+            outputs=_reordered,
         ),
         App("softmax twice", "softmax behind the output", outputs=_softmax),
         App("raw logits", "logits, a constant off", outputs=lambda p: np.log(np.maximum(p, 1e-12)) + 1.7),
@@ -279,10 +279,19 @@ def _said(named: mistakes.Named | None, accepted: bool) -> str:
     return NONE if accepted or named is None or named.nearest else " and ".join(named.names)
 
 
+def _reordered(probabilities: Floats) -> Floats:
+    order = np.argsort(np.sin(np.arange(len(probabilities))))
+    return probabilities[order]
+
+
+def _bytes(values: npt.NDArray[Any]) -> Pixels:
+    return np.minimum(np.maximum(values, 0), 255).astype(np.uint8)
+
+
 def _sparsely(right: Pixels) -> Pixels:
     generator = np.random.default_rng(3)
     steps = generator.choice(np.array([-1, 0, 1], np.int16), right.shape, p=[0.02, 0.96, 0.02])
-    return np.clip(right + steps, 0, 255).astype(np.uint8)
+    return _bytes(right + steps)
 
 
 def _softmax(probabilities: Floats) -> Floats:
@@ -317,7 +326,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     total = {"bytes": [0, 0], "probabilities": [0, 0]}
     keys = dict.fromkeys((row["mistake"], row["how"]) for row in rows)
     for mistake, how in keys:
-        cells, others = [], Counter[str]()
+        cells, others = list[str](), Counter[str]()
         for by in ("bytes", "probabilities"):
             counted = Counter[str]()
             for row in rows:

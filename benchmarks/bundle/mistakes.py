@@ -77,12 +77,13 @@ class Scene:
     """A golden picture and what mistakes in its decoding would make of it. content: of its file."""
 
     def __init__(self, content: bytes):
-        with Image.open(io.BytesIO(content)) as image:
+        opened: Any = Image.open(io.BytesIO(content))
+        with opened as image:
             image.load()
             self.orientation = int(image.getexif().get(0x0112, 1))
             self.has_profile = "icc_profile" in image.info
             self.has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            self._stored = image.copy()
+            self._stored: Any = image.copy()
         self.upright = preprocess.decode(content)
 
     def without(self, *keys: str) -> Image.Image:
@@ -98,7 +99,7 @@ class Scene:
     def over(self, colour: int | None) -> Image.Image:
         """Its alpha laid over a grey; None: dropped."""
         rgba = self._stored.convert("RGBA")
-        flat = rgba.convert("RGB")
+        flat: Any = rgba.convert("RGB")
         if colour is not None:
             flat = Image.new("RGB", rgba.size, (colour, colour, colour))
             flat.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
@@ -119,13 +120,13 @@ def _filtered(kind: Image.Resampling, image: Image.Image, spec: InputSpec) -> Pi
 
 def _nearest(image: Image.Image, spec: InputSpec, *, centre: float) -> Pixels:
     pixels = np.asarray(image)
-    rows = ((np.arange(spec.height) + centre) * pixels.shape[0] / spec.height).astype(np.int64)
-    columns = ((np.arange(spec.width) + centre) * pixels.shape[1] / spec.width).astype(np.int64)
+    rows: Any = ((np.arange(spec.height) + centre) * pixels.shape[0] / spec.height).astype(np.int64)
+    columns: Any = ((np.arange(spec.width) + centre) * pixels.shape[1] / spec.width).astype(np.int64)
     return pixels[rows.clip(0, pixels.shape[0] - 1)][:, columns.clip(0, pixels.shape[1] - 1)]
 
 
 def _aligned_corners(image: Image.Image, spec: InputSpec) -> Pixels:
-    pixels = np.asarray(image, np.float64)
+    pixels: Any = np.asarray(image, np.float64)
     for axis, target in ((0, spec.height), (1, spec.width)):
         n = pixels.shape[axis]
         at = np.arange(target) * (n - 1) / max(target - 1, 1)
@@ -140,7 +141,7 @@ def _averaged(image: Image.Image, spec: InputSpec) -> Pixels:
     """Means over areas, with the part of a pixel that lies in them as its weight; bilinear where the picture grows."""
     if image.width < spec.width or image.height < spec.height:
         return bilinear(image, spec, half_pixel=True)
-    pixels = np.asarray(image, np.float64)
+    pixels: Any = np.asarray(image, np.float64)
     for axis, target in ((0, spec.height), (1, spec.width)):
         n = pixels.shape[axis]
         sums = np.concatenate([np.zeros_like(pixels.take([0], axis)), pixels.cumsum(axis)], axis)
@@ -149,7 +150,7 @@ def _averaged(image: Image.Image, spec: InputSpec) -> Pixels:
         share = (edges - low).reshape([-1 if a == axis else 1 for a in range(3)])
         at = sums.take(low, axis) * (1 - share) + sums.take(low + 1, axis) * share
         pixels = np.diff(at, axis=axis) * target / n
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return _bytes(np.rint(pixels))
 
 
 def _cropped(image: Image.Image, spec: InputSpec, *, share: float) -> Pixels:
@@ -219,7 +220,7 @@ def value_maps(spec: InputSpec, tensor: Mapping[str, Any]) -> list[tuple[str, Ca
     real = (byte - spec.mean[0]) / spec.std[0]
 
     def table(values: npt.NDArray[Any]) -> Callable[[Pixels], Pixels]:
-        mapped = np.clip(values, 0, 255).astype(np.uint8)
+        mapped = _bytes(values)
         return lambda pixels: mapped[pixels]
 
     quantized = [np.rint(real / scale) + zero, np.floor(real / scale + 0.5) + zero, np.trunc(real / scale) + zero]
@@ -229,7 +230,7 @@ def value_maps(spec: InputSpec, tensor: Mapping[str, Any]) -> list[tuple[str, Ca
         ("divided by 255 and fed as bytes", table(np.rint(byte / 255))),
         ("divided by 255 and fed as bytes", table(np.floor(byte / 255))),
         ("divided by 255 and fed as bytes", table(np.trunc(real))),
-        ("divided by 255 and fed as bytes", table(np.rint(real).astype(np.int8).view(np.uint8))),
+        ("divided by 255 and fed as bytes", table(np.rint(real) % 256)),
         *(("second quantization", table(values)) for values in quantized),
         ("wrong zero point", table(byte.astype(np.uint8) ^ 128)),
         ("wrong zero point", table(byte - 128)),
@@ -246,7 +247,11 @@ def _expanded(pixels: Pixels) -> Pixels:
     y = (yuv[..., 0] - 16) * 255 / 219
     cb, cr = (yuv[..., 1] - 128) * 255 / 224, (yuv[..., 2] - 128) * 255 / 224
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return _bytes(np.rint(rgb))
+
+
+def _bytes(values: npt.NDArray[Any]) -> Pixels:
+    return np.minimum(np.maximum(values, 0), 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

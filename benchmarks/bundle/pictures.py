@@ -80,7 +80,7 @@ def lesion(height: int, width: int, seed: int) -> Pixels:
     centre_x, centre_y = 512 + _hash(seed, 1) % 120 - 60, 512 + _hash(seed, 2) % 120 - 60
     squared = (u - centre_x) ** 2 + ((v - centre_y) * (4 + seed % 3) // 4) ** 2
     radius = 210 + _hash(seed, 3) % 140 + (coarse - 128) * 5 // 4 + (fine - 128) // 4
-    inside = np.clip((radius**2 - squared) // (60 + 60 * (seed % 4)), 0, 255)  # a border, sharp or soft
+    inside = np.minimum(np.maximum((radius**2 - squared) // (60 + 60 * (seed % 4)), 0), 255)  # a border, sharp or soft
     tone = np.array([224 - (seed * 5) % 24, 178 - (seed * 7) % 30, 160 - (seed * 3) % 30], np.int64)
     skin = tone + (fine[..., None] - 128) // 14 - ((u - 512) ** 2 + (v - 512) ** 2)[..., None] // 14000
     first, second = np.array(_INKS[seed % 7], np.int64), np.array(_INKS[(seed * 3 + 1) % 7], np.int64)
@@ -89,14 +89,14 @@ def lesion(height: int, width: int, seed: int) -> Pixels:
     for hair in range(seed % 4):
         slope, start = _hash(seed, 10 + hair) % 5 - 2, _hash(seed, 20 + hair) % 1024
         away = np.abs(v - start - slope * (u - 512) // 3 - (u - 512) ** 2 // 2000)
-        pixels = np.where((away < 4)[..., None], pixels // 3, pixels)
+        pixels[away < 4] //= 3
     grain = _hashes(x + y * width, seed)[..., None] % 7 - 3
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    return _bytes(pixels + grain)
 
 
 def stored(upright: Pixels, orientation: int) -> Pixels:
     """The rows and columns that a file of this EXIF orientation, 1 to 8, holds of an upright picture."""
-    pixels = upright.swapaxes(0, 1) if orientation > 4 else upright
+    pixels: Any = np.swapaxes(upright, 0, 1) if orientation > 4 else upright
     if orientation in (3, 4, 6, 7):
         pixels = pixels[::-1]
     return pixels[:, ::-1] if orientation in (2, 3, 7, 8) else pixels
@@ -194,12 +194,13 @@ def _profile_chunk(profile: bytes) -> bytes:
 
 def _deep(pixels: Pixels) -> npt.NDArray[np.uint16]:
     """16 bits whose low byte is no copy of the high one."""
-    return (pixels.astype(np.uint16) << 8) | ((pixels.astype(np.uint16) * 37 + 101) & 255)
+    deep = pixels.astype(np.uint16)
+    return ((deep << 8) | ((deep * 37 + 101) & 255)).astype(np.uint16)
 
 
 def _fade(height: int, width: int) -> Pixels:
     y, x = np.mgrid[0:height, 0:width]
-    return np.clip((x * 510) // width - (y * 120) // height, 0, 255).astype(np.uint8)
+    return _bytes((x * 510) // width - (y * 120) // height)
 
 
 def _checkerboard(height: int, width: int) -> Pixels:
@@ -215,9 +216,9 @@ def _lines(height: int, width: int) -> Pixels:
 def _grainy(pixels: Pixels) -> Pixels:
     """Sensor noise, which a filter without antialiasing lets through."""
     rows, columns = pixels.shape[:2]
-    at = np.arange(rows * columns, dtype=np.int64).reshape(rows, columns)
+    at = np.reshape(np.arange(rows * columns, dtype=np.int64), (rows, columns))
     noise = (_hashes(at, 77) % 19 + _hashes(at, 78) % 19 - 18).astype(np.int16)
-    return np.clip(pixels + noise[..., None], 0, 255).astype(np.uint8)
+    return _bytes(pixels + noise[..., None])
 
 
 def _noise(u: npt.NDArray[np.int64], v: npt.NDArray[np.int64], step: int, seed: int) -> npt.NDArray[np.int64]:
@@ -238,6 +239,10 @@ def _hashes(values: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     return (mixed >> np.uint64(33)).astype(np.int64)
+
+
+def _bytes(values: npt.NDArray[Any]) -> Pixels:
+    return np.minimum(np.maximum(values, 0), 255).astype(np.uint8)
 
 
 def _hash(seed: int, number: int) -> int:

@@ -49,7 +49,8 @@ def read_bundle(path: Path) -> Bundle:
     """Reads a folder or a zip of `skin-edge bundle`. Raises UsageError where it is none, DataError where changed."""
     files = _zip(path) if path.is_file() else _folder(path)
     try:
-        sums = dict(reversed(line.split("  ", 1)) for line in files[SUMS].decode().splitlines())
+        pairs = [line.split("  ", 1) for line in files[SUMS].decode().splitlines()]
+        sums = {name: digest for digest, name in pairs}
         lines = [json.loads(line) for line in files["golden/golden.jsonl"].splitlines()]
         golden = {str(line["file"]): line for line in lines}
     except (KeyError, ValueError, TypeError):
@@ -82,7 +83,7 @@ def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int]
             raise DataError(f"{where}: not JSON: one object a line") from None
         if not isinstance(answer, dict) or not isinstance(answer.get("file"), str):  # pyright: ignore[reportUnknownMemberType]
             raise DataError(f'{where}: no object with a "file"')
-        told: dict[str, Any] = answer
+        told: dict[str, Any] = answer  # pyright: ignore[reportUnknownVariableType]
         name = str(told["file"]).removeprefix("golden/")
         if name not in golden and name not in inputs:
             raise DataError(f"{where}: {told['file']!r} is no file of golden/: take the bundle that the app was given")
@@ -403,7 +404,7 @@ def _size(line: Record) -> tuple[int, int] | None:
 
 
 def _pixels(bundle: Bundle, line: Record, size: tuple[int, int]) -> Pixels:
-    return np.frombuffer(bundle.files[f"golden/{line['input']['file']}"], np.uint8).reshape(*size, 3)
+    return np.reshape(np.frombuffer(bundle.files[f"golden/{line['input']['file']}"], np.uint8), (*size, 3))
 
 
 def _checked(told: dict[str, Any], where: str, size: tuple[int, int], classes: int) -> Record:
@@ -436,7 +437,7 @@ def _checked(told: dict[str, Any], where: str, size: tuple[int, int], classes: i
             content = b""
         if len(content) != size[0] * size[1] * 3:
             raise DataError(f"{where}: input.base64 is not {size[0] * size[1] * 3} bytes, RGB of {size[0]}x{size[1]}")
-        checked["pixels"] = np.frombuffer(content, np.uint8).reshape(*size, 3)
+        checked["pixels"] = np.reshape(np.frombuffer(content, np.uint8), (*size, 3))
     return checked
 
 
