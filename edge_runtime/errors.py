@@ -120,7 +120,21 @@ EXTRA_OF_MODULE = {
     "sqlalchemy": "train",
     "yaml": "bench",
     "flatbuffers": "train",
+    "cv2": "train",
 }
+
+
+def require(*modules: str) -> None:
+    """Raises MissingExtraError for the first of the optional modules that is not installed; imports none."""
+    from importlib.util import find_spec
+
+    for module in modules:
+        try:
+            there = find_spec(module) is not None
+        except ValueError:  # sys.modules names it as not there
+            there = False
+        if not there:
+            raise MissingExtraError(module, EXTRA_OF_MODULE[module])
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:

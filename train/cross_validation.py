@@ -21,7 +21,7 @@ from ..benchmarks import documents, group_kinds, metrics
 from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
-from . import grouping, run_folder, splits
+from . import grouping, preflight, run_folder, splits
 from .clean import check
 from .job import (
     Fold,
@@ -67,6 +67,7 @@ def _cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str
         settings = replace(settings, overwrite=False)
     if settings.split == "random":
         report("--split random: the folds are made by image, pictures of one lesion may be in training and test")
+    preflight.check_call(settings)
     prepared = prepare(replace(settings, near_duplicates=False) if begun else settings, report, split=False)
     if begun:
         prepared = _as_begun(prepared, *begun, out)
@@ -146,6 +147,8 @@ def _train_folds(
     from .engine import keras
 
     out, frame = settings.out, prepared.frame
+    if not begun:
+        preflight.check_network(settings.recipe)
     pictures, failures = read_pictures(frame, settings, report)
     skipped: dict[str, str] = dict(begun["skipped"]) if begun else {}
     if failures:

@@ -26,6 +26,7 @@ from . import (
     grouping,
     inventory,
     patients,
+    preflight,
     run_folder,
     splits,
     tasks,
@@ -149,8 +150,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     check(settings.clean)
     earlier = {flag: earlier_runs.read(folders, flag) for flag, folders in settings.earlier.items()}
     teachers, start = earlier["--teacher"], earlier["--start"]
-    if settings.tensorboard:
-        files.check_writable_in(settings.tensorboard, "--tensorboard")
+    preflight.check_call(settings)
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
@@ -190,6 +190,8 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
 
     spec = settings.recipe.input_spec
     together = distribution.join(here, settings.recipe.batch_size)
+    if not started and not fold and not here.kind:
+        preflight.check_network(settings.recipe)
     pictures, failures = (fold.pictures, dict[int, str]()) if fold else read_pictures(frame, settings, report)
     if started and (failures or run_folder.fingerprint(frame) != started.config["data"]["fingerprint_sha256"]):
         raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
-from . import job, patients, run_folder, streams, tune_results
+from . import job, patients, preflight, run_folder, streams, tune_results
 from .recipes import Recipe
 from .search_space import Between, Log, OneOf
 from .streams import Stream
@@ -92,6 +92,7 @@ def _search(
 ) -> dict[str, Any]:
     _check_output(settings)
     out = settings.job.out
+    preflight.check_call(settings.job)
     prepared = job.prepare(settings.job, report)
     dataset, frame = prepared.dataset, prepared.frame
     settings = replace(settings, job=job.with_fields(settings.job, dataset))
@@ -120,6 +121,7 @@ def _search(
         f"train {images['train']}, val {images['val']} images; no trial sees the {images['test']} of the test part"
     )
     report("starting TensorFlow ...")
+    preflight.check_network(recipe)
     trainer = _Trainer(settings.job, [label.code for label in dataset.labels], sampling, report)
     objective = _Objective(settings, space, trainer, here, report)
     deadline = time.monotonic() + 60 * settings.timeout if settings.timeout else float("inf")
