@@ -176,7 +176,7 @@ def test_a_taste_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):
     [
         (["absent"], 2, "no such folder"),
         (["empty"], 1, "no layout that is known"),
-        (["ham", "--recipe", "resnet"], 2, "unknown recipe 'resnet'; known: nn-basic, "),
+        (["ham", "--recipe", "resnet"], 2, "unknown recipe 'resnet' (did you mean 'resnet50'?); known: nn-basic, "),
         (["ham", "--image-size", "big"], 2, "neither N nor HxW"),
         (["ham", "--image-size", "8"], 2, "outside 32..1024"),
         (["ham", "--weights", "absent.h5"], 2, "absent.h5: no such file"),
