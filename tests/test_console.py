@@ -341,12 +341,15 @@ def cjk_results(code):
         **dict.fromkeys(("balanced_accuracy", "macro_auc", "macro_f1", "accuracy"), 0.5),
         "intervals": dict.fromkeys(("balanced_accuracy", "macro_auc", "macro_f1", "accuracy"), (0.4, 0.6)),
     }  # fmt: skip
-    return {"validation": part, "test": part}
+    return {"validation": part, "test": part, "split": {}}
 
 
 @pytest.mark.parametrize("code", ["mel", "黒色腫", "흑색종 악성", "𠮷", "e\u0301e\u0301"])
-def test_tables_of_wide_names_are_aligned(code):
+def test_tables_of_wide_names_are_aligned(code, monkeypatch):
+    from skin_edge.train import summary as module
     from skin_edge.train.summary import summary
+
+    monkeypatch.setattr(module, "_claims", lambda *_: [])
 
     lines = summary(cjk_results(code), Path("run")).splitlines()
     assert max(map(console.columns_of, lines)) <= 80
@@ -355,8 +358,11 @@ def test_tables_of_wide_names_are_aligned(code):
 
 
 @pytest.mark.parametrize("out", ["plain", 'my runs/it\'s a "run"', "runs/$HOME `x`", HOSTILE])
-def test_the_next_line_can_be_pasted(out, tmp_path):
+def test_the_next_line_can_be_pasted(out, monkeypatch):
+    from skin_edge.train import summary as module
     from skin_edge.train.summary import summary
+
+    monkeypatch.setattr(module, "_claims", lambda *_: [])
 
     (line,) = [line for line in summary(cjk_results("mel"), Path(out)).splitlines() if "skin-edge convert" in line]
     script = 'skin-edge() { printf "%s\\0" "$@"; }\n'.replace("skin-edge", "skin_edge") + line.replace(

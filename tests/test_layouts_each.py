@@ -344,7 +344,7 @@ def test_a_row_without_its_image_keeps_its_row(tmp_path, layout, make):
 
 def test_layouts_that_do_not_exist_or_do_not_fit(tmp_path):
     folder = small.isic2019(tmp_path)
-    with pytest.raises(UnknownNameError, match=r"unknown layout 'isic'; known: ham10000-kaggle, .*, class-folders"):
+    with pytest.raises(UnknownNameError, match=r"unknown layout 'isic' .*known: ham10000-kaggle, .*, class-folders"):
         read_dataset(folder, "isic")
     with pytest.raises(UsageError, match="is a file, and layout isic2019 is a folder"):
         read_dataset(folder / "ISIC_2019_Training_Metadata.csv", "isic2019")

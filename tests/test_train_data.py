@@ -62,7 +62,7 @@ def test_a_run_of_before_has_no_further_columns(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["ham", "--layout", "isic"], 2, "unknown layout 'isic'; known: ham10000-kaggle, ham10000-dataverse,"),
+        (["ham", "--layout", "isic"], 2, "known: ham10000-kaggle, ham10000-dataverse,"),
         (["ham", "--layout", "isic2019"], 1, "is not in layout isic2019: ISIC 2019: ISIC_2019_Training"),
         (["ham", "--split", "official"], 2, "(ham10000-kaggle) has no official test part"),
         (["ham", "--labels", "classes.csv"], 1, "label 'akiec' of ISIC_0000000 is not in classes.csv: mel, nv"),

@@ -163,7 +163,7 @@ class Recipe:
             ("width", 0, 8),
             ("epochs", 1, 1_000_000),
             ("batch_size", 1, 65_536),
-            ("learning_rate", 0, 1000),
+            ("learning_rate", 0, 1e38),
             ("plateau_patience", 0, 1_000_000),
             ("plateau_factor", 0, 1),
             ("early_stopping", 0, 1_000_000),
