@@ -157,7 +157,7 @@ def test_a_frame_of_another_shape_is_refused(frame, layout, says):
 
 
 def test_other_arguments_are_refused(rgb):
-    with pytest.raises(UsageError, match="unknown layout 'yuyv' .*known: rgb, bgr"):
+    with pytest.raises(UsageError, match=r"unknown layout 'yuyv' .*known: rgb, bgr"):
         to_rgb(rgb, "yuyv")
     with pytest.raises(UsageError, match="rotation must be"):
         to_rgb(rgb, "rgb", 45)

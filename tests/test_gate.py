@@ -174,10 +174,7 @@ def test_the_edges_of_limits(limit, measured, passed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "min_agrement: 0.9",
-            "unknown limit in .* 'min_agrement' .did you mean 'min_agreement'... known: max_balanced_accuracy_drop, .*min_agreement",
-        ),
+        ("min_agrement: 0.9", "'min_agrement' .did you mean 'min_agreement'... known: max_balanced_accuracy_drop"),
         ("min_agreement: high", "min_agreement must be a number"),
         ("min_agreement: true", "must be a number"),
         ("min_agreement: .nan", "must be a number"),
