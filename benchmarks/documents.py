@@ -40,7 +40,8 @@ def parse_yaml(text: str) -> Any:
     # Events come without recursion: depth and aliases are looked at first.
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=loader):
+        events: Any = yaml.parse(text, Loader=loader)  # pyright: ignore[reportUnknownMemberType]
+        for event in events:
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise ValueError(f"line {event.start_mark.line + 1}: anchors and aliases (& and *) are not read")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

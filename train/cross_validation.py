@@ -94,7 +94,7 @@ def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / 'folds.yaml'} is damaged: {error}") from None
     columns = ["image_id", "group", "label", "fold"]
-    table = read_table(folder / "folds.csv", columns)[columns]
+    table: Any = read_table(folder / "folds.csv", columns)[columns]
     return begun, table
 
 
