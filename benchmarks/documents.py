@@ -32,7 +32,9 @@ def read_yaml(path: str | Path) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """The value that a text is. Raises ValueError with one line."""
-    import yaml
+    import yaml as pyyaml
+
+    yaml: Any = pyyaml  # its stubs leave the events' types open
 
     # libyaml is ten times faster, but knows no lone surrogates (bytes of a file name that are no text).
     has_surrogates = re.search(r"\\u[dD][89a-fA-F]", text)
@@ -40,7 +42,7 @@ def parse_yaml(text: str) -> Any:
     # Events come without recursion: depth and aliases are looked at first.
     depth = 0
     try:
-        events: Any = yaml.parse(text, Loader=loader)  # pyright: ignore[reportUnknownMemberType]
+        events: Any = yaml.parse(text, Loader=loader)
         for event in events:
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise ValueError(f"line {event.start_mark.line + 1}: anchors and aliases (& and *) are not read")
