@@ -184,11 +184,16 @@ def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_by
 def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:
     """The classes in the order of the output. Raises ModelFileError where they are not usable."""
     try:
-        labels = tuple(Label(entry["code"], entry["name"], entry.get("malignant")) for entry in contract["labels"])
+        entries: list[dict[str, Any]] = contract["labels"]
+        labels = tuple(Label(entry["code"], entry["name"], entry.get("malignant")) for entry in entries)
     except (KeyError, TypeError, AttributeError):
         raise ModelFileError(f"its {CONTRACT_FILE} does not list the labels") from None
     if not all(
-        isinstance(text, str) and len(text) <= _LONGEST_LABEL and label.code for label in labels for text in label[:2]
+        isinstance(text, str)  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's JSON)
+        and len(text) <= _LONGEST_LABEL
+        and label.code
+        for label in labels
+        for text in label[:2]
     ):
         raise ModelFileError(f"its {CONTRACT_FILE} has labels that are no text of at most {_LONGEST_LABEL} characters")
     if len({label.code for label in labels}) != len(labels) or not labels:

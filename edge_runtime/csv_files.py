@@ -75,7 +75,9 @@ def read(path: str | Path, wanted: Callable[[str], bool] = lambda name: True, *,
             else:
                 file.seek(0)
             reader = csv.reader(file, delimiter=separator, strict=True)
-            header = [original(name.strip()) for name in next(reader, [])]
+            empty: list[str] = []
+            first_row = next(reader, empty)
+            header = [original(name.strip()) for name in first_row]
             if not header:
                 raise DataError(f"{path} cannot be read as csv: it is empty")
             at = [position for position, name in enumerate(header) if wanted(name)]

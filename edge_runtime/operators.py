@@ -101,7 +101,7 @@ class Step:
         self.work = self.kept = self.workspace = 0
 
     def number(self, field: int, code: str, default: int | float = 0) -> int:
-        return self.options.number(field, code, default) if self.options else default
+        return int(self.options.number(field, code, default) if self.options else default)
 
     def real(self, field: int) -> float:
         return self.options.number(field, "f") if self.options else 0.0
@@ -219,7 +219,7 @@ def _depthwise(step: Step) -> list[Shape]:
     require(weights.shape[3] == x.shape[3] * multiplier, "has weights that do not fit")
     strides = step.size(2, "stride"), step.size(1, "stride")
     dilations = step.size(6, "dilation", 1), step.size(5, "dilation", 1)
-    out = _convolved(step, weights.shape[1:3], strides, dilations)
+    out = _convolved(step, (weights.shape[1], weights.shape[2]), strides, dilations)
     positions = x.shape[0] * math.prod(out) * math.prod(weights.shape[1:3])
     step.work = positions * weights.shape[3] * 4
     step.kept = positions * 8
@@ -237,7 +237,7 @@ def _dense(step: Step) -> list[Shape]:
     require(len(x.shape) >= 1 and count % length == 0, "has weights that do not fit")
     step.work = count * units * _slow(x)
     if step.flag(2):
-        require(x.shape[-1] == length, "has weights that do not fit")
+        require(x.shape[len(x.shape) - 1] == length, "has weights that do not fit")
         return [(*x.shape[:-1], units)]
     return [(count // length, units)]
 
@@ -703,8 +703,8 @@ def _check_scales(step: Step) -> None:
         if tensor is None or tensor is weights or tensor.dtype not in QUANTIZED:
             continue
         require(len(tensor.scales) == len(tensor.zero_points) == 1, "takes or makes integers without a scale")
-        require(tensor.dtype != "int16" or tensor.zero_points[0] == 0, "has a zero point in int16")
-        scales.append(float(tensor.scales[0]))
+        require(tensor.dtype != "int16" or all(point == 0 for point in tensor.zero_points), "has a zero point in int16")
+        scales.extend(float(scale) for scale in tensor.scales)
     require(min(scales, default=1.0) > 0, "has a scale of 0")
     if scales and step.name in ("ADD", "SUB", "SQUARED_DIFFERENCE"):
         largest, most = max(scales[:-1]), _SUM_SCALES[step.outputs[0].dtype]

@@ -426,8 +426,9 @@ def _choose(
     taken: image_id -> the rule of --clean that left it out.
     """
     recipe, seed = settings.recipe, settings.seed
-    frame, from_file = dataset.frame, settings.split not in splits.KINDS
-    if settings.split == "official":
+    kind = settings.split or dataset.split_kind(settings.recipe.split)
+    frame, from_file = dataset.frame, kind not in splits.KINDS
+    if kind == "official":
         if not dataset.has_official_parts:
             raise UsageError(f"--split official: {dataset.root} ({dataset.layout}) has no official test part")
         if settings.limit is not None:
@@ -437,14 +438,14 @@ def _choose(
             ]
             frame = pd.concat(tastes, ignore_index=True)
     elif from_file:
-        frame = frame.assign(split=splits.read_split(settings.split, frame, taken))
-        _report_taken(settings.split, taken, report)
+        frame = frame.assign(split=splits.read_split(kind, frame, taken))
+        _report_taken(kind, taken, report)
         left_out = int((frame["split"] == "").sum())
         if left_out:
-            report(f"{left_out} images are not named in {settings.split} and are left out")
+            report(f"{left_out} images are not named in {kind} and are left out")
         frame = frame.loc[frame["split"] != ""].reset_index(drop=True)
         if absent := [part for part in splits.PARTS if part not in set(frame["split"])]:
-            raise DataError(f"--clean leaves no image of {', '.join(absent)} in {settings.split}")
+            raise DataError(f"--clean leaves no image of {', '.join(absent)} in {kind}")
     elif dataset.has_official_parts:
         held_out = frame["official"].isin(("val", "test"))
         report(
@@ -455,16 +456,16 @@ def _choose(
             raise DataError(f"{dataset.root} has no picture in a training part")
     elif (frame["official"] != "").any():
         report("the data has no test part: all its pictures are split anew, whatever part they are in")
-    if settings.limit is not None and settings.split != "official":
+    if settings.limit is not None and kind != "official":
         frame = splits.stratified_taste(frame, settings.limit, seed)
-    if settings.split == "lesion" and split:
+    if kind == "lesion" and split:
         splits.split_frame(frame, recipe.fractions, seed)  # what is wrong with it is said before pictures are compared
-    frame, near = grouping.connect(frame, settings.near_duplicates, settings.split, report)
+    frame, near = grouping.connect(frame, settings.near_duplicates, kind, report)
     if from_file or not split:
         return frame, near
-    if settings.split == "official":
+    if kind == "official":
         parts = splits.official_split(frame, recipe.fractions, seed)
-    elif settings.split == "random":
+    elif kind == "random":
         parts = splits.split_frame(frame, recipe.fractions, seed, by_group=False)
     else:
         parts = splits.connected_split(frame, recipe.fractions, seed)

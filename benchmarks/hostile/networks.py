@@ -4,6 +4,9 @@ Types, shapes, options and scales are drawn so that about half of the networks a
 place. Of an accepted one the outputs have the shapes that the whitelist infers.
 """
 
+# The schema's generated classes have no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import importlib
@@ -369,7 +372,8 @@ class _Drawing:
     def written(self) -> bytes:
         """The flatbuffer. What no operator writes and has no values is an input; what nobody takes is an output."""
         schema = _schema()
-        model, graph = schema.ModelT(), schema.SubGraphT()
+        model: Any = schema.ModelT()
+        graph: Any = schema.SubGraphT()
         model.version, model.subgraphs, model.operatorCodes = 3, [graph], []
         model.buffers, graph.tensors, graph.operators = [schema.BufferT()], [], []
         positions: dict[int, int] = {}
@@ -444,7 +448,8 @@ def _options(code: int, settings: dict[str, Any]) -> Any:
     if not code:
         return None
     schema = _schema()
-    name = next(name for name, value in vars(schema.BuiltinOptions).items() if value == code)
+    known: dict[str, Any] = vars(schema.BuiltinOptions)
+    name = next(name for name, value in known.items() if value == code)
     options = getattr(schema, f"{name}T")()
     for key, value in settings.items():
         if hasattr(options, key):
@@ -462,9 +467,9 @@ def _packed(table: Any, identifier: bytes | None = None) -> bytes:
 @lru_cache(maxsize=1)
 def _builder() -> Any:
     """Aligns vectors as the schema wants of weights, which the generated code forgets."""
-    import flatbuffers
+    base: Any = importlib.import_module("flatbuffers").Builder
 
-    class Aligned(flatbuffers.Builder):
+    class Aligned(base):
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
             return super().StartVector(elemSize, numElems, max(16, alignment))
 
