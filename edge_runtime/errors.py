@@ -121,6 +121,7 @@ EXTRA_OF_MODULE = {
     "yaml": "bench",
     "flatbuffers": "train",
     "cv2": "train",
+    "atheris": "fuzz",
 }
 
 

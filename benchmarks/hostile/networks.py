@@ -56,13 +56,31 @@ def network_case(seed: int, number: int) -> tuple[str, bytes]:
     first = names[number % len(names)]
     last = drawing.operator(first, None)
     shown = first
-    if rng.random() < 0.5 and last is not None:
+    if rng.random() < 0.5 and last is not None and last.shape:
         fitting = [name for name in names if _takes(name, last.dtype)]
         if fitting:
             second = rng.choice(fitting)
             drawing.operator(second, last)
             shown += f" {second}"
     return shown, drawing.written()
+
+
+def small_classifier() -> bytes:
+    """uint8 [1, 8, 8, 3] -> the mean colour, one dense layer and a softmax, float32 [1, 7]: a kilobyte."""
+    drawing = _Drawing(random.Random(1))
+    drawing.is_odd = False
+    image = Drawn((1, 8, 8, 3), "uint8", None, [1 / 128], [128])
+    steps: list[tuple[str, dict[str, Any], list[Drawn | None], Drawn]] = []
+    real = Drawn((1, 8, 8, 3), "float32")
+    mean, dense, answer = Drawn((1, 3), "float32"), Drawn((1, 7), "float32"), Drawn((1, 7), "float32")
+    steps.append(("DEQUANTIZE", {}, [image], real))
+    steps.append(("MEAN", {}, [real, drawing.numbers(1, 2)], mean))
+    weights = [drawing.constant((7, 3), "float32"), drawing.constant((7,), "float32")]
+    steps.append(("FULLY_CONNECTED", {}, [mean, *weights], dense))
+    steps.append(("SOFTMAX", {"beta": 1.0}, [dense], answer))
+    for name, settings, inputs, result in steps:
+        drawing.entries.append((name, _options(RULES[name].options[0], settings), inputs, [result]))
+    return drawing.written()
 
 
 def _takes(name: str, dtype: str) -> bool:
@@ -413,7 +431,7 @@ class _Drawing:
 # Those of the newest kernels: LiteRT looks for (operator, version), and a lower one lacks types.
 _VERSIONS = {
     **{"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9, "ADD": 4, "SUB": 4, "MUL": 4, "SOFTMAX": 3},
-    **{"QUANTIZE": 3, "DEQUANTIZE": 5, "CONCATENATION": 3, "MEAN": 3, "SUM": 3, "PAD": 4, "PADV2": 4, "TRANSPOSE": 5},
+    **{"QUANTIZE": 3, "DEQUANTIZE": 5, "CONCATENATION": 3, "MEAN": 3, "SUM": 2, "PAD": 4, "PADV2": 4, "TRANSPOSE": 5},
     **{"STRIDED_SLICE": 7, "MAXIMUM": 4, "MINIMUM": 4, "RESIZE_BILINEAR": 4, "RESIZE_NEAREST_NEIGHBOR": 4, "CAST": 4},
     **{"AVERAGE_POOL_2D": 3, "MAX_POOL_2D": 3, "LOGISTIC": 3, "TANH": 3, "RELU": 3, "RELU6": 3, "LEAKY_RELU": 2},
     **{"REDUCE_MAX": 3, "REDUCE_MIN": 3, "SQUARED_DIFFERENCE": 2, "SPLIT": 4, "SPLIT_V": 2, "SLICE": 5, "GATHER": 5},
