@@ -83,11 +83,14 @@ def freeze(
 
 
 def from_contract(thresholds: Sequence[Mapping[str, Any]], labels: Sequence[Label]) -> list[dict[str, Any]]:
-    """The thresholds in a .tflite's contract as rows of `freeze`, of the targets that are reported."""
+    """The thresholds in a .tflite's contract as rows of `freeze`, of the targets that are reported.
+
+    The contract names a single malignant class by its code; whatever that is, it is the target "malignant".
+    """
     wanted = targets(labels)
     return [
         {
-            "target": row["target"],
+            "target": target,
             "classes": list(row["classes"]),
             "chosen_for": "sensitivity",
             "wanted": row["chosen_for_sensitivity"],
@@ -96,7 +99,8 @@ def from_contract(thresholds: Sequence[Mapping[str, Any]], labels: Sequence[Labe
             "found": {key: row.get(key) for key in ("n_positive", "n_negative", "sensitivity", "specificity")},
         }
         for row in thresholds
-        if row["target"] in wanted and sorted(row["classes"]) == sorted(wanted[row["target"]])
+        for target, classes in wanted.items()
+        if sorted(row["classes"]) == sorted(classes) and (row["target"] == target or row["target"] not in wanted)
     ]
 
 

@@ -149,7 +149,8 @@ _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def _letters(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFC", text).casefold() if c.isalnum() or c in "+/")
+    folded = unicodedata.normalize("NFC", text).casefold()
+    return "".join(c for c in folded if not c.isspace() and c not in "-_,'\u2019")
 
 
 @functools.cache

@@ -77,12 +77,13 @@ def evaluate(
         labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
         leaked, chose, checked = None, None, {"pictures": False, "groups": False}
     codes = tuple(label.code for label in labels)
-    if chosen.dataset and set(codes) == {label.code for label in tasks.BENIGN_MALIGNANT}:
-        sided, mapping = tasks.for_task(chosen.dataset, "malignant")
-        for line in tasks.described(mapping):
-            report_line(line)
-        sides = dict(zip(sided.frame["image_id"], sided.frame["label"], strict=True))
-        rows = rows.assign(label=rows["image_id"].map(sides).fillna(""))
+    if chosen.dataset is not None:
+        of_id = dict(zip(chosen.dataset.frame["image_id"], chosen.dataset.frame["malignant"], strict=True))
+        rows = rows.assign(malignant=rows["image_id"].map(of_id))
+    meant, lines = tasks.as_classes(rows, codes)
+    for line in lines:
+        report_line(line)
+    rows = rows.assign(label=meant)
     known = rows["label"].isin(codes).to_numpy()
     assessed = np.array([position not in errors for position in range(len(rows))])
     unknown = {str(label): int(n) for label, n in rows.loc[~known, "label"].value_counts().sort_index().items()}

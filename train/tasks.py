@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,21 @@ from typing import Any
 import pandas as pd
 
 from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
-from ..edge_runtime.labels import BENIGN_MALIGNANT, Label, is_precancerous, label_for
+from ..edge_runtime.labels import (
+    BENIGN_MALIGNANT,
+    Label,
+    has_control_characters,
+    is_precancerous,
+    label_for,
+    same_label,
+)
 from . import layout_tables
 from .layouts import Dataset
 
 TASKS = ("diagnosis", "malignant", "malignant-classes")
+
+_SIDES = tuple(label.code for label in BENIGN_MALIGNANT)
+_MOST_SHOWN = 12  # classes in a message
 
 _TRUE_FALSE = {"1": True, "0": False, "": None}
 
@@ -39,8 +50,8 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
             raise DataError(f"{path}: malignant '{malignant}' of {code} is not 1, 0 or blank")
         if code.lower() in labels:
             raise DataError(f"{path}: code {code} occurs twice")
-        if not (code + name).isprintable():
-            raise DataError(f"{path}: code {code!r} holds control characters")
+        if has_control_characters(code + name):
+            raise DataError(f"{path}: code {code!r} or name {name!r} holds control characters")
         labels[code.lower()] = Label(code, name or code, _TRUE_FALSE[malignant])
     return tuple(labels.values())
 
@@ -86,15 +97,41 @@ def described(mapping: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _with_labels(dataset: Dataset, labels: tuple[Label, ...], path: Path) -> Dataset:
-    codes = {label.code.lower(): label.code for label in labels}
-    found = dataset.frame["label"].str.lower().map(codes)
+    codes = [label.code for label in labels]
+    found = dataset.frame["label"].map({label: same_label(label, codes) for label in dataset.frame["label"].unique()})
     strangers = dataset.frame.loc[found.isna() & (dataset.frame["label"] != "")]
     if len(strangers):
         row = strangers.iloc[0]
-        raise DataError(
-            f"label '{row['label']}' of {row['image_id']} is not in {path}: {', '.join(label.code for label in labels)}"
-        )
+        raise DataError(f"label '{row['label']}' of {row['image_id']} is not in {path}: {', '.join(codes)}")
     return replace(dataset, frame=dataset.frame.assign(label=found.fillna("")), labels=labels)
+
+
+def as_classes(rows: pd.DataFrame, codes: Sequence[str]) -> tuple[pd.Series, list[str]]:
+    """The labels of pictures in a model's own words, and a line for each that is not one of them already.
+
+    rows: columns label and, where the data set has a target of its own, malignant ("1", "0" or ""). codes: the model's.
+    A label of the same meaning is that class (`labels.same_label`). Where the model tells malignant from benign alone,
+    a diagnosis is on the side of the data set's target, else of the table of diagnoses. What is neither stays.
+    """
+    side_of = {same_label(code, _SIDES): code for code in codes}
+    binary = len(codes) == 2 and set(side_of) == set(_SIDES)
+    targets = rows["malignant"] if binary and "malignant" in rows else pd.Series("", rows.index)
+    found: dict[tuple[str, str], str] = {}
+    for label, target in {*zip(rows["label"], targets, strict=True)}:
+        malignant = {"1": True, "0": False}.get(target, label_for(label).malignant)
+        meant = same_label(label, codes)
+        if meant is None and binary and malignant is not None:
+            meant = side_of[_SIDES[malignant]]
+        found[label, target] = label if meant is None else meant
+    labels = [found[both] for both in zip(rows["label"], targets, strict=True)]
+    counts = Counter(zip(rows["label"], labels, strict=True))
+    lines = [
+        f"  {label or 'no diagnosis'}: counts as {meant}, {count} images"
+        + (" (holds precancerous keratoses)" if binary and is_precancerous(label) else "")
+        for (label, meant), count in sorted(counts.items())
+        if label != meant
+    ]
+    return pd.Series(labels, rows.index, dtype=object), lines
 
 
 def _diagnosis(dataset: Dataset) -> Dataset:
@@ -123,7 +160,7 @@ def _malignant(
 ) -> tuple[Dataset, list[dict[str, Any]]]:
     frame = dataset.frame
     classes = {label.code: label for label in dataset.labels}
-    known = {code: classes.get(code) or label_for(code) for code in frame["label"].unique()}
+    known = {code: _with_side(classes.get(code) or label_for(code)) for code in frame["label"].unique()}
     by_table = frame["label"].map(
         {code: "" if label.malignant is None else str(int(label.malignant)) for code, label in known.items()}
     )
@@ -131,11 +168,7 @@ def _malignant(
     target = frame["malignant"].where(own, by_table)
     nowhere = frame.loc[(target == "") & frame["label"].isin(list(classes))]
     if len(nowhere):
-        label = nowhere["label"].iloc[0]
-        raise DataError(
-            f"nothing says whether '{label}' ({int((nowhere['label'] == label).sum())} images) is malignant: say it in "
-            "a file of --labels"
-        )
+        raise DataError(_whether_malignant(nowhere["label"], [known[code] for code in classes if code in known]))
     table = f"--labels {labels_file.name}" if labels_file else "the table of diagnoses"
     rows = pd.DataFrame(
         {
@@ -156,10 +189,32 @@ def _malignant(
         notes = (*notes, f"{int(left_out.sum())} images that nobody calls benign or malignant are left out")
     side = target.map({"1": "malignant", "0": "benign"})
     # What is malignant by the target alone, such as a malignant "nevus", is no diagnosis that could be a class.
-    diagnosed = {code: label for code, label in known.items() if label.malignant and code in classes}
+    diagnosed = {
+        code: label
+        for code, label in known.items()
+        if label.malignant and code in classes and same_label(code, _SIDES) is None
+    }
     if split_further:
         side = frame["label"].where((target == "1") & frame["label"].isin(list(diagnosed)), side)
     frame = frame.assign(label=side)
     present = set(frame["label"])
     labels = tuple(label for label in (*BENIGN_MALIGNANT, *diagnosed.values()) if label.code in present)
     return replace(dataset, frame=frame.loc[~left_out].reset_index(drop=True), labels=labels, notes=notes), mapping
+
+
+def _with_side(label: Label) -> Label:
+    """With what the table of diagnoses says, where nobody else says whether it is malignant."""
+    return label if label.malignant is not None else label._replace(malignant=label_for(label.code).malignant)
+
+
+def _whether_malignant(labels: pd.Series, classes: Sequence[Label]) -> str:
+    """The error about labels of which nothing says whether they are malignant: it shows the file that would."""
+    label = str(labels.iloc[0])
+    shown = classes if len(classes) <= _MOST_SHOWN else [one for one in classes if one.code == label]
+    sides = {True: "1", False: "0", None: "?"}
+    lines = ["code,name,malignant", *(f"{one.code},{one.name},{sides[one.malignant]}" for one in shown)]
+    file = " | ".join(lines) + (" | ..." if len(shown) < len(classes) else "")
+    return (
+        f"nothing says whether '{label}' ({int((labels == label).sum())} images) is malignant: write labels.csv with "
+        f"the lines {file} (1 or 0 for each ?), and add --labels labels.csv"
+    )
