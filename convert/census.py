@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
+from ..edge_runtime import csv_files
 from ..edge_runtime.errors import ConversionError
 from ..edge_runtime.network import FLOATS, Network
 
@@ -84,8 +83,4 @@ def assert_int8(network: bytes) -> None:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
+    return csv_files.text([field.name for field in fields(Row)], (list(asdict(row).values()) for row in rows))

@@ -19,7 +19,7 @@ from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputE
 from ..edge_runtime.files import alone_in, check_replaceable, replacing_folder
 from ..edge_runtime.network import Network
 from ..edge_runtime.preprocess import FULL, SCALED, InputSpec
-from ..train import grouping, run_folder
+from ..train import grouping, run_folder, tables
 from ..train.run_folder import Run
 from .calibration import CALIBRATED, PRECISIONS
 
@@ -306,7 +306,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         "model_float32.tflite": float_bytes,
         LABELS_FILE: labels_text(run.labels).encode(),
         CONTRACT_FILE: contract.encode(),
-        "representative.csv": representative[["image_id", "group", "label"]].to_csv(index=False).encode(),
+        "representative.csv": tables.text(representative.loc[:, ["image_id", "group", "label"]]).encode(),
         "census.csv": census.to_csv(operators).encode(),
     }
     with replacing_folder(settings.out) as folder:

@@ -15,9 +15,7 @@ too: there it says where training moved the network, and only post-training quan
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -29,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks.cases import Case
-from ..edge_runtime import console, files
+from ..edge_runtime import console, csv_files, files
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import ConversionError
 from ..edge_runtime.model_file import network_length
@@ -201,11 +199,8 @@ def by_loss(rows: Sequence[Row]) -> list[Row]:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """One line per row, in the order given; a shape as 1x80x80x32, None as nothing."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [entry.name for entry in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) | {"shape": "x".join(map(str, row.shape))} for row in rows)
-    return text.getvalue()
+    cells = (asdict(row) | {"shape": "x".join(map(str, row.shape))} for row in rows)
+    return csv_files.text([entry.name for entry in fields(Row)], (list(row.values()) for row in cells))
 
 
 def table(rows: Sequence[Row], limit: int) -> console.Page:

@@ -37,8 +37,9 @@ CONTENTS = {
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
-        networks new_data options patients pipeline preflight published recipe_commands recipes report report_commands
-        report_markdown report_page run_config run_folder sampling schedules search_space seen splits step_times summary
+        named_groups networks new_data options patients pipeline preflight published recipe_commands recipes report
+         report_commands report_markdown report_page run_config run_folder sampling schedules search_space seen splits
+         step_times summary
         tables synthetic tasks tensorboard throughput tune tune_commands tune_results
         streams efficientnet_lite weights""",
     "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job

@@ -10,7 +10,7 @@ import click
 
 from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
-from .options import SectionedCommand, layout_options
+from .options import SectionedCommand, class_options, layout_options
 
 
 class ImageSize(click.ParamType):
@@ -31,8 +31,8 @@ class ImageSize(click.ParamType):
 
 
 _SECTIONS = {
-    "Data": ("layout", "image_column", "label_column", "group_column", "images", "labels", "task", "rules", "limit",
-             "skip_unreadable", "metadata"),
+    "Data": ("layout", "image_column", "label_column", "group_column", "images", "group_from", "labels",
+             "task", "drop_classes", "min_images", "rules", "limit", "skip_unreadable", "metadata"),
     "Split": ("split", "seed", "near_duplicates", "folds"),
     "Network": ("recipe_name", "settings", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
     "Training": ("epochs", "batch_size", "learning_rate", "loss", "balance", "balance_validation", "teachers"),
@@ -75,6 +75,7 @@ _SECTIONS = {
 @click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
 @layout_options
+@class_options
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Own classes: csv code,name,malignant.")
 @click.option(
     "--task", type=click.Choice(["diagnosis", "malignant", "malignant-classes"]), help="[default: the recipe's]"
@@ -160,6 +161,9 @@ def train(
     label_column: str | None,
     group_column: str | None,
     images: Path | None,
+    group_from: str | None,
+    drop_classes: tuple[str, ...],
+    min_images: int | None,
     labels: Path | None,
     task: str | None,
     metadata: str | None,
@@ -237,6 +241,9 @@ def train(
         limit = started.config["limit"] if limit is None else limit
         mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
         task = task or started.config.get("task")
+        group_from = group_from or started.config.get("group_from")
+        drop_classes = drop_classes or tuple(started.config.get("drop_classes") or ())
+        min_images = min_images or started.config.get("min_images")
         xla = bool(started.config.get("xla")) if xla is None else xla
         layout = layout or started.config["data"]["layout"]
         distribute = distribute or (started.config.get("distribute") or {}).get("kind")
@@ -269,6 +276,9 @@ def train(
         layout=layout,
         columns=columns,
         images=images,
+        group_from=group_from,
+        drop_classes=drop_classes,
+        min_images=min_images or 0,
         labels=labels,
         task=task or recipe.task,
         clean=rules or recipe.clean,

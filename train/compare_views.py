@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..benchmarks import group_kinds
 from ..benchmarks.page import document
-from ..edge_runtime import console, files
+from ..edge_runtime import console, csv_files, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import OutputExistsError, UsageError
 
@@ -101,17 +99,16 @@ def _intervals(comparison: _Comparison) -> list[str]:
 def table(comparison: _Comparison) -> str:
     """csv: one row per run and figure: run, figure, value, low, high, difference, difference_low, difference_high."""
     paired = {pair["name"]: pair["differences"] for pair in comparison["paired"]}
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("run", "figure", "value", "low", "high", "difference", "difference_low", "difference_high"))
+    columns = ("run", "figure", "value", "low", "high", "difference", "difference_low", "difference_high")
+    rows: list[Sequence[object]] = []
     for run in comparison["runs"]:
         for figure in comparison["figures"]:
             row = run["figures"][figure["key"]]
             pair = paired.get(run["name"], {}).get(figure["key"], {"difference": None, "interval": None})
             cells = (row["value"], *(row["interval"] or ("", "")), pair["difference"], *(pair["interval"] or ("", "")))
-            writer.writerow((run["name"], figure["key"], *("" if cell is None else cell for cell in cells)))
-        writer.writerow((run["name"], "majority_class_baseline", run["majority_class_baseline"], *[""] * 5))
-    return out.getvalue()
+            rows.append((run["name"], figure["key"], *("" if cell is None else cell for cell in cells)))
+        rows.append((run["name"], "majority_class_baseline", run["majority_class_baseline"], *[""] * 5))
+    return csv_files.text(columns, rows)
 
 
 def page(comparison: _Comparison) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..edge_runtime import console
-from .options import layout_options
+from .options import class_options, layout_options
 
 
 @click.command()
@@ -16,6 +16,7 @@ from .options import layout_options
 @click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out first; may be repeated.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Of the default split.")
 @layout_options
+@class_options
 @click.option(
     "--near-duplicates/--no-near-duplicates", default=True, show_default=True, help="Look for them across groups."
 )
@@ -35,6 +36,9 @@ def data(
     label_column: str | None,
     group_column: str | None,
     images: Path | None,
+    group_from: str | None,
+    drop_classes: tuple[str, ...],
+    min_images: int | None,
     near_duplicates: bool,
     out: Path | None,
     as_json: bool,
@@ -53,6 +57,7 @@ def data(
     """
     from ..edge_runtime import files
     from ..edge_runtime.errors import OutputExistsError
+    from . import tasks
     from .clean import check
     from .inspection import inspect, text, write
     from .job import to_stderr
@@ -62,7 +67,8 @@ def data(
     if out is not None and out.exists():
         raise OutputExistsError(out, "choose another --out")
     with files.alone_in(out, "skin-edge data") if out is not None else contextlib.nullcontext():
-        dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images)
+        dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images, group_from)
+        dataset = tasks.without_classes(dataset, drop_classes, min_images=min_images or 0)
         n = len(dataset.frame)
         found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
         to_stderr("\r")

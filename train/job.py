@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..benchmarks import group_kinds
-from ..edge_runtime import __version__, console, files
+from ..edge_runtime import __version__, console, csv_files, files
 from ..edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec, load_decoder
 from . import (
@@ -46,9 +47,10 @@ class TrainSettings:
     split: one of `splits.KINDS`, or a csv with image_id and split; None as `Dataset.split_kind` says. limit: about so
     many images, stratified. mixed_precision: None means where a GPU is there. deterministic: operations that repeat to
     the bit. cache: a folder for the resized pictures; None keeps them in memory. layout: None recognises it. columns:
-    of a plain csv.
-    images: the folder in which the pictures of a table lie, where it is another one. labels: a csv of classes
-    (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of `clean.RULES` that leave rows out.
+    of a plain csv. images: the folder in which the pictures of a table lie, where it is another one. group_from: what
+    gives pictures their groups (`named_groups.py`). drop_classes, min_images: classes that are left out
+    (`tasks.for_task`). labels: a csv of classes (`tasks.read_labels`). task: one of `tasks.TASKS`. clean: names of
+    `clean.RULES` that leave rows out.
     near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the steps. tensorboard:
     a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one device. teachers: runs
     to learn from (`distillation.py`). start: a run to start with the weights of.
@@ -69,6 +71,9 @@ class TrainSettings:
     layout: str | None = None
     columns: Columns = PATH_LABEL_GROUP
     images: Path | None = None
+    group_from: str | None = None
+    drop_classes: tuple[str, ...] = ()
+    min_images: int = 0
     labels: Path | None = None
     task: str = "diagnosis"
     clean: tuple[str, ...] = ()
@@ -154,6 +159,8 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
+        if settings.group_from:  # split.csv has them
+            dataset = replace(dataset, has_groups=True)
         settings = with_fields(settings, dataset)
         check_resumable(started, settings, earlier)
         # DATA may lie elsewhere now. Of an older run the paths are absolute: as they were, or below --images.
@@ -350,7 +357,7 @@ def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpe
 
 def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> Prepared:
     """Reads the data set, leaves rows out, names the classes, connects groups and, unless told not to, splits."""
-    dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
+    dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images, settings.group_from)
     asked, settings = settings.split, with_split(settings, dataset)
     if settings.split == "official" and not asked:
         report(f"split: the folders train, val and test of {dataset.root} (--split lesion splits train/ alone)")
@@ -366,8 +373,17 @@ def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> P
         raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
     if not settings.skip_unreadable:
         _check_there(kept, dataset.layout)
-    taken = dropped_by(dataset.frame, settings.clean)
-    dataset, sides = tasks.for_task(replace(dataset, frame=kept), settings.task, settings.labels)
+    taken = {name: f"--clean {rule}" for name, rule in dropped_by(dataset.frame, settings.clean).items()}
+    dataset, sides = tasks.for_task(
+        replace(dataset, frame=kept),
+        settings.task,
+        settings.labels,
+        drop=settings.drop_classes,
+        min_images=settings.min_images,
+    )
+    if dataset.left_out:
+        left_out = set(kept["image_id"]) - set(dataset.frame["image_id"])
+        taken |= dict.fromkeys(left_out, "--drop-class or --min-images")
     for line in (*dataset.notes, *(["benign or malignant:"] if sides else []), *tasks.described(sides)):
         report(line)
     frame, near = _choose(dataset, settings, report, taken, split=split)
@@ -423,7 +439,7 @@ def _choose(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows that take part, grouped and with their split, and what near-duplicates did (`grouping.connect`).
 
-    taken: image_id -> the rule of --clean that left it out.
+    taken: image_id -> the flag that left it out.
     """
     recipe, seed = settings.recipe, settings.seed
     kind = settings.split or dataset.split_kind(settings.recipe.split)
@@ -487,9 +503,9 @@ def _copies(frame: pd.DataFrame, report: Report) -> dict[str, int]:
 
 
 def _report_taken(path: str, taken: Mapping[str, str], report: Report) -> None:
-    named = pd.read_csv(path, dtype=str, keep_default_na=False)["image_id"]
-    for rule, count in named.map(dict(taken)).value_counts().items():
-        report(f"{count} images that {path} names are left out by --clean {rule}")
+    named = csv_files.read(path, lambda name: name == "image_id").rows
+    for flag, count in Counter(taken[name] for [name] in named if name in taken).most_common():
+        report(f"{count} images that {path} names are left out by {flag}")
 
 
 def without_unreadable(
@@ -525,9 +541,11 @@ def check_resumable(run: Run, settings: TrainSettings, earlier: Mapping[str, Seq
     for name, value in (("seed", settings.seed), ("limit", settings.limit)):
         if run.config[name] != value:
             different.append(name)
-    for name, default in (("task", "diagnosis"), ("xla", False)):
+    for name, default in (("task", "diagnosis"), ("xla", False), ("group_from", None), ("min_images", 0)):
         if run.config.get(name, default) != getattr(settings, name):
             different.append(name)
+    if (run.config.get("drop_classes") or []) != list(settings.drop_classes):
+        different.append("drop_classes")
     if (run.config.get("distribute") or {}).get("kind") != settings.distribute:
         different.append("distribute")
     if settings.labels and run.config.get("own_labels") != _own_labels(settings):
@@ -572,6 +590,10 @@ def _config(
         "benign_or_malignant": sides,
         "csv_columns": asdict(settings.columns),
         **({"images": run_folder.seen_from(settings.out, settings.images)} if settings.images else {}),
+        "group_from": settings.group_from,
+        "drop_classes": list(settings.drop_classes),
+        "min_images": settings.min_images,
+        "left_out": dict(dataset.left_out),
         "data": {
             "folder": run_folder.seen_from(settings.out, dataset.root),
             "pictures": str(dataset.images or dataset.root),  # becomes the way there from RUN

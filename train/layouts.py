@@ -20,6 +20,7 @@ from ..edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ..edge_runtime.labels import HAM10000, ISIC2019, ISIC_DIAGNOSES, PAD_UFES_20, Label, label_for
 from . import layout_tables as tables
 from .layout_tables import find_table, finished, read_table
+from .named_groups import groups_of
 
 _HAM_CODES = tuple(label.code for label in HAM10000)
 _HAM_COLUMNS = {"age": "age", "sex": "sex", "localization": "site"}
@@ -77,6 +78,7 @@ class Dataset:
     notes: a line each for the person who reads the data.
     passed_over: path -> why, of pictures that the layout saw and does not use (`inventory.py` finds the others).
     tables: the files it was read from. images: the folder of the pictures, where that was said (--images).
+    left_out: the images of each class that was left out on demand (`tasks.without_classes`).
     """
 
     root: Path
@@ -88,6 +90,7 @@ class Dataset:
     passed_over: Mapping[str, str] = field(default_factory=dict[str, str])
     tables: tuple[Path, ...] = ()
     images: Path | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def has_official_parts(self) -> bool:
@@ -107,11 +110,13 @@ def read_dataset(
     layout: str | None = None,
     columns: Columns = PATH_LABEL_GROUP,
     images: str | Path | None = None,
+    group_from: str | None = None,
 ) -> Dataset:
     """Recognises the layout, or takes the one that is named, and reads it.
 
     data: a folder, or the csv of the layouts isic-cli and csv. columns: of a plain csv; naming any makes it one.
     images: the folder in which the pictures lie that a table names, where it is another one (benchmarks/locate.py).
+    group_from: what gives the pictures their groups where the data names none (`named_groups.py`).
 
     Raises UsageError where there is no such folder, or `images` is given and the pictures are in class folders;
     UnknownNameError for a layout that does not exist; DataError where no layout fits (the message names the known
@@ -149,11 +154,21 @@ def read_dataset(
         if not found and (dataset := LAYOUTS[name](given)) is not None:
             found = [dataset]
     if found:
-        return found[0]
+        return found[0] if group_from is None else with_groups(found[0], group_from)
     if layout:
         raise DataError(f"{data} is not in layout {layout}: {_files_of(LAYOUTS[layout])}")
     known = "; ".join(_files_of(read) for read in LAYOUTS.values())
     raise DataError(f"{data} is in no layout that is known. Known: {known}")
+
+
+def with_groups(dataset: Dataset, group_from: str) -> Dataset:
+    """The data set with the groups of --group-from. Raises what `named_groups.groups_of` raises; UsageError where the
+    data names groups itself."""
+    if dataset.has_groups:
+        raise UsageError(f"--group-from is for data without groups, and {dataset.root} ({dataset.layout}) names some")
+    groups, notes = groups_of(dataset.frame, dataset.root, group_from)
+    frame = dataset.frame.assign(**{column: groups[column] for column in groups})
+    return replace(dataset, frame=frame, has_groups=True, notes=(*dataset.notes, *notes))
 
 
 def _files_of(read: Callable[[Given], Dataset | None]) -> str:

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks import documents, group_kinds, operating_points
+from ..benchmarks import class_folders, documents, group_kinds, operating_points
 from ..benchmarks.cases import METADATA
 from ..benchmarks.locate import folder_of, located
 from ..benchmarks.subgroups import ATTRIBUTES
-from ..edge_runtime import files, preprocess
+from ..edge_runtime import csv_files, files, preprocess
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
 from . import grouping, patients, report, report_markdown, report_page, run_config, run_folder, seen, tables, tasks
@@ -228,22 +228,22 @@ def cannot_assess(
 
 
 def _from_csv(path: Path, images: Path | None) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read as csv: {str(error).splitlines()[0]}") from None
+    table = csv_files.read(path)
+    frame = pd.DataFrame(table.rows, columns=table.columns, dtype=str)
     missing = [name for name in ("path", "label") if name not in frame.columns]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(frame.columns)}")
     blank = frame[(frame[["label"]] == "").any(axis=1)]
     if len(blank):
-        raise DataError(f"{path} line {int(blank.index[0]) + 2}: label is blank")
+        raise DataError(f"{path} line {table.lines[int(blank.index[0])]}: label is blank")
     if not len(frame):
         raise DataError(f"{path} has no rows")
+    class_folders.check_labels(list(frame["label"]), f"{path}, column label")
     names = frame["path"]
     start = folder_of(path)
     found = located(list(names), start, images=images, table=path)
-    frame["path"] = [one or (str(start / name) if name else "") for one, name in zip(found, names, strict=True)]
+    # A picture that is not there cannot be assessed; its name says which one that is.
+    frame["path"] = [there or (str(start / name) if name else "") for there, name in zip(found, names, strict=True)]
     for column, values in (("image_id", names), ("group", names), ("split", pd.Series("", index=frame.index))):
         if column not in frame.columns:
             frame[column] = values

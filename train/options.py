@@ -24,6 +24,17 @@ _LAYOUT = (
     click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]"),
     click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]"),
     images_option,
+    click.option(
+        "--group-from",
+        metavar="REGEX|CSV",
+        help="Patients or lesions, where DATA names none: one (group) in a picture's path below DATA, such as "
+        "'(p[0-9]+)_', or a csv with image and group.",
+    ),
+)
+
+_CLASSES = (
+    click.option("--drop-class", "drop_classes", multiple=True, metavar="NAME", help="Leave it out; may be repeated."),
+    click.option("--min-images", type=click.IntRange(min=1), metavar="N", help="Leave out classes with fewer."),
 )
 
 
@@ -48,8 +59,15 @@ class SectionedCommand(click.Command):
                     formatter.write_dl([record for record in records if record])
 
 
+def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--drop-class and --min-images: which classes do not take part."""
+    for option in reversed(_CLASSES):
+        command = option(command)
+    return command
+
+
 def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--layout, --image-column, --label-column, --group-column and --images: how DATA is to be read."""
+    """--layout, --image-column, --label-column, --group-column, --images and --group-from: how DATA is to be read."""
     for option in reversed(_LAYOUT):
         command = option(command)
     return command

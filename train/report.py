@@ -47,7 +47,7 @@ def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[
         **extra,
         **of_labels(run.labels),
         "data": {
-            "name": f"{run.config['data']['layout']}, {len(run.split)} images",
+            "name": f"{run.config['data']['layout']}, {len(run.split)} images{_left_out(run)}",
             "license": license_of(str(run.config["data"]["layout"])),
             **counts(run.split, run.labels, splits.PARTS),
         },
@@ -145,6 +145,12 @@ def counts(frame: pd.DataFrame, labels: Sequence[Label], parts: Sequence[str]) -
             for label in labels
         },
     }
+
+
+def _left_out(run: Run) -> str:
+    classes = run.config.get("left_out") or {}
+    named = ", ".join(f"{code} ({count} images)" for code, count in classes.items())
+    return f"; classes left out: {named}" if named else ""
 
 
 def license_of(layout: str) -> str:

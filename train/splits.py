@@ -54,7 +54,10 @@ def split_frame(
         names = generator.permutation(np.asarray(members["key"], dtype=object))
         if len(names) < 3:
             unit = "lesions" if by_group else "images"
-            raise DataError(f"class '{label}' has {len(names)} {unit}: training, validation and test need one each")
+            raise DataError(
+                f"class '{label}' has {len(names)} {unit}: training, validation and test need one each; --drop-class "
+                "leaves a class out, --min-images N all small ones"
+            )
         images = sizes.loc[names].to_numpy()
         taken = np.concatenate([[0], np.cumsum(images)[:-1]]) / images.sum()  # share dealt out before each group
         test_end = max(1, int(np.searchsorted(taken, fractions[2] - 1e-9)))
@@ -128,7 +131,7 @@ def folds(
             if {part_of.get(name, "test") for name in members["key"]} != set(PARTS):
                 raise DataError(
                     f"class '{label}' has {len(members)} {'lesions' if by_group else 'images'}, too few for {k} folds: "
-                    "each needs one to test, one to validate and one to train"
+                    "each needs one to test, one to validate and one to train; --drop-class leaves a class out"
                 )
         result.append(pd.Series(np.where(tested == fold, "test", keys.map(part_of)), index=frame.index))
     return result
@@ -155,7 +158,9 @@ def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], s
         parts = parts.mask(parts == "train", drawn.replace("test", "val").reindex(frame.index))
     for label in sorted(frame["label"].unique()):
         if not ((frame["label"] == label) & (parts == "train")).any():
-            raise DataError(f"class '{label}' has no image in the official training part")
+            raise DataError(
+                f"class '{label}' has no image in the official training part; --drop-class leaves a class out"
+            )
     return parts
 
 

@@ -6,8 +6,6 @@ nothing of the difficulty: a figure on them says that the machinery works, nothi
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..edge_runtime import files
+from ..edge_runtime import csv_files, files
 from ..edge_runtime.errors import OutputExistsError
 
 Plane = npt.NDArray[np.float64]
@@ -80,13 +78,10 @@ def draw_dataset(
                 picture = _draw(code, size, [seed, position, lesion], shot)
                 picture.save(images / f"{image_id}.jpg", "JPEG", quality=90)
                 rows.append((f"SYN_{code}_{lesion:03d}", image_id, code, "synthetic", "", "unknown", "unknown"))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"))
-    writer.writerows(rows)
+    columns = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
     text = README.format(lesions=lesions_per_class * len(_KINDS), images=len(rows), seed=seed)
     files.write(folder / "README.txt", text)
-    files.write(folder / "HAM10000_metadata.csv", table.getvalue())
+    files.write(folder / "HAM10000_metadata.csv", csv_files.text(columns, rows))
     return folder
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..edge_runtime import csv_files
 from ..edge_runtime.errors import DataError, UsageError
 
 _MOST_NUMBERS = 5000  # columns of numbers
@@ -26,7 +27,10 @@ def header(path: str | Path) -> list[str]:
 
 
 def text(frame: pd.DataFrame, **how: Any) -> str:
-    """The frame as csv without its index, as `read` reads it: a cell with a carriage return is quoted too."""
+    """The frame as csv without its index, as `read` reads it: no cell is a formula, and one with a carriage return is
+    quoted too."""
+    texts = [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    frame = frame.assign(**{name: [csv_files.safe(cell) for cell in frame[name]] for name in texts})
     written = frame.to_csv(index=False, lineterminator="\n", **how)
     if "\r" in written:
         written = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC, **how)
@@ -69,6 +73,8 @@ def read(path: str | Path, needed: Sequence[str], optional: Collection[str] = ()
     except (ValueError, OSError, OverflowError) as error:
         raise DataError(f"{path} cannot be read as csv: {str(error).splitlines()[0]}") from None
     table.columns = found
+    for name in set(found) - set(numeric):
+        table[name] = [csv_files.original(cell) for cell in table[name].fillna("")]
     if not numeric:
         return table
     try:

@@ -56,13 +56,16 @@ def read_labels(path: str | Path) -> tuple[Label, ...]:
     return tuple(labels.values())
 
 
-def for_task(dataset: Dataset, task: str, labels_file: Path | None = None) -> tuple[Dataset, list[dict[str, Any]]]:
+def for_task(
+    dataset: Dataset, task: str, labels_file: Path | None = None, *, drop: Sequence[str] = (), min_images: int = 0
+) -> tuple[Dataset, list[dict[str, Any]]]:
     """The data set with the labels of the task, and how each diagnosis became one (empty for diagnoses).
 
     task: "diagnosis": the classes are those of `labels_file`, in its order, else the layout's. "malignant": benign and
     malignant, by the data set's own target, else by `labels_file`, else by the table of diagnoses.
     "malignant-classes": so too, and each malignant diagnosis is a class of its own. Rows that belong to no class are
-    left out, which a note says.
+    left out, which a note says. drop: labels that are left out first; min_images: classes with fewer are left out last;
+    `Dataset.left_out` counts both.
 
     Raises UnknownNameError for another task; DataError where a label is not in `labels_file`, one of its classes has no
     image, most images have no diagnosis, a diagnosis is on neither side, or there are too few classes or images.
@@ -71,11 +74,13 @@ def for_task(dataset: Dataset, task: str, labels_file: Path | None = None) -> tu
         raise UnknownNameError("task", task, TASKS)
     if labels_file is not None:
         dataset = _with_labels(dataset, read_labels(labels_file), labels_file)
+    dataset = without_classes(dataset, drop)
     mapping: list[dict[str, Any]] = []
     if task == "diagnosis":
         dataset = _diagnosis(dataset)
     else:
         dataset, mapping = _malignant(dataset, labels_file, split_further=task == "malignant-classes")
+    dataset = without_classes(dataset, min_images=min_images)
     if len(dataset.labels) < 2:
         only = ", ".join(label.code for label in dataset.labels)
         raise DataError(f"{dataset.root} holds one class only ({only}): a classifier needs two or more")
@@ -85,6 +90,35 @@ def for_task(dataset: Dataset, task: str, labels_file: Path | None = None) -> tu
             "and test need one of each class at least"
         )
     return dataset, mapping
+
+
+def without_classes(dataset: Dataset, names: Sequence[str] = (), *, min_images: int = 0) -> Dataset:
+    """The data set without the classes of these names, and without those that have fewer than `min_images` pictures.
+
+    Raises UsageError where a name is no class of it.
+    """
+    counts: dict[str, int] = dataset.frame["label"].value_counts().to_dict()
+    there = sorted({str(label) for label in counts if label} | {label.code for label in dataset.labels})
+    gone: set[str] = set()
+    for name in names:
+        code = same_label(name, there)
+        if code is None:
+            raise UsageError(f"--drop-class {name}: no such class; there are {', '.join(there)}")
+        gone.add(code)
+    gone |= {label.code for label in dataset.labels if 0 < counts.get(label.code, 0) < min_images}
+    if not gone:
+        return dataset
+    left_out = {code: counts.get(code, 0) for code in sorted(gone)}
+    named = ", ".join(f"{code} ({count} images)" for code, count in left_out.items())
+    rows = dataset.frame["label"].isin(list(gone))
+    return replace(
+        dataset,
+        frame=dataset.frame.loc[~rows].reset_index(drop=True),
+        passed_over={**dataset.passed_over, **dict.fromkeys(dataset.frame.loc[rows, "path"], "class left out")},
+        labels=tuple(label for label in dataset.labels if label.code not in gone),
+        notes=(*dataset.notes, f"classes left out: {named}"),
+        left_out={**dataset.left_out, **left_out},
+    )
 
 
 def described(mapping: Sequence[dict[str, Any]]) -> list[str]:

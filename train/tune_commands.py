@@ -20,13 +20,15 @@ _SHARED = (
     "label_column",
     "group_column",
     "images",
+    "group_from",
+    "min_images",
     "labels",
     "task",
     "split",
     "seed",
     "limit",
 )
-_FLAGS = (*_SHARED, "rules", "skip_unreadable", "cache")
+_FLAGS = (*_SHARED, "rules", "drop_classes", "skip_unreadable", "cache")
 
 
 @click.command()
@@ -104,6 +106,9 @@ def tune(
         layout=flags["layout"],
         columns=Columns(flags["image_column"], flags["label_column"], flags["group_column"]),
         images=flags["images"],
+        group_from=flags["group_from"],
+        drop_classes=flags["drop_classes"],
+        min_images=flags["min_images"] or 0,
         labels=flags["labels"],
         task=flags["task"] or recipe.task,
         clean=flags["rules"] or recipe.clean,
@@ -116,6 +121,8 @@ def tune(
                 words += [f"--{name.replace('_', '-')}", str(flags[name])]
         for rule in flags["rules"]:
             words += ["--clean", rule]
+        for name in flags["drop_classes"]:
+            words += ["--drop-class", name]
         words += ["--skip-unreadable"] if flags["skip_unreadable"] else []
         for name, value in {**fixed, **best}.items():
             words += ["--set", f"{name}={value}"]

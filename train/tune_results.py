@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 from ..benchmarks import charts
 from ..benchmarks.page import document, html_table
 from ..benchmarks.sections import Table
-from ..edge_runtime import console, files
+from ..edge_runtime import console, csv_files, files
 from ..edge_runtime.classifier import DISCLAIMER
 
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
@@ -131,14 +129,12 @@ def _importances(study: Any, names: list[str]) -> dict[str, float]:
 
 
 def _csv(result: Mapping[str, Any]) -> str:
-    text_file = io.StringIO()
     names = list(result["search"])
     plain = ("trial", "state", "value", "best_epoch", "epochs", "seconds", "machine", "error")
-    writer = csv.writer(text_file, lineterminator="\n")
-    writer.writerow([*plain, *names])
-    for row in result["trials"]:
-        writer.writerow([*(row[key] for key in plain), *(_setting(row, name, result) for name in names)])
-    return text_file.getvalue()
+    return csv_files.text(
+        [*plain, *names],
+        ([*(row[key] for key in plain), *(_setting(row, name, result) for name in names)] for row in result["trials"]),
+    )
 
 
 def _setting(row: Mapping[str, Any], name: str, result: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from ...edge_runtime import console
 from ...edge_runtime.errors import MissingExtraError, SkinEdgeError
@@ -124,7 +124,7 @@ def _patient(folder: Path) -> Target:
         except (ValueError, RecursionError):
             return
         encoding = patient.from_list(described)
-        vector = encoding.encode(told if isinstance(told, dict) else None)
+        vector = encoding.encode(cast("dict[str, Any]", told) if isinstance(told, dict) else None)
         assert (abs(vector) <= 1).all() and len(vector) == encoding.length
 
     return run
