@@ -41,8 +41,9 @@ class Groups:
 
     @property
     def drawn(self) -> npt.NDArray[Any] | None:
-        """What a bootstrap draws whole, [n]; None where each picture is one by itself."""
-        return self.names if len(np.unique(self.names)) < len(self.names) else None
+        """What a bootstrap draws whole, [n]; None where no group is named and no two pictures are in one."""
+        known = (self.kinds != UNKNOWN).any() or len(np.unique(self.names)) < len(self.names)
+        return self.names if known else None
 
     def take(self, rows: npt.NDArray[Any]) -> Groups:
         """Of the pictures at these positions, or where the mask is True."""

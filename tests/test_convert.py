@@ -461,7 +461,7 @@ def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
         (["no-split", "--int8"], 1, "no split.csv"),
         (["no-training", "--int8"], 1, "no 'train' images"),
         (["no-validation", "--int8"], 1, "no 'val' images"),
-        (["one-class", "--int8"], 1, "names 1 classes"),
+        (["one-class", "--int8"], 1, "labels must be two or more different codes"),
         (["run", "--int8", "--out", "full"], 2, "exists already"),
         (["run", "--int8", "--out", "full", "--overwrite"], 2, "holds no conversion"),
         (["damaged", "--int8"], 1, "cannot be loaded"),
@@ -474,6 +474,7 @@ def test_what_is_wrong_is_said_in_one_line(learned_run, tmp_path, monkeypatch, c
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     (tmp_path / "run").symlink_to(learned_run)
+    (tmp_path / "ham").symlink_to(learned_run.parent / "ham")  # the copies' paths are as seen from the run
     (tmp_path / "file").write_text("")
     for name in ("half", "damaged", "no-split", "no-training", "no-validation", "one-class"):
         (tmp_path / name).mkdir()
@@ -529,8 +530,7 @@ def test_the_map_explains_the_answer_and_changes_none(ptq, with_map, learned_run
     """The mean of the class activation map is the logits; its probabilities are those of the file without a map."""
     classifier, plain = (SkinClassifier(folder / "model_int8.tflite") for folder in (with_map, ptq))
     assert [output["name"] for output in classifier.contract["outputs"]] == ["probabilities", "class_activation_map"]
-    rows = pd.read_csv(learned_run / "split.csv")
-    for path in rows[rows["split"] == "test"]["path"][:12]:
+    for path in run_folder.read(learned_run).part("test")["path"][:12]:
         prediction, activation = classifier.predict_with_map(path)
         assert activation.shape == (1, 1, 7)
         ranked = [prediction.probabilities[label.code] for label in classifier.labels]
@@ -554,9 +554,9 @@ def test_the_map_explains_the_answer_and_changes_none(ptq, with_map, learned_run
 
 def test_shift_and_temperature_lie_in_the_file_alone(ptq, with_map, learned_run):
     """The file's answers are the float model's, shifted and tempered as the contract says: the runtime adds nothing."""
-    rows = pd.read_csv(learned_run / "split.csv")
-    training = rows[rows["split"] == "train"]["label"].value_counts()
-    paths = rows[rows["split"] == "test"]["path"]
+    learned = run_folder.read(learned_run)
+    training = learned.part("train")["label"].value_counts()
+    paths = learned.part("test")["path"]
     for folder, tau in ((ptq, 0.0), (with_map, 0.5)):
         classifier, twin = (SkinClassifier(folder / f"model_{name}.tflite") for name in ("int8", "float32"))
         said = classifier.contract["calibration"]
@@ -682,8 +682,7 @@ def test_a_trained_map_follows_the_trained_logits(learned_run, tmp_path):
     flags = ["--cam", "--qat-epochs", 1, "--qat-learning-rate", "0.001", "--out", tmp_path / "out"]
     assert convert(learned_run, "--int8", *flags) == 0
     classifier = SkinClassifier(tmp_path / "out" / "model_int8.tflite")
-    rows = pd.read_csv(learned_run / "split.csv")
-    for path in rows[rows["split"] == "test"]["path"][:12]:
+    for path in run_folder.read(learned_run).part("test")["path"][:12]:
         prediction, activation = classifier.predict_with_map(path)
         ranked = [prediction.probabilities[label.code] for label in classifier.labels]
         assert softmax(activation.mean(axis=(0, 1))[None])[0] == pytest.approx(ranked, abs=0.05)

@@ -32,7 +32,7 @@ CONTENTS = {
         peer_scripts/protocol peer_scripts/skin_edge_runtime
         borderline bundle/__init__ bundle/commands bundle/confusion bundle/golden bundle/hand_over bundle/integration
         bundle/mistakes bundle/pictures bundle/verify
-        hostile/__init__ hostile/__main__ hostile/costly hostile/models hostile/mutations hostile/networks
+        hostile/__init__ hostile/__main__ hostile/costly hostile/fuzz hostile/models hostile/mutations hostile/networks
         hostile/pictures hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
         contact_sheets cross_validation data_commands degradation distillation distribution duplicates
@@ -105,7 +105,7 @@ def test_the_device_install_is_light(wheel):
     required = {re.match(r"[\w-]+", line)[0] for line in requirements if "extra ==" not in line}
     assert required == {"click", "pillow", "numpy", "ai-edge-litert", "tflite-runtime"}
     extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra")}
-    assert extras == {"heic", "bench", "train", "train-gpu", "dev"}
+    assert extras == {"heic", "bench", "train", "train-gpu", "fuzz", "dev"}
 
 
 def test_the_version_has_one_source():
