@@ -25,6 +25,7 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ConversionError, GateError, UsageError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize, to_pixels
+from skin_edge.train import run_folder
 
 from .miniatures import one_line
 
