@@ -1,6 +1,8 @@
 """Limits that a model has to keep: a YAML file, or DEFAULT, against what `bench.run_bench` measured.
 
-A figure that was not measured breaks its limit: a gate that is silent about what it did not look at proves nothing.
+A figure that was not measured breaks its limit: a gate that is silent about what it did not look at proves nothing. A
+limit within the 95% interval of its figure holds or breaks as the figure does, and is said to be within noise: too few
+images to tell.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
-from . import documents, metrics
+from . import documents, group_kinds, metrics
 from .report import why_no_accuracy
 
 # `--gate default`: is this model still its float reference? About accuracy alone, which is the same on every machine;
@@ -41,11 +43,13 @@ _Result = Mapping[str, Any]
 class _Limit:
     """read: the measured value, or why there is none. says: what the value is. largest: whether the limit is one.
 
-    compares: whether it is about a model and its reference.
+    compares: whether it is about a model and its reference. interval: the value's 95% interval, asked where there is a
+    value; None where it is none of chance, or is not defined.
     """
 
     says: str
     read: Callable[[_Result], float | str]
+    interval: Callable[[_Result], tuple[float, float] | None] = lambda _: None
     unit: str = ""
     largest: bool = True
     compares: bool = False
@@ -68,6 +72,26 @@ def _lower_end_drop(result: _Result) -> float | str:
         return row
     bounds = row["difference"]["balanced_accuracy"]["interval"]
     return "the interval is not defined on these images" if bounds is None else 0.0 - bounds[0]
+
+
+def _drop_interval(figure: str) -> Callable[[_Result], tuple[float, float] | None]:
+    def read(result: _Result) -> tuple[float, float] | None:
+        bounds = result["accuracy"]["difference"][figure]["interval"]
+        return None if bounds is None else (0.0 - bounds[1], 0.0 - bounds[0])
+
+    return read
+
+
+def _own_interval(figure: str) -> Callable[[_Result], tuple[float, float] | None]:
+    def read(result: _Result) -> tuple[float, float] | None:
+        bounds = result["accuracy"]["model"]["intervals"][figure]
+        return None if bounds is None else (bounds[0], bounds[1])
+
+    return read
+
+
+def _agreement_interval(result: _Result) -> tuple[float, float]:
+    return metrics.wilson(result["accuracy"]["agreement"], result["accuracy"]["model"]["n"])
 
 
 def _agreement(result: _Result) -> float | str:
@@ -96,21 +120,32 @@ def _peak_mb(result: _Result) -> float | str:
     return "this system does not tell the peak" if peak is None else peak / 1e6
 
 
+def _drop_limit(figure: str, says: str) -> _Limit:
+    return _Limit(f"the drop of {says}", _drop(figure), _drop_interval(figure), compares=True)
+
+
 # The keys of a gate. A drop is reference minus model. MB are 10^6 bytes.
 LIMITS = {
-    "max_balanced_accuracy_drop": _Limit("the drop of balanced accuracy", _drop("balanced_accuracy"), compares=True),
-    "max_accuracy_drop": _Limit("the drop of accuracy", _drop("accuracy"), compares=True),
-    "max_macro_auc_drop": _Limit("the drop of macro AUC", _drop("macro_auc"), compares=True),
+    "max_balanced_accuracy_drop": _drop_limit("balanced_accuracy", "balanced accuracy"),
+    "max_accuracy_drop": _drop_limit("accuracy", "accuracy"),
+    "max_macro_auc_drop": _drop_limit("macro_auc", "macro AUC"),
     "non_inferiority_margin": _Limit(
-        "the drop of balanced accuracy at the interval's lower end", _lower_end_drop, compares=True
+        "the drop of balanced accuracy at the interval's lower end",
+        _lower_end_drop,
+        _drop_interval("balanced_accuracy"),
+        compares=True,
     ),
-    "min_agreement": _Limit("agreement with the reference", _agreement, largest=False, compares=True),
-    "min_balanced_accuracy": _Limit("balanced accuracy", _own("balanced_accuracy"), largest=False),
-    "min_macro_auc": _Limit("macro AUC", _own("macro_auc"), largest=False),
-    "max_median_ms": _Limit("the median latency", lambda result: result["latency"]["median_ms"], " ms"),
-    "max_p95_ms": _Limit("the 95th percentile of latency", lambda result: result["latency"]["p95_ms"], " ms"),
-    "max_file_mb": _Limit("the file", lambda result: result["size"]["file_bytes"] / 1e6, " MB"),
-    "max_peak_mb": _Limit("the peak of memory", _peak_mb, " MB"),
+    "min_agreement": _Limit(
+        "agreement with the reference", _agreement, _agreement_interval, largest=False, compares=True
+    ),
+    "min_balanced_accuracy": _Limit(
+        "balanced accuracy", _own("balanced_accuracy"), _own_interval("balanced_accuracy"), largest=False
+    ),
+    "min_macro_auc": _Limit("macro AUC", _own("macro_auc"), _own_interval("macro_auc"), largest=False),
+    "max_median_ms": _Limit("the median latency", lambda result: result["latency"]["median_ms"], unit=" ms"),
+    "max_p95_ms": _Limit("the 95th percentile of latency", lambda result: result["latency"]["p95_ms"], unit=" ms"),
+    "max_file_mb": _Limit("the file", lambda result: result["size"]["file_bytes"] / 1e6, unit=" MB"),
+    "max_peak_mb": _Limit("the peak of memory", _peak_mb, unit=" MB"),
 }
 
 
@@ -143,10 +178,14 @@ def read_gate(source: str) -> dict[str, float]:
 
 
 def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str, Any]:
-    """Which limits hold, JSON-ready: {"source", "passed", "limits": [{name, limit, value, passed, says}]}.
+    """Which limits hold, JSON-ready: {"source", "passed", "limits": [{name, limit, value, interval, within_noise,
+    passed, says}]}.
 
-    value: None where it was not measured, and then passed is False. says: one sentence with the numbers, and, where
-    the model answers otherwise than its reference, in what.
+    value: None where it was not measured, and then passed is False. interval: [low, high] of 95%, of accuracy figures;
+    over the resamples of `metrics.paired_interval` or `metrics.evaluate`, of agreement Wilson's. within_noise: whether
+    the limit lies in it, so that other images of the same kind may well decide otherwise; None where that is not known,
+    as where every resample gave the same. says: one sentence with the numbers, and, where the model answers otherwise
+    than its reference, in what.
 
     A limit is met at its exact value, except that of non_inferiority_margin, which has to be undercut.
     """
@@ -154,6 +193,8 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
     for name, limit in limits.items():
         known = LIMITS[name]
         value = known.read(result)
+        bounds: tuple[float, float] | None = None
+        noise: bool | None = None
         if isinstance(value, str):
             passed, says = False, f"{name} {limit:g}: not measured, {value}"
         else:
@@ -163,9 +204,11 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
                 "is within" if passed else ("is above" if value > limit else "is below" if value < limit else "is at")
             )
             says = f"{name} {limit:g}: {known.says} {relation} it with {value:.4g}{known.unit}"
-            if name == "min_agreement":
-                low, high = metrics.wilson(value, result["accuracy"]["model"]["n"])
-                says += f" (95% interval {low:.4g} to {high:.4g})"
+            bounds = known.interval(result)
+            if bounds:
+                says += f" (95% interval {bounds[0]:.4g} to {bounds[1]:.4g})"
+                noise = None if bounds[0] == bounds[1] else bounds[0] <= limit <= bounds[1]
+                says += _said_of_noise(result, passed, noise)
             if not passed:
                 says += _what_broke(result, name)
         rows.append(
@@ -173,11 +216,29 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
                 "name": name,
                 "limit": limit,
                 "value": None if isinstance(value, str) else value,
+                "interval": None if bounds is None else list(bounds),
+                "within_noise": noise,
                 "passed": passed,
                 "says": says,
             }
         )
     return {"source": source, "passed": all(row["passed"] for row in rows), "limits": rows}
+
+
+def _said_of_noise(result: _Result, passed: bool, noise: bool | None) -> str:
+    """The end of a sentence about a figure with an interval."""
+    if noise is False:
+        return ""
+    figures = result["accuracy"]["model"]
+    number, groups = figures["n"], figures["groups"]
+    few = f"{number:,} image{'s' if number != 1 else ''}"
+    if group_kinds.known(groups):
+        few += f" of {group_kinds.counted(groups)}"
+    if noise is None:
+        return f"; every resample of the {few} gives the same, so the interval says nothing"
+    return (
+        f"; {'passed' if passed else 'failed'} within noise, for the limit lies in the interval: {few}, too few to tell"
+    )
 
 
 def judge_all(result: _Result, limits: Mapping[str, float], source: str) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import group_kinds, metrics, several
-from .report import shown_classes
+from .report import gate_verdict, shown_classes
 from .sections import (
+    GATE_COLUMNS,
     Section,
     Table,
+    gate_cells,
+    gate_notes,
     machine_section,
     milliseconds,
     no_accuracy_note,
@@ -84,7 +87,7 @@ def _summary(result: _Result) -> Section:
     whom = "the first" if result["reference"]["is_first_model"] else "the reference"
     notes = [f"{len(result['models'])} models, each compared with {whom}."]
     if result["gate"]:
-        notes.append(f"Gate: {'passed' if result['gate']['passed'] else 'FAILED'}.")
+        notes.append(f"Gate: {gate_verdict(result['gate'])}.")
     if not measured:
         notes.append(no_accuracy_note(result["models"][0]))
     notes += [f"{name}: {verdict(accuracy['non_inferiority'])}" for name, accuracy in several.compared(result)]
@@ -94,20 +97,11 @@ def _summary(result: _Result) -> Section:
 def _gate(result: _Result) -> Section:
     gate = result["gate"]
     rows = [
-        (
-            name,
-            row["name"],
-            "ok" if row["passed"] else "FAIL",
-            f"{row['limit']:g}",
-            "not measured" if row["value"] is None else f"{row['value']:.4g}",
-            row["says"].partition(": ")[2],
-        )
+        (name, *gate_cells(row))
         for name, one in zip(several.names(result), gate["models"], strict=True)
         for row in one["limits"]
     ]
-    title = f"Gate: {'passed' if gate['passed'] else 'FAILED'}"
-    columns = ("model", "limit", "", "at", "measured", "what")
-    return Section("gate", title, [Table(columns, rows)], [f"Limits from {gate['source']}."])
+    return Section("gate", f"Gate: {gate_verdict(gate)}", [Table(("model", *GATE_COLUMNS), rows)], gate_notes(gate))
 
 
 def _accuracy(result: _Result) -> Section:

@@ -367,11 +367,30 @@ def _mcnemar(test: _Result) -> str:
     )
 
 
+def gate_verdict(gate: _Result) -> str:
+    """gate: of `gate.judge` or `gate.judge_all`."""
+    rows = [row for one in gate.get("models", [gate]) for row in one["limits"]]
+    noise = sum(bool(row["within_noise"]) for row in rows)
+    return ("passed" if gate["passed"] else "FAILED") + (
+        f", {noise} of {len(rows)} limits within noise" if noise else ""
+    )
+
+
+def gate_title(gate: _Result) -> str:
+    verdict = f": {gate_verdict(gate)}"
+    return f"gate {tail(gate['source'], WIDTH - 5 - len(verdict))}{verdict}"
+
+
+def gate_mark(row: _Result) -> str:
+    """ "ok" or "FAIL", with a question mark where the limit is within noise. row: of a gate's "limits"."""
+    return ("ok" if row["passed"] else "FAIL") + ("?" if row["within_noise"] else "")
+
+
 def _gate(gate: _Result) -> list[str]:
-    lines = [f"gate {tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
+    lines = [gate_title(gate)]
     for row in gate["limits"]:
-        mark = "ok  " if row["passed"] else "FAIL"
-        lines += console.wrap(row["says"], first=f"  {mark}  ", rest=" " * 8)
+        mark = f"{gate_mark(row):5}"
+        lines += console.wrap(row["says"], first=f"  {mark} ", rest=" " * 8)
     return lines
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import group_kinds
-from .report import MOST_CLASSES, shown_classes, spread_text, why_no_accuracy
+from .report import MOST_CLASSES, gate_mark, gate_verdict, shown_classes, spread_text, why_no_accuracy
 
 _Result = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def _summary(result: _Result) -> Section:
             rows.append((name, *(with_interval(accuracy[who], key) for who, _ in both)))
     notes: list[str] = []
     if result["gate"]:
-        notes.append(f"Gate: {'passed' if result['gate']['passed'] else 'FAILED'}.")
+        notes.append(f"Gate: {gate_verdict(result['gate'])}.")
     if accuracy and accuracy["reference"]:
         notes.append(f"The same top class for {accuracy['agreement']:.2%} of {accuracy['model']['n']} images.")
         notes.append(verdict(accuracy["non_inferiority"]))
@@ -92,20 +92,34 @@ def no_accuracy_note(result: _Result) -> str:
 
 
 def _gate(gate: _Result) -> Section:
-    rows = [
-        (
-            row["name"],
-            "ok" if row["passed"] else "FAIL",
-            f"{row['limit']:g}",
-            "not measured" if row["value"] is None else f"{row['value']:.4g}",
-            row["says"].partition(": ")[2],
-        )
-        for row in gate["limits"]
-    ]
-    title = f"Gate: {'passed' if gate['passed'] else 'FAILED'}"
-    return Section(
-        "gate", title, [Table(("limit", "", "at", "measured", "what"), rows)], [f"Limits from {gate['source']}."]
+    rows = [gate_cells(row) for row in gate["limits"]]
+    return Section("gate", f"Gate: {gate_verdict(gate)}", [Table(GATE_COLUMNS, rows)], gate_notes(gate))
+
+
+GATE_COLUMNS = ("limit", "", "at", "measured", "95% interval", "what")
+
+
+def gate_cells(row: _Result) -> tuple[str, ...]:
+    """One limit under GATE_COLUMNS."""
+    bounds = row["interval"]
+    return (
+        row["name"],
+        gate_mark(row),
+        f"{row['limit']:g}",
+        "not measured" if row["value"] is None else f"{row['value']:.4g}",
+        "-" if bounds is None else f"{bounds[0]:.4g} to {bounds[1]:.4g}",
+        row["says"].partition(": ")[2],
     )
+
+
+def gate_notes(gate: _Result) -> list[str]:
+    notes = [f"Limits from {gate['source']}."]
+    if "noise" in gate_verdict(gate):
+        notes.append(
+            "A question mark: the limit lies within the 95% interval of what was measured. Other images of the same "
+            "kind may well decide otherwise; more of them would tell."
+        )
+    return notes
 
 
 def _accuracy(result: _Result) -> list[Section]:

@@ -17,6 +17,7 @@ from .report import (
     endurance_lines,
     fit,
     flipped_lines,
+    gate_title,
     hanging,
     joined,
     machine_lines,
@@ -232,7 +233,7 @@ def _of_each(result: _Result) -> list[list[str]]:
 
 def _gate(result: _Result) -> list[str]:
     gate = result["gate"]
-    lines = [f"gate {tail(gate['source'], 50)}: {'passed' if gate['passed'] else 'FAILED'}"]
+    lines = [gate_title(gate)]
     for name, one in zip(names(result), gate["models"], strict=True):
         held = sum(row["passed"] for row in one["limits"])
         said = (
@@ -240,7 +241,7 @@ def _gate(result: _Result) -> list[str]:
         )
         lines.append(f"  {'ok  ' if one['passed'] else 'FAIL'}  {tail(name, 34)}: {said}")
         for row in one["limits"]:
-            if not row["passed"]:
+            if not row["passed"] or row["within_noise"]:
                 lines += console.wrap(row["says"], first=" " * 8, rest=" " * 8)
     return lines
 

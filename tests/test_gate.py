@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import gate
+from skin_edge.benchmarks import gate, report, sections
 from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
@@ -137,12 +137,13 @@ def test_what_was_not_measured_fails_with_the_reason(tiny_int8, folders, tmp_pat
     assert not said["passed"] and said["value"] is None and "does not tell" in said["says"]
 
 
-def result(drop=0.0, low=-0.01, agreement=1.0):
+def result(drop=0.0, low=-0.01, high=0.01, agreement=1.0, n=10):
     """What a bench returns, as far as these limits look."""
-    row = {"difference": -drop, "interval": [low, 0.01]}
+    row = {"difference": -drop, "interval": [low, high]}
+    groups = {"kind": "lesion", "n": 7, "images": n, "images_unknown": 0}
     return {
         "accuracy": {
-            "model": {"n": 10},
+            "model": {"n": n, "groups": groups, "balanced_accuracy": 0.9, "intervals": {"balanced_accuracy": None}},
             "reference": {},
             "agreement": agreement,
             "difference": dict.fromkeys(("balanced_accuracy", "macro_auc", "accuracy"), row),
@@ -169,6 +170,63 @@ def test_the_edges_of_limits(limit, measured, passed):
     judged = gate.judge(result(**measured), limit, "x")
     assert judged["passed"] is passed
     assert json.loads(json.dumps(judged)) == judged
+
+
+@pytest.mark.parametrize(
+    ("limit", "measured", "noise"),
+    [
+        ({"max_balanced_accuracy_drop": 0.03}, {"drop": 0.0, "low": -0.9}, True),  # passed by chance, perhaps
+        ({"max_balanced_accuracy_drop": 0.03}, {"drop": 0.05, "low": -0.1}, True),  # failed by chance, perhaps
+        ({"max_balanced_accuracy_drop": 0.03}, {"drop": 0.0, "low": -0.02}, False),
+        ({"max_balanced_accuracy_drop": 0.03}, {"drop": 0.1, "low": -0.2, "high": -0.05}, False),
+        ({"max_macro_auc_drop": 0.005}, {"drop": 0.0, "low": 0.0, "high": 0.0}, None),  # every resample the same
+        ({"non_inferiority_margin": 0.03}, {"low": -0.05}, True),  # not shown, which is not the same as worse
+        ({"non_inferiority_margin": 0.03}, {"low": -0.02}, False),
+        ({"non_inferiority_margin": 0.03}, {"low": -0.2, "high": -0.04}, False),
+        ({"min_agreement": 0.98}, {"agreement": 1.0, "n": 90}, True),  # Wilson: 0.959 to 1
+        ({"min_agreement": 0.98}, {"agreement": 1.0, "n": 1000}, False),
+        ({"min_agreement": 0.98}, {"agreement": 0.9, "n": 1000}, False),
+        ({"min_balanced_accuracy": 0.5}, {}, None),  # without an interval
+    ],
+)
+def test_a_limit_within_the_interval_is_said_to_be_within_noise(limit, measured, noise):
+    judged = gate.judge(result(**measured), limit, "x")
+    [row] = judged["limits"]
+    assert row["within_noise"] is noise
+    assert ("within noise" in row["says"]) is (noise is True)
+    assert ("of 7 lesions, too few to tell" in row["says"]) is (noise is True)
+    assert (f"{'passed' if row['passed'] else 'failed'} within noise" in row["says"]) is (noise is True)
+    shown = report.gate_verdict(judged)
+    assert shown == ("passed" if row["passed"] else "FAILED") + (", 1 of 1 limits within noise" if noise else "")
+    cells = sections.gate_cells(row)
+    assert cells[1] == ("ok" if row["passed"] else "FAIL") + ("?" if noise else "")
+    assert (cells[4] == "-") is (row["interval"] is None)
+
+
+def test_noise_changes_no_exit_code_and_is_on_every_output(tiny_int8, tiny_float32, folders, tmp_path, capsys):
+    files = {name: tmp_path / f"result.{name}" for name in ("json", "html", "md")}
+    limits = tmp_path / "gate.yaml"
+    limits.write_text("min_agreement: 0.98\n")
+    outputs = ["--result-json", files["json"], "--html", files["html"], "--markdown", files["md"]]
+    pair = ["--reference", tiny_float32, "--data", folders, "--gate", limits]
+    assert gated(tiny_int8, *pair, *outputs) == 0
+    captured = capsys.readouterr()
+    said = "passed within noise, for the limit lies in the interval: 35 images, too few to tell"
+    assert "passed, 1 of 1 limits within noise" in captured.out and said in " ".join(captured.out.split())
+    [warned] = [line for line in captured.err.splitlines() if line.startswith("warning: gate: ")]
+    assert said in warned and "error" not in captured.err
+    [row] = json.loads(files["json"].read_text())["gate"]["limits"]
+    assert row["within_noise"] is True and row["interval"][0] < 0.98 < row["interval"][1]
+    for name in ("html", "md"):
+        page = files[name].read_text()
+        assert "passed, 1 of 1 limits within noise" in page and said in page and "ok?" in page, name
+    limits.write_text("min_agreement: 1\n")  # of several models, each with its own
+    model = miniatures.resealed(tiny_int8, tmp_path / "again.tflite", lambda contract: None)
+    assert gated(tiny_int8, model, *pair, "--html", files["html"]) == 0
+    captured = capsys.readouterr()
+    assert "passed, 2 of 2 limits within noise" in captured.out and captured.err.count("warning: gate: ") == 2
+    assert "2 of 2 limits within noise" in files["html"].read_text()
+    assert max(map(len, captured.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
