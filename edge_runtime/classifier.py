@@ -134,7 +134,8 @@ class SkinClassifier:
     def predict(self, image: ImageLike, metadata: Mapping[str, object] | None = None) -> Prediction:
         """One picture -> its Prediction.
 
-        image: a path, the bytes of a file, a Pillow image, or a uint8 array [height, width, 3] in RGB.
+        image: a path; the bytes of a file (bytes, bytearray, memoryview); a file open for reading bytes, which is read
+        to its end; a Pillow image; or a uint8 array [height, width, 3] in RGB.
         metadata: for a model that was trained with it (`encoding` names its fields): {"age": 45, "sex": "female"}. What
         is left out, None, "" or "unknown" is not known, and so is everything without metadata: the model was trained
         with such gaps. See `patient.Encoding.encode`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def told_of_foreign_models(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="[MODEL] IMAGE...", type=click.Path())
+@click.argument("files", nargs=-1, required=True, metavar="[MODEL] IMAGE|FOLDER...", type=click.Path())
 @click.option(
     "--metadata",
     "told_metadata",
@@ -79,12 +80,14 @@ def predict(
 ) -> int:
     """Classify IMAGE... with MODEL, a .tflite file (without one: the packaged model).
 
-    An image that cannot be read is reported for itself, the others go on, and the exit code is 1.
+    FOLDER stands for all pictures below it. "*.jpg" in quotes is matched here, and "**" in it any folders. IMAGE may be
+    "-", standard input. An image that cannot be read is reported for itself, the others go on, and the exit code is 1.
 
     \b
     Example:
       skin-edge predict photo.jpg
-      skin-edge predict model_int8.tflite *.jpg --json > answers.jsonl
+      skin-edge predict model_int8.tflite clinic --json > answers.jsonl
+      curl -s https://example.org/photo.jpg | skin-edge predict -
       skin-edge predict model_int8.tflite photo.jpg --operating-point mel-0.95
       skin-edge predict model_int8.tflite photo.jpg \\
         --metadata age=45,sex=female,site=back
@@ -92,13 +95,16 @@ def predict(
     with _loading():
         from .classifier import DISCLAIMER, SkinClassifier
 
-        model, images = _model_and_images(files)
+        model, named = _model_and_images(files)
+        images, unused = _found(named)
         classifier = SkinClassifier(
             model, num_threads=num_threads, mean=mean, std=std, labels=labels, delegate=delegate
         )
     metadata = _metadata(classifier, told_metadata) if told_metadata else None
     if operating_point is not None and operating_point not in classifier.operating_points:
         raise UnknownNameError("operating point", operating_point, classifier.operating_points)
+    if unused:
+        console.say(unused, err=True)
     names = {label.code: label.name for label in classifier.labels}
     drawings = _drawings(classifier, images, heatmap) if heatmap else {}
     width = max(console.columns_of(console.escaped(image)) for image in images)
@@ -172,7 +178,7 @@ def _drawings(classifier: SkinClassifier, images: tuple[str, ...], folder: Path)
         raise UsageError(f"{classifier.path} has no class activation map: convert the run with --cam")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--heatmap {folder} is a file: name a folder")
-    drawings = {image: folder / f"{Path(image).name}.png" for image in images}
+    drawings = {image: folder / f"{'stdin' if image == '-' else Path(image).name}.png" for image in images}
     if len(set(drawings.values())) < len(drawings):
         raise UsageError("two of the images have the same name, so their heatmaps would too: draw them one by one")
     files.check_writable_in(folder, "--heatmap")
@@ -199,17 +205,26 @@ def _answers(
     drawings: Mapping[str, Path],
     metadata: Mapping[str, str] | None,
 ) -> Iterator[Prediction | SkinEdgeError]:
+    opened = (_opened(image) for image in images)  # one after the other: of standard input when its turn has come
     if len(images) > 1 and not drawings:
-        yield from classifier.predict_many(images, metadata=[metadata] * len(images))
+        yield from classifier.predict_many(opened, metadata=[metadata] * len(images))
         return
-    for image in images:
+    for name, image in zip(images, opened, strict=True):
         try:
             if drawings:
-                yield _with_heatmap(classifier, image, drawings[image], metadata)
+                yield _with_heatmap(classifier, image, drawings[name], metadata)
             else:
                 yield classifier.predict(image, metadata)
         except SkinEdgeError as error:
             yield error
+
+
+def _opened(image: str) -> str | bytes:
+    if image != "-":
+        return image
+    from .named_pictures import read_stdin
+
+    return read_stdin()
 
 
 def _metadata(classifier: SkinClassifier, told: Sequence[str]) -> dict[str, str]:
@@ -221,7 +236,7 @@ def _metadata(classifier: SkinClassifier, told: Sequence[str]) -> dict[str, str]
 
 
 def _with_heatmap(
-    classifier: SkinClassifier, image: str, drawing: Path, metadata: Mapping[str, str] | None
+    classifier: SkinClassifier, image: str | bytes, drawing: Path, metadata: Mapping[str, str] | None
 ) -> Prediction:
     from . import files, heatmap, preprocess
 
@@ -233,22 +248,42 @@ def _with_heatmap(
     return prediction
 
 
+def _found(named: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The images of files, folders, patterns and "-", and what is said of files that are none."""
+    if all(map(os.path.isfile, named)):  # a start is faster without the rest
+        return tuple(named), ""
+    from . import named_pictures
+
+    found = named_pictures.find(named)
+    return found.images, named_pictures.described(found.unused)
+
+
 def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
     """The arguments told apart. To answer with another model than the one that was meant is worse than an error."""
     from .model_file import is_network
 
     first = Path(files[0])
     has_model = first.suffix.lower() == ".tflite" or is_network(first)
-    if not has_model and (first.is_dir() or first.suffix in (".keras", ".h5")):
+    if not has_model and (first.suffix in (".keras", ".h5") or _holds_a_model(first)):
         raise UsageError(f"{first} is no model for the device: name the .tflite file that 'skin-edge convert' wrote")
     images = files[1:] if has_model else files
     if not images:
-        raise UsageError("no image given: skin-edge predict [MODEL] IMAGE...")
+        raise UsageError("no image given: skin-edge predict [MODEL] IMAGE|FOLDER...")
     for image in images:
         if image.lower().endswith(".tflite"):
             raise UsageError(
-                f"{image} is a model: there is one, and it comes first (skin-edge predict [MODEL] IMAGE...)"
+                f"{image} is a model: there is one, and it comes first (skin-edge predict [MODEL] IMAGE|FOLDER...)"
             )
     if not has_model:
         console.say("no model named: the packaged one answers", err=True)
     return (first if has_model else None), images
+
+
+def _holds_a_model(folder: Path) -> bool:
+    """Whether it is the folder of a run, a conversion or a SavedModel: who names it first means the model."""
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(
+            entry.name == "config.yaml" or entry.name.endswith((".tflite", ".keras", ".h5", ".pb")) for entry in entries
+        )

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 # What `decode` takes. An array is uint8, RGB [height, width, 3] or grey [height, width].
 # A file object is open for reading bytes, and is read to its end.
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[np.uint8]"
+ImageLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[np.uint8]"
+)
 
 # Kind (`pictures.kind_of`) -> Pillow's plugin. Not every format that Pillow knows: an EPS file, whatever its name,
 # would be run by Ghostscript.
@@ -210,7 +212,8 @@ def _decode(image: ImageLike, spec: InputSpec | None, room: Room) -> Image.Image
     if isinstance(image, Image.Image):
         return _decoded(image, "the image", spec, Demand(), room, owned=False)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _open(InMemory(bytes(image), f"{len(image)} bytes"), spec, room)
+        content = bytes(image)
+        return _open(InMemory(content, f"{len(content)} bytes"), spec, room)
     if isinstance(image, (str, os.PathLike)):
         return _open(_source(os.fspath(image)), spec, room)
     if hasattr(image, "read"):
@@ -296,13 +299,21 @@ def _too_long(source: OnDisk | InMemory) -> str:
 def _read(file: BinaryIO) -> InMemory:
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) and name else "the file object"
+    parts, left = list[bytes](), MAX_FILE_BYTES + 1
     try:
-        content = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be read: {error}") from None
-    if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ImageError(f"{name} gives no bytes: open it in mode 'rb'")
-    return InMemory(content, name)
+        while left:  # a socket or pipe gives what it has, not all that was asked for
+            part = file.read(left)
+            if not isinstance(part, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ImageError(f"{name} gives no bytes: open it in mode 'rb'")
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+    except ImageError:
+        raise
+    except Exception as error:  # of whatever gives it: OSError, zipfile.BadZipFile, http.client.IncompleteRead, ...
+        raise ImageError(f"{name} cannot be read: {_said(error)}") from None
+    return InMemory(b"".join(parts), name)
 
 
 def _open(source: OnDisk | InMemory, spec: InputSpec | None, room: Room) -> Image.Image:

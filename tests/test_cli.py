@@ -139,6 +139,7 @@ def test_no_other_model_answers_than_the_one_that_was_meant(
     monkeypatch.chdir(tmp_path)
     picture(name="p.jpg")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.yaml").write_text("of a run")
     (tmp_path / "model.keras").write_bytes(b"PK")
     (tmp_path / "m.tflite").write_bytes(tiny_int8.read_bytes())
     assert predict(*arguments) == 2

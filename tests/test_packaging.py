@@ -22,7 +22,7 @@ CONTENTS = {
         frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
         quantization quiet resize tflite_metadata
         flatbuffer network_check operators
-        formats limits locks""",
+        formats limits locks named_pictures""",
     "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
         group_kinds
         latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
@@ -64,6 +64,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
         licenses = [name for name in archive.namelist() if ".dist-info/licenses/" in name]
     expected = {f"skin_edge/{floor}/{name}.py" for floor, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
+    expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks")}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
     expected |= {f"skin_edge/{name}" for name in hand_over.ports()}
     assert names == expected
