@@ -5,10 +5,12 @@ Colours are classes of the page's style sheet. Every text is escaped here.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from ..edge_runtime import console
+from .escapes import html_text
 
 _WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 26, 34
@@ -74,9 +76,7 @@ def bars(title: str, names: Sequence[str], data: Sequence[tuple[str, str, Sequen
     parts: list[str] = []
     for i, name in enumerate(names):
         top = i * group + gap / 2
-        parts.append(
-            _text(left - 6, top + thick * len(data) / 2 + 4, name if len(name) < 13 else name[:11] + "…", "end")
-        )
+        parts.append(_text(left - 6, top + thick * len(data) / 2 + 4, console.fit(name, 12), "end"))
         for k, (_, kind, values) in enumerate(data):
             value = values[i]
             y = top + k * thick
@@ -98,13 +98,13 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _figure(title: str, legend: Sequence[tuple[str, str]], height: float, parts: Sequence[str]) -> str:
-    keys = "".join(f'<span class="key"><i class="{kind}"></i>{html.escape(name)}</span>' for name, kind in legend)
+    keys = "".join(f'<span class="key"><i class="{kind}"></i>{html_text(name)}</span>' for name, kind in legend)
     return (
-        f"<figure><figcaption>{html.escape(title)} {keys}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+        f"<figure><figcaption>{html_text(title)} {keys}</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{html_text(title)}">{"".join(parts)}</svg>'
         "</figure>"
     )
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html_text(text)}</text>'

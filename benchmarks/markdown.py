@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..edge_runtime.classifier import DISCLAIMER
+from .escapes import markdown_text
 from .parts import parts
 from .sections import Section, Table
-
-# What Markdown or HTML would take for itself.
-_SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\|*_`<>[]"} | {"\n": " "})
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -18,7 +16,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     blocks = ["# skin-edge bench", f"**{DISCLAIMER}**"]
     for part in parts(result):
         if part.title:
-            blocks.append(f"# {_text(part.title)}")
+            blocks.append(f"# {markdown_text(part.title)}")
         for section in part.sections:
             blocks += blocks_of(section)
     return "\n\n".join(blocks) + "\n"
@@ -26,12 +24,12 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def blocks_of(section: Section) -> list[str]:
     """Heading, notes and tables of a section, to be joined by empty lines."""
-    blocks = [f"## {_text(section.title)}"]
+    blocks = [f"## {markdown_text(section.title)}"]
     if section.notes:
-        blocks.append("\n".join(f"- {_text(note)}" for note in section.notes))
+        blocks.append("\n".join(f"- {markdown_text(note)}" for note in section.notes))
     for table in section.tables:
         if table.caption:
-            blocks.append(f"**{_text(table.caption)}**")
+            blocks.append(f"**{markdown_text(table.caption)}**")
         blocks.append(_table(table))
     return blocks
 
@@ -46,8 +44,4 @@ def _is_numbers(table: Table) -> bool:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_text, cells))} |"
-
-
-def _text(text: str) -> str:
-    return text.translate(_SPECIAL)
+    return f"| {' | '.join(map(markdown_text, cells))} |"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import ImageError
 from . import charts
+from .escapes import html_text
 from .parts import Part, heading, parts
 from .report import shown_classes
 from .sections import Section, Table
@@ -85,7 +85,7 @@ def page(result: Mapping[str, Any]) -> str:
     """
     found = parts(result)
     links = "".join(
-        f'<a href="#{name}">{html.escape(text)}</a>'
+        f'<a href="#{name}">{html_text(text)}</a>'
         for part in found
         for name, text in (
             [(part.name, part.title)] if part.title else [(one.name, one.title) for one in part.sections]
@@ -96,9 +96,9 @@ def page(result: Mapping[str, Any]) -> str:
     where = machine["board"] or machine["cpu"] or machine["architecture"] or "an unknown machine"
     body = "".join(_part(part, MOST_PICTURES // len(result.get("models", [1]))) for part in found)
     header = (
-        f"<header><h1>{html.escape(name)}</h1>\n"
-        f'<p class="soft">skin-edge bench on {html.escape(str(where))}, {html.escape(str(result["measured_at"]))}</p>\n'
-        f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n<nav>{links}</nav></header>\n'
+        f"<header><h1>{html_text(name)}</h1>\n"
+        f'<p class="soft">skin-edge bench on {html_text(where)}, {html_text(result["measured_at"])}</p>\n'
+        f'<p class="disclaimer">{html_text(DISCLAIMER)}</p>\n<nav>{links}</nav></header>\n'
     )
     return document(f"{name}: skin-edge bench", f"{header}<main>\n{body}</main>\n")
 
@@ -111,7 +111,7 @@ def document(title: str, body: str, style: str = "") -> str:
         # The page asks for nothing from anywhere, and a browser holds it to that.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
+        f"<title>{html_text(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
         f"{body}</body>\n</html>\n"
     )
 
@@ -130,11 +130,11 @@ def _section(
     section: Section, kind: str, result: Mapping[str, Any] | None, most_pictures: int, level: str = "h2"
 ) -> str:
     """kind: the section's name where there is one model. result: None where several stand side by side."""
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in section.notes)
+    notes = "".join(f"<li>{html_text(note)}</li>" for note in section.notes)
     figures = _charts(kind, result) if result else []
     first, *others = [html_table(one, section.title) for one in section.tables]
     return (
-        f'<section id="{section.name}"><{level}>{html.escape(section.title)}</{level}>\n'
+        f'<section id="{section.name}"><{level}>{html_text(section.title)}</{level}>\n'
         + (f"<ul>{notes}</ul>\n" if notes else "")
         + (f'<div class="charts">{"".join(figures)}</div>\n' if figures else "")
         + first
@@ -150,29 +150,29 @@ def html_table(table: Table, title: str) -> str:
 
     def cell(i: int, text: str) -> str:
         # Only long text needs a least width, or it would become a column of single words.
-        kind = {"FAIL": "bad", "ok": "good"}.get(text, "long" if len(text) > 24 else "short")
+        kind = {"FAIL": "bad", "ok": "good"}.get(text.rstrip("?"), "long" if len(text) > 24 else "short")
         if i == 0:
             return f'<th scope="row">{_breakable(text)}</th>'
         if numbers[i]:  # a long interval may go below its figure
-            return f'<td class="n"><span>{html.escape(text).replace(" (", "</span> <span>(")}</span></td>'
+            return f'<td class="n"><span>{html_text(text).replace(" (", "</span> <span>(")}</span></td>'
         return f'<td class="{kind}">{_breakable(text)}</td>'
 
     heads = "".join(
-        f'<th scope="col"{" class=n" if i and numbers[i] else ""}>{html.escape(text)}</th>'
+        f'<th scope="col"{" class=n" if i and numbers[i] else ""}>{html_text(text)}</th>'
         for i, text in enumerate(table.columns)
     )
     head = f"<thead><tr>{heads}</tr></thead>" if any(table.columns) else ""
     rows = "".join(f"<tr>{''.join(cell(i, text) for i, text in enumerate(row))}</tr>" for row in table.rows)
-    caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
+    caption = f"<caption>{html_text(table.caption)}</caption>" if table.caption else ""
     # Focusable, so that a keyboard can scroll it as well.
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(table.caption or title)}">'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{html_text(table.caption or title)}">'
         f"<table>{caption}{head}<tbody>{rows}</tbody></table></div>\n"
     )
 
 
 def _breakable(text: str) -> str:
-    return html.escape(text).replace("_", "_<wbr>").replace("/", "/<wbr>")
+    return html_text(text).replace("_", "_<wbr>").replace("/", "/<wbr>")
 
 
 def _is_number(text: str) -> bool:
@@ -238,10 +238,10 @@ def _over_time(slices: Sequence[Mapping[str, Any]]) -> list[str]:
 def _sheet(flipped: Sequence[Mapping[str, Any]], most: int) -> str:
     items: list[str] = []
     for flip in flipped[:most]:
-        lines = [f"<b>{html.escape(flip['image_id'])}</b>", f"truth {html.escape(flip['truth'])}"]
+        lines = [f"<b>{html_text(flip['image_id'])}</b>", f"truth {html_text(flip['truth'])}"]
         for who in ("reference", "model"):
             right = flip[who]["label"] == flip["truth"]
-            said = f"{html.escape(flip[who]['label'])} {flip[who]['probability']:.2f}"
+            said = f"{html_text(flip[who]['label'])} {flip[who]['probability']:.2f}"
             lines.append(f'{who} <span class="{"good" if right else "bad"}">{said} {"✓" if right else "✗"}</span>')
         items.append(f"<li>{_image(flip)}{'<br>'.join(lines)}</li>")
     left = len(flipped) - len(items)
@@ -251,7 +251,7 @@ def _sheet(flipped: Sequence[Mapping[str, Any]], most: int) -> str:
 
 def _image(flip: Mapping[str, Any]) -> str:
     source = thumbnail(flip["path"])
-    alt = html.escape(f"{flip['image_id']}, {flip['truth']}")
+    alt = html_text(f"{flip['image_id']}, {flip['truth']}")
     return f'<img src="{source}" alt="{alt}">' if source else '<p class="soft">the image is gone</p>'
 
 

@@ -9,6 +9,7 @@ import click
 
 from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
+from ..train.options import intended_use_option
 
 
 @click.command()
@@ -81,11 +82,7 @@ from ..edge_runtime.errors import UsageError
 @click.option("--author", metavar="TEXT", help="Of the model, for its metadata.")
 @click.option("--license", "license_", metavar="TEXT", help="Of the model.  [default: what the data's terms ask]")
 @click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the run's pictures lie now.")
-@click.option(
-    "--intended-use",
-    metavar="TEXT",
-    help="What the model is for, for its contract.  [default: by the data set; of own data: not stated]",
-)
+@intended_use_option
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def convert(

@@ -27,13 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks.cases import Case
-from ..edge_runtime import console, csv_files, files
+from ..edge_runtime import console, csv_files
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import ConversionError
 from ..edge_runtime.model_file import network_length
 from ..edge_runtime.network import BOUNDARIES
 from ..edge_runtime.quantization import Quantization, dequantize
 from ..edge_runtime.quiet import quiet
+from ..train import drawn
 from . import flatbuffer
 from .confidence import apply_temperature
 
@@ -223,39 +224,35 @@ def table(rows: Sequence[Row], limit: int) -> console.Page:
 
 def draw(rows: Sequence[Row], path: str | Path) -> None:
     """A PNG, written in one step: the layers from top to bottom, the SQNR as a line and the loss as bars."""
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    figure = Figure(figsize=(9, 1.4 + 0.22 * len(rows)), layout="constrained", dpi=120)
-    ratio, loss = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    places = range(len(rows))
-    worst = {row.position for row in by_loss(rows)[:_WORST] if row.loss_db is not None and row.loss_db > 0}
-    ratio.plot([_drawable(row.sqnr_db) for row in rows], places, "o-", color="C0", markersize=4, linewidth=1.2)
-    ratio.set(xlabel="SQNR (dB)", title="Signal to quantization noise")
-    ratio.set_xlim(left=min(0, *(_drawable(row.sqnr_db) for row in rows)))
-    ratio.set_yticks(places, [f"{console.fit(row.name, 32)}  {row.position}" for row in rows], fontsize=7)
-    ratio.set_ylim(len(rows) - 0.4, -0.6)
-    heights = [_drawable(row.loss_db or 0.0) for row in rows]
-    colours = ["C3" if row.position in worst else "0.65" for row in rows]
-    loss.barh(places, heights, color=colours, height=0.7)
-    for place, row in enumerate(rows):
-        if row.position in worst:
-            loss.annotate(
-                f"{row.loss_db:.1f}",
-                (max(heights[place], 0), place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-            )
-    loss.axvline(0, color="black", linewidth=0.8)
-    loss.margins(x=0.12)
-    loss.tick_params(axis="y", left=False)
-    loss.set(xlabel="dB, input minus output", title=f"Lost in the layer (red: worst {len(worst)})")
-    for axis in (ratio, loss):
-        axis.grid(alpha=0.3)
-        axis.set_axisbelow(True)
-    with files.replacing(path) as temporary:
-        figure.savefig(temporary)
+    with drawn.picture(path, 9, 1.4 + 0.22 * len(rows)) as figure:
+        ratio, loss = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        places = range(len(rows))
+        worst = {row.position for row in by_loss(rows)[:_WORST] if row.loss_db is not None and row.loss_db > 0}
+        ratio.plot([_drawable(row.sqnr_db) for row in rows], places, "o-", color="C0", markersize=4, linewidth=1.2)
+        ratio.set(xlabel="SQNR (dB)", title="Signal to quantization noise")
+        ratio.set_xlim(left=min(0, *(_drawable(row.sqnr_db) for row in rows)))
+        ratio.set_yticks(places, [f"{drawn.name(row.name, 32)}  {row.position}" for row in rows], fontsize=7)
+        ratio.set_ylim(len(rows) - 0.4, -0.6)
+        heights = [_drawable(row.loss_db or 0.0) for row in rows]
+        colours = ["C3" if row.position in worst else "0.65" for row in rows]
+        loss.barh(places, heights, color=colours, height=0.7)
+        for place, row in enumerate(rows):
+            if row.position in worst:
+                loss.annotate(
+                    f"{row.loss_db:.1f}",
+                    (max(heights[place], 0), place),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                )
+        loss.axvline(0, color="black", linewidth=0.8)
+        loss.margins(x=0.12)
+        loss.tick_params(axis="y", left=False)
+        loss.set(xlabel="dB, input minus output", title=f"Lost in the layer (red: worst {len(worst)})")
+        for axis in (ratio, loss):
+            axis.grid(alpha=0.3)
+            axis.set_axisbelow(True)
 
 
 def choose(cases: Sequence[Case], limit: int, seed: int = 42) -> list[Case]:

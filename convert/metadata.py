@@ -115,25 +115,27 @@ def describe(
     precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
     calibration, thresholds: `confidence`'s. borderline: `benchmarks.borderline`'s, one per threshold. spec: how the
     network's pictures are prepared. license: None takes what the data's terms ask. intended_use: None takes
-    what is known of the data.
+    what the run was told, else what is known of its data.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
     image_ids = [str(image_id) for image_id in run.split["image_id"]]
     synthetic = all(image_id.startswith(SYNTHETIC) for image_id in image_ids)
-    ham10000 = any(
+    ham10000 = [
         image_id.startswith("ISIC_") and image_id[5:].isdigit() and int(image_id[5:]) in _HAM10000_IDS
         for image_id in image_ids
-    )
+    ]
     inputs = {tensor.name: tensor.to_dict() for tensor in interpreter.inputs}
     described = {
         "format": FORMAT,
         "format_version": 0,  # `additions` says which
         "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
         "precision": precision,
-        "intended_use": intended_use or _intended_use(run, synthetic=synthetic, ham10000=ham10000),
+        "intended_use": intended_use
+        or run.config.get("intended_use")
+        or _intended_use(run, synthetic=synthetic, ham10000=all(ham10000)),
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
-        "license": license or (_HAM10000_LICENSE if ham10000 else "that of the data it was trained on"),
+        "license": license or (_HAM10000_LICENSE if any(ham10000) else "that of the data it was trained on"),
         "preprocessing": spec.to_steps(),
         "input": inputs["image"],
         **({"metadata": {**inputs[METADATA_INPUT], "fields": encoding.to_list()}} if encoding else {}),

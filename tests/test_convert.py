@@ -714,3 +714,39 @@ def test_the_intended_use_says_what_the_data_was(layout, ids, said, measured_run
     assert "drawn" in synthetic and "dermatoscopic" not in synthetic
     ham10000 = ids == "ISIC_0024306"
     assert said in metadata._intended_use(own, synthetic=False, ham10000=ham10000)
+
+
+def test_the_intended_use_is_what_the_user_said_last(measured_run):
+    """Of convert, else of train; a few pictures of HAM10000 among others make no data set dermatoscopic."""
+    from dataclasses import replace
+
+    from skin_edge.convert import metadata
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+    from skin_edge.edge_runtime.model_file import read_model_file
+    from skin_edge.train import run_folder
+
+    file = read_model_file(DEFAULT_MODEL)
+    read = run_folder.read(measured_run)
+    read = replace(read, config={**read.config, "data": {"layout": "csv"}})
+    nothing = {"quantization": {}, "calibration": {}, "thresholds": [], "borderline": [], "license": None}
+
+    def described(one, said=None):
+        network = file.content[: file.network_length]
+        found = metadata.describe(network, one, precision="int8", spec=one.input_spec, intended_use=said, **nothing)
+        return found["intended_use"], found["license"]
+
+    told = replace(read, config={**read.config, "intended_use": "For naked eyes."})
+    assert described(told)[0] == "For naked eyes." and described(told, "For phones.")[0] == "For phones."
+    ids = [f"ISIC_00{24306 + i}" for i in range(len(read.split))]
+    ham = replace(read, split=read.split.assign(image_id=ids))
+    assert "dermatoscopic photographs" in described(ham)[0] and "CC BY-NC" in described(ham)[1]
+    mixed = replace(read, split=read.split.assign(image_id=[*ids[:-1], "phone.jpg"]))
+    assert "not stated" in described(mixed)[0] and "CC BY-NC" in described(mixed)[1]
+
+
+@pytest.mark.parametrize("said", ["", "  ", "\x1b[31mred", "a\u202eb", "x" * 501])
+def test_an_intended_use_that_cannot_be_printed_is_refused(said, tmp_path, capsys):
+    for command in (["convert", str(tmp_path), "--int8"], ["train", str(tmp_path), "--out", str(tmp_path / "run")]):
+        assert run([*command, "--intended-use", said]) == 2
+        error = capsys.readouterr().err
+        assert "--intended-use" in error and error.count("\n") == 1 and error[:-1].isprintable()

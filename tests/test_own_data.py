@@ -130,15 +130,18 @@ def test_a_run_and_its_resumption_know_what_was_said(patients, measured_run, tmp
     told = []
     monkeypatch.setattr(job, "train", lambda settings, report: told.append(settings) or {})
     line = ["train", str(patients), "--out", str(tmp_path / "new"), "--group-from", r"(p\d+)_", "--min-images", "2"]
-    assert run([*line, "--drop-class", "df", "--drop-class", "vasc"]) == 0
+    assert run([*line, "--drop-class", "df", "--drop-class", "vasc", "--intended-use", "For  naked eyes."]) == 0
     shutil.copytree(measured_run, tmp_path / "run")
     with (tmp_path / "run" / "config.yaml").open("a") as file:
         file.write("limit:\nmixed_precision: false\ngroup_from: (p\\d+)_\ndrop_classes: [df, vasc]\nmin_images: 2\n")
+        file.write("intended_use: For naked eyes.\n")
     assert run(["train", str(patients), "--out", str(tmp_path / "run"), "--resume"]) == 0
-    names = ("group_from", "drop_classes", "min_images")
-    assert [[getattr(one, name) for name in names] for one in told] == [[r"(p\d+)_", ("df", "vasc"), 2]] * 2
-    other = settings(patients, tmp_path / "run", group_from="(.)", drop_classes=("mel",), min_images=1)
-    with pytest.raises(UsageError, match=r"group_from, min_images, .*drop_classes"):
+    names = ("group_from", "drop_classes", "min_images", "intended_use")
+    wanted = [r"(p\d+)_", ("df", "vasc"), 2, "For naked eyes."]
+    assert [[getattr(one, name) for name in names] for one in told] == [wanted] * 2
+    changed = {"drop_classes": ("mel",), "min_images": 1, "intended_use": "Another."}
+    other = settings(patients, tmp_path / "run", group_from="(.)", **changed)
+    with pytest.raises(UsageError, match=r"group_from, min_images, intended_use, .*drop_classes"):
         job.check_resumable(run_folder.read(tmp_path / "run"), other, {})
 
 

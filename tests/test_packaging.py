@@ -23,8 +23,8 @@ CONTENTS = {
         quantization quiet resize tflite_metadata
         flatbuffer network_check operators
         formats limits locks named_pictures""",
-    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents figures gate
-        group_kinds
+    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents escapes
+        figures gate group_kinds
         latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
         processes
         report resamples sections sensitivity several size subgroups sustained tail temperature
@@ -35,7 +35,7 @@ CONTENTS = {
         hostile/__init__ hostile/__main__ hostile/costly hostile/fuzz hostile/models hostile/mutations hostile/networks
         hostile/pictures hostile/run""",
     "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
-        contact_sheets cross_validation data_commands degradation distillation distribution duplicates
+        contact_sheets cross_validation data_commands degradation distillation distribution drawn duplicates
         earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
         named_groups networks new_data options patients pipeline preflight published recipe_commands recipes report
          report_commands report_markdown report_page run_config run_folder sampling schedules search_space seen splits

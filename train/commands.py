@@ -10,7 +10,7 @@ import click
 
 from ..edge_runtime import console
 from ..edge_runtime.errors import UsageError
-from .options import SectionedCommand, class_options, layout_options
+from .options import SectionedCommand, class_options, intended_use_option, layout_options
 
 
 class ImageSize(click.ParamType):
@@ -37,7 +37,7 @@ _SECTIONS = {
     "Network": ("recipe_name", "settings", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
     "Training": ("epochs", "batch_size", "learning_rate", "loss", "balance", "balance_validation", "teachers"),
     "Machine": ("mixed_precision", "deterministic", "distribute", "cache", "xla"),
-    "Output": ("out", "resume", "overwrite", "tensorboard", "as_json"),
+    "Output": ("out", "intended_use", "resume", "overwrite", "tensorboard", "as_json"),
 }  # fmt: skip
 
 
@@ -128,6 +128,7 @@ _SECTIONS = {
     "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
 )
 @click.option("--overwrite", is_flag=True, help="Replace RUN.")
+@intended_use_option
 @click.option("--mixed-precision/--no-mixed-precision", default=None, help="[default: on when a GPU is there]")
 @click.option(
     "--deterministic/--no-deterministic",
@@ -176,6 +177,7 @@ def train(
     skip_unreadable: bool,
     resume: bool,
     overwrite: bool,
+    intended_use: str | None,
     mixed_precision: bool | None,
     deterministic: bool,
     distribute: str | None,
@@ -245,6 +247,7 @@ def train(
         drop_classes = drop_classes or tuple(started.config.get("drop_classes") or ())
         min_images = min_images or started.config.get("min_images")
         xla = bool(started.config.get("xla")) if xla is None else xla
+        intended_use = intended_use or started.config.get("intended_use")
         layout = layout or started.config["data"]["layout"]
         distribute = distribute or (started.config.get("distribute") or {}).get("kind")
         teachers = teachers or tuple(run_folder.there(begun, one["run"]) for one in started.config.get("teachers", []))
@@ -288,6 +291,7 @@ def train(
         distribute=distribute,
         teachers=teachers,
         start=start,
+        intended_use=intended_use,
     )
     metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
     if not metrics:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..benchmarks import group_kinds
+from ..benchmarks.escapes import html_text
 from ..benchmarks.page import document
 from ..edge_runtime import console, csv_files, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import OutputExistsError, UsageError
+from . import drawn
 
 SUFFIXES = (".html", ".png", ".csv")
 
@@ -40,8 +41,7 @@ def write(comparison: _Comparison, out: Path) -> None:
     elif suffix == ".csv":
         files.write(out, table(comparison))
     else:
-        with files.replacing(out) as temporary:
-            _figure(comparison).savefig(temporary)
+        _draw(comparison, out)
 
 
 def text(comparison: _Comparison) -> console.Page:
@@ -116,7 +116,7 @@ def page(comparison: _Comparison) -> str:
     runs = comparison["runs"]
     heads = "".join(f'<th scope="col">{i}</th>' for i in range(1, len(runs) + 1))
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(figure["title"])}</th>'
+        f'<tr><th scope="row">{html_text(figure["title"])}</th>'
         + "".join(f"<td>{_cell(run['figures'][figure['key']], True)}</td>" for run in runs)
         + "</tr>"
         for figure in comparison["figures"]
@@ -127,15 +127,15 @@ def page(comparison: _Comparison) -> str:
         + "</tr>"
     )
     names = "".join(
-        f"<li>{html.escape(run['name'])}: {run['n']} images, {_groups(run)}"
+        f"<li>{html_text(run['name'])}: {run['n']} images, {_groups(run)}"
         + (f", {run['cannot_assess']} cannot be assessed" if run["cannot_assess"] else "")
         + "</li>"
         for run in runs
     )
-    warned = "".join(f'<li class="bad">{html.escape(warning)}</li>' for warning in comparison["warnings"])
+    warned = "".join(f'<li class="bad">{html_text(warning)}</li>' for warning in comparison["warnings"])
     plots = "".join(_dots(comparison, figure) for figure in _plotted(comparison))
     body = (
-        f'<header><h1>Runs side by side</h1>\n<p class="disclaimer">{html.escape(DISCLAIMER)}</p></header>\n<main>\n'
+        f'<header><h1>Runs side by side</h1>\n<p class="disclaimer">{html_text(DISCLAIMER)}</p></header>\n<main>\n'
         f"<ol>{names}</ol>\n" + (f"<ul>{warned}</ul>\n" if warned else "") + f"{_scrolled('Figures', heads, rows)}"
         f'<p class="soft">In brackets: {"; ".join(_intervals(comparison))}.</p>\n'
         f'<h2>Plots</h2>\n<div class="plot">{plots}</div>\n{_paired_html(comparison)}</main>\n'
@@ -154,7 +154,7 @@ def _paired_html(comparison: _Comparison) -> str:
             row = pair["differences"][figure["key"]]
             bounds = f" ({row['interval'][0]:+.4f} to {row['interval'][1]:+.4f})" if row["interval"] else ""
             cells += "<td>" + ("-" if row["difference"] is None else f"{row['difference']:+.4f}{bounds}") + "</td>"
-        rows += f'<tr><th scope="row">{html.escape(figure["title"])}</th>{cells}</tr>'
+        rows += f'<tr><th scope="row">{html_text(figure["title"])}</th>{cells}</tr>'
     cells = "".join(f"<td>{pair['mcnemar']['p_value']:.3g}</td>" for pair in comparison["paired"])
     rows += f'<tr><th scope="row">McNemar, p</th>{cells}</tr>'
     return f"<h2>Paired differences</h2>\n{_scrolled('Paired differences', heads, rows)}"
@@ -190,45 +190,42 @@ def _dots(comparison: _Comparison, figure: Mapping[str, str]) -> str:
     height = 22 * len(runs) + 26
     for tick in (0, 0.25, 0.5, 0.75, 1):
         parts.append(f'<text x="{left + wide * tick}" y="{height - 6}" text-anchor="middle">{tick:g}</text>')
-    title = html.escape(figure["title"])
+    title = html_text(figure["title"])
     return (
         f'<figure><figcaption>{title}</figcaption><svg viewBox="0 0 360 {height}" role="img" aria-label="{title}">'
         f"{''.join(parts)}</svg></figure>"
     )
 
 
-def _figure(comparison: _Comparison) -> Any:
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
+def _draw(comparison: _Comparison, out: Path) -> None:
     runs, shown = comparison["runs"], _plotted(comparison)
-    picture = Figure(figsize=(9, 1.6 + 0.32 * len(shown) * max(1, len(runs) / 2)), layout="constrained", dpi=120)
-    axis = picture.subplots()
-    for number, run in enumerate(runs):
-        offset = (number - (len(runs) - 1) / 2) * 0.7 / len(runs)
-        colour = f"C{number % 10}"
-        label = f"{number + 1}  {console.tail(run['name'], 50)}"
-        for i, figure in enumerate(shown):
-            row = run["figures"][figure["key"]]
-            if row["value"] is None:
-                continue
-            if row["interval"]:
-                axis.plot(row["interval"], [i + offset] * 2, color=colour, linewidth=1.5)
-            axis.plot(row["value"], i + offset, "o", color=colour, markersize=4, label=label)
-            label = None
-            if figure["key"] == "accuracy":
-                axis.plot(run["majority_class_baseline"], i + offset, "|", color=colour, markersize=9)
-            axis.annotate(f"{row['value']:.3f}", (1.02, i + offset), fontsize=6, color=colour, va="center",
-                          xycoords=("axes fraction", "data"))  # fmt: skip
-    axis.set_yticks(range(len(shown)), [figure["title"] for figure in shown], fontsize=8)
-    axis.invert_yaxis()
-    axis.set_xlim(0, 1)
-    axis.grid(alpha=0.3, axis="x")
-    notice = "" if comparison["paired"] else "NOT THE SAME TEST IMAGES. "
-    axis.set_title(
-        f"{notice}{'; '.join(_intervals(comparison))}\n| always the commonest class. {DISCLAIMER}", fontsize=7
-    )
-    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-    return picture
+    with drawn.picture(out, 9, 1.6 + 0.32 * len(shown) * max(1, len(runs) / 2)) as picture:
+        axis = picture.subplots()
+        for number, run in enumerate(runs):
+            offset = (number - (len(runs) - 1) / 2) * 0.7 / len(runs)
+            colour = f"C{number % 10}"
+            label = f"{number + 1}  {drawn.name(console.tail(run['name'], 50), 50)}"
+            for i, figure in enumerate(shown):
+                row = run["figures"][figure["key"]]
+                if row["value"] is None:
+                    continue
+                if row["interval"]:
+                    axis.plot(row["interval"], [i + offset] * 2, color=colour, linewidth=1.5)
+                axis.plot(row["value"], i + offset, "o", color=colour, markersize=4, label=label)
+                label = None
+                if figure["key"] == "accuracy":
+                    axis.plot(run["majority_class_baseline"], i + offset, "|", color=colour, markersize=9)
+                axis.annotate(f"{row['value']:.3f}", (1.02, i + offset), fontsize=6, color=colour, va="center",
+                              xycoords=("axes fraction", "data"))  # fmt: skip
+        axis.set_yticks(range(len(shown)), [drawn.name(figure["title"]) for figure in shown], fontsize=8)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1)
+        axis.grid(alpha=0.3, axis="x")
+        notice = "" if comparison["paired"] else "NOT THE SAME TEST IMAGES. "
+        axis.set_title(
+            f"{notice}{'; '.join(_intervals(comparison))}\n| always the commonest class. {DISCLAIMER}", fontsize=7
+        )
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
 
 
 def _cell(row: Mapping[str, Any], with_interval: bool) -> str:

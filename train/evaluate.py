@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..benchmarks.locate import relative_to
 from ..edge_runtime import files
-from . import report, report_page
+from . import drawn, report, report_page
 from .run_folder import Run
 from .tables import text as table_text
 
@@ -57,59 +57,48 @@ def predictions(
     return table
 
 
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with files.replacing(path) as temporary:
-        figure.savefig(temporary)
-
-
 def _draw_curves(history: pd.DataFrame, run: Run, kept: int) -> None:
-    figure = _figure(9, 3.6)
-    loss, score = figure.subplots(1, 2)
-    loss.plot(history["epoch"], history["loss"], label="training (augmented, with L2)")
-    loss.plot(history["epoch"], history["val_loss"], label="validation")
-    loss.set(title="Cross-entropy", xlabel="epoch")
-    score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
-    score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
-    score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
-    figure_then = history.set_index("epoch").loc[kept, f"val_{run.recipe.best_by}"]
-    score.plot(kept, figure_then, "o", color="C2", label=f"kept: epoch {kept}")
-    score.set(title="Accuracy", xlabel="epoch", ylim=(0, 1))
-    for axis in (loss, score):
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
-    _save(figure, run.folder / "curves.png")
+    with drawn.picture(run.folder / "curves.png", 9, 3.6) as figure:
+        loss, score = figure.subplots(1, 2)
+        loss.plot(history["epoch"], history["loss"], label="training (augmented, with L2)")
+        loss.plot(history["epoch"], history["val_loss"], label="validation")
+        loss.set(title="Cross-entropy", xlabel="epoch")
+        score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
+        score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
+        score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
+        figure_then = history.set_index("epoch").loc[kept, f"val_{run.recipe.best_by}"]
+        score.plot(kept, figure_then, "o", color="C2", label=f"kept: epoch {kept}")
+        score.set(title="Accuracy", xlabel="epoch", ylim=(0, 1))
+        for axis in (loss, score):
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=7)
 
 
 def _draw_confusion(figures: Mapping[str, Any], codes: tuple[str, ...], run: Run) -> None:
     counts = np.asarray(figures["confusion_matrix"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = _figure(1.6 + 0.62 * len(codes), 1.4 + 0.56 * len(codes))
-    axis = figure.subplots()
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.55 else "black"
-        axis.text(
-            column,
-            row,
-            f"{count}\n{shares[row, column]:.0%}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color=colour,
+    size = 1.6 + 0.62 * len(codes), 1.4 + 0.56 * len(codes)
+    names = [drawn.name(code, 20) for code in codes]
+    with drawn.picture(run.folder / "confusion_matrix.png", *size) as figure:
+        axis = figure.subplots()
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            axis.text(
+                column,
+                row,
+                f"{count}\n{shares[row, column]:.0%}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=colour,
+            )
+        axis.set_xticks(range(len(codes)), names, rotation=45)
+        axis.set_yticks(range(len(codes)), names)
+        axis.set(xlabel="predicted", ylabel="truth")
+        axis.set_title(
+            f"Test part, {figures['n']} images: balanced accuracy {figures['balanced_accuracy']:.3f}\n"
+            f"accuracy {figures['accuracy']:.3f} "
+            f"(always {drawn.name(figures['majority_class'], 20)}: {figures['majority_class_baseline']:.3f})",
+            fontsize=8,
         )
-    axis.set_xticks(range(len(codes)), codes, rotation=45)
-    axis.set_yticks(range(len(codes)), codes)
-    axis.set(xlabel="predicted", ylabel="truth")
-    axis.set_title(
-        f"Test part, {figures['n']} images: balanced accuracy {figures['balanced_accuracy']:.3f}\n"
-        f"accuracy {figures['accuracy']:.3f} "
-        f"(always {figures['majority_class']}: {figures['majority_class_baseline']:.3f})",
-        fontsize=8,
-    )
-    _save(figure, run.folder / "confusion_matrix.png")

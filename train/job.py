@@ -53,7 +53,8 @@ class TrainSettings:
     `clean.RULES` that leave rows out.
     near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the steps. tensorboard:
     a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one device. teachers: runs
-    to learn from (`distillation.py`). start: a run to start with the weights of.
+    to learn from (`distillation.py`). start: a run to start with the weights of. intended_use: what the model is for,
+    in words, for the contract of converted files; None as `convert.metadata` says.
     """
 
     data: Path
@@ -83,6 +84,7 @@ class TrainSettings:
     distribute: str | None = None
     teachers: tuple[Path, ...] = ()
     start: Path | None = None
+    intended_use: str | None = None
 
     @property
     def earlier(self) -> dict[str, tuple[Path, ...]]:
@@ -541,7 +543,13 @@ def check_resumable(run: Run, settings: TrainSettings, earlier: Mapping[str, Seq
     for name, value in (("seed", settings.seed), ("limit", settings.limit)):
         if run.config[name] != value:
             different.append(name)
-    for name, default in (("task", "diagnosis"), ("xla", False), ("group_from", None), ("min_images", 0)):
+    for name, default in (
+        ("task", "diagnosis"),
+        ("xla", False),
+        ("group_from", None),
+        ("min_images", 0),
+        ("intended_use", None),
+    ):
         if run.config.get(name, default) != getattr(settings, name):
             different.append(name)
     if (run.config.get("drop_classes") or []) != list(settings.drop_classes):
@@ -590,6 +598,7 @@ def _config(
         "benign_or_malignant": sides,
         "csv_columns": asdict(settings.columns),
         **({"images": run_folder.seen_from(settings.out, settings.images)} if settings.images else {}),
+        "intended_use": settings.intended_use,
         "group_from": settings.group_from,
         "drop_classes": list(settings.drop_classes),
         "min_images": settings.min_images,

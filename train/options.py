@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from ..edge_runtime import console
+from ..edge_runtime.errors import UsageError
+
 images_option = click.option(
     "--images",
     type=click.Path(path_type=Path),
@@ -15,6 +18,27 @@ images_option = click.option(
     help="Where the pictures lie that a csv names. [default: where its paths say, or below its folder]",
 )
 """For every command that reads a table of pictures: `benchmarks.locate.located` finds them."""
+
+_LONGEST_USE = 500
+
+
+def _intended_use(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    text = " ".join(value.split())
+    if not text or len(text) > _LONGEST_USE or console.escaped(text) != text:
+        raise UsageError(f"--intended-use takes a text of 1 to {_LONGEST_USE} printable letters, not '{value[:80]}'")
+    return text
+
+
+intended_use_option = click.option(
+    "--intended-use",
+    metavar="TEXT",
+    callback=_intended_use,
+    help="What the model is for, and of which kind its pictures are; converted files say it.  [default: what is known "
+    "of the data set; of own data that it is not stated]",
+)
+"""Of `train`, which keeps it in config.yaml, and of `convert`, where it goes before what the run says."""
 
 _LAYOUT = (
     click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..benchmarks import group_kinds
+from ..benchmarks.escapes import markdown_text
 from ..benchmarks.markdown import blocks_of
 from ..benchmarks.sections import Section, Table, with_interval
 from ..edge_runtime.classifier import DISCLAIMER
@@ -30,7 +31,7 @@ def figures(results: Mapping[str, Any]) -> str:
         *([_thresholds(test)] if test["operating_points"] else []),
         *(_subgroups(attribute, groups, test["groups"]) for attribute, groups in test["subgroups"].items()),
     ]
-    blocks = [f"# {results['title']}", f"**{DISCLAIMER}**"]
+    blocks = [f"# {markdown_text(results['title'])}", f"**{DISCLAIMER}**"]
     for section in sections:
         blocks += blocks_of(section)
     return "\n\n".join(blocks) + "\n"

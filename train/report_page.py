@@ -7,13 +7,13 @@ cannot tell different stories, and a test can hold them to that. The page comput
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..benchmarks import charts, group_kinds
+from ..benchmarks.escapes import html_text
 from ..benchmarks.page import document
 from ..edge_runtime import preprocess
 from ..edge_runtime.classifier import DISCLAIMER
@@ -65,16 +65,15 @@ def page(results: Mapping[str, Any], history: Mapping[str, Sequence[float]] | No
         ("mistakes", "The worst mistakes", _mistakes(results, show)),
         ("terms", "Terms and limits", _terms(results)),
     ]
-    links = "".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title, _ in sections)
+    links = "".join(f'<a href="#{name}">{html_text(title)}</a>' for name, title, _ in sections)
     title = str(results["title"])
     header = (
-        f"<header><h1>{html.escape(title)}</h1>\n"
-        f'<p class="soft">{html.escape(str(results["subtitle"]))}</p>\n'
-        f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n<nav>{links}</nav></header>\n'
+        f"<header><h1>{html_text(title)}</h1>\n"
+        f'<p class="soft">{html_text(results["subtitle"])}</p>\n'
+        f'<p class="disclaimer">{html_text(DISCLAIMER)}</p>\n<nav>{links}</nav></header>\n'
     )
     body = "".join(
-        f'<section id="{name}"><h2>{html.escape(title)}</h2>\n{content}</section>\n'
-        for name, title, content in sections
+        f'<section id="{name}"><h2>{html_text(title)}</h2>\n{content}</section>\n' for name, title, content in sections
     )
     return document(f"{title}: skin-edge report", f"{header}<main>\n{body}</main>\n", _STYLE)
 
@@ -94,7 +93,7 @@ class _Figures:
     def __call__(self, *path: str | int, form: str = ".3f") -> str:
         """The figure in a span with its JSON pointer (RFC 6901, without the first slash) and its format."""
         value = self.at(*path)
-        pointer = html.escape("/".join(str(key).replace("~", "~0").replace("/", "~1") for key in path))
+        pointer = html_text("/".join(str(key).replace("~", "~0").replace("/", "~1") for key in path))
         if value is None:
             return f'<span class="none" data-figure="{pointer}">not defined</span>'
         return f'<span data-figure="{pointer}" data-form="{form}">{value:{form}}</span>'
@@ -126,7 +125,7 @@ def _summary(results: Mapping[str, Any], show: _Figures) -> str:
             f"({show('cannot_assess', 'share', form='.1%')}) could not be assessed. They are not in the figures below; "
             f"counted as wrong, accuracy would be {show('cannot_assess', 'accuracy_counting_as_wrong', form='.1%')}."
         )
-    majority = html.escape(test["majority_class"])
+    majority = html_text(test["majority_class"])
     lines += [
         f"<b>The most probable diagnosis was right</b> for {_percent(show, 'test', 'accuracy')} of the pictures. "
         f"A program that always says '{majority}' would be right for "
@@ -189,7 +188,7 @@ def _seen(results: Mapping[str, Any], show: _Figures) -> str:
 
 def _data(results: Mapping[str, Any], show: _Figures) -> str:
     data, split = results["data"], results["split"]
-    notes = [f"Data: {html.escape(str(data['name']))}.", f"Split: {html.escape(str(split['kind']))}."]
+    notes = [f"Data: {html_text(data['name'])}.", f"Split: {html_text(split['kind'])}."]
     notes += [f"{said}." for said in group_kinds.leaks(split, lambda name: show("split", name, form=".1%"))]
     if split.get("share_that_chose_thresholds"):
         notes.append(
@@ -199,18 +198,17 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
     absent = results["test"]["absent_classes"]
     if absent:
         notes.append(
-            f"Without a single test picture, so nothing is known about them here: {html.escape(', '.join(absent))}."
+            f"Without a single test picture, so nothing is known about them here: {html_text(', '.join(absent))}."
         )
     for label in data.get("unknown_labels", {}):
         notes.append(
-            f"{show('data', 'unknown_labels', label, form=',')} pictures are labelled '{html.escape(label)}', which "
+            f"{show('data', 'unknown_labels', label, form=',')} pictures are labelled '{html_text(label)}', which "
             "the model does not know. It can only be wrong about them; they are in predictions.csv and in no figure."
         )
     parts = list(data["images"])
     rows = [
         [
-            f"<b>{html.escape(label['code'])}</b> "
-            + html.escape(label["name"] if label["name"] != label["code"] else ""),
+            f"<b>{html_text(label['code'])}</b> " + html_text(label["name"] if label["name"] != label["code"] else ""),
             {True: "yes", False: "no", None: "nobody said"}[label["malignant"]],
             *(show("data", "counts", label["code"], part, form=",") for part in parts),
         ]
@@ -225,14 +223,14 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
     if told := results.get("metadata"):
         notes.append(
             "The network is told more than the picture: "
-            f"{html.escape(', '.join(told['fields']))}. With all of it blank its balanced accuracy on the test part is "
+            f"{html_text(', '.join(told['fields']))}. With all of it blank its balanced accuracy on the test part is "
             f"{show('metadata', 'balanced_accuracy_with_all_blank', 'test')}."
         )
         table += _table(
             "Images of which it is not known",
             ["metadata", *(PARTS[part] for part in parts)],
             [
-                [html.escape(name), *(show("metadata", "blank", name, part, form=",") for part in parts)]
+                [html_text(name), *(show("metadata", "blank", name, part, form=",") for part in parts)]
                 for name in told["fields"]
             ],
         )
@@ -240,7 +238,7 @@ def _data(results: Mapping[str, Any], show: _Figures) -> str:
         table += _table(
             "Cannot assess",
             ["image", "why"],
-            [[html.escape(case["image_id"]), html.escape(case["error"])] for case in failed["first"]],
+            [[html_text(case["image_id"]), html_text(case["error"])] for case in failed["first"]],
         )
     return _notes(notes) + table
 
@@ -290,7 +288,7 @@ def _headlines(results: Mapping[str, Any], show: _Figures) -> str:
         [
             "always the commonest class",
             *(
-                f"{show(part, 'majority_class_baseline')} ({html.escape(results[part]['majority_class'])})"
+                f"{show(part, 'majority_class_baseline')} ({html_text(results[part]['majority_class'])})"
                 for part in parts
             ),
         ]
@@ -298,7 +296,7 @@ def _headlines(results: Mapping[str, Any], show: _Figures) -> str:
     for name in results["test"]["targets"]:
         rows.append(
             [
-                f"AUC, {html.escape(name)} or not",
+                f"AUC, {html_text(name)} or not",
                 *(
                     show(part, "targets", name, "auc") + show.interval(part, "targets", name, "interval")
                     for part in parts
@@ -330,7 +328,7 @@ def _classes(results: Mapping[str, Any], show: _Figures) -> str:
         at = ("test", "per_class", code)
         rows.append(
             [
-                html.escape(code),
+                html_text(code),
                 show(*at, "n", form=","),
                 *(show.with_interval(at, name) for name in ("sensitivity", "specificity")),
                 show(*at, "precision"),
@@ -359,8 +357,8 @@ def _confusion(results: Mapping[str, Any], show: _Figures) -> str:
             f"{show('test', 'confusion_matrix', i, k, form='d')}</td>"
             for k in range(len(codes))
         )
-        rows += f'<tr><th scope="row">{html.escape(code)}</th>{cells}</tr>'
-    heads = "".join(f'<th scope="col" class="n">{html.escape(code)}</th>' for code in codes)
+        rows += f'<tr><th scope="row">{html_text(code)}</th>{cells}</tr>'
+    heads = "".join(f'<th scope="col" class="n">{html_text(code)}</th>' for code in codes)
     return (
         _notes(["Rows are the truth, columns the answer; the darker, the larger its share of the row."])
         + '<div class="scroll" role="region" tabindex="0" aria-label="Confusion matrix"><table>'
@@ -383,7 +381,7 @@ def _roc(results: Mapping[str, Any], show: _Figures) -> str:
     notes = ["One class against all others, by its probability. The areas under the curves (AUC) are in the tables."]
     missing = [label["code"] for label in results["labels"] if label["code"] not in curves]
     if missing:
-        notes.append(f"No curve, for one of the two sides has no picture: {html.escape(', '.join(missing))}.")
+        notes.append(f"No curve, for one of the two sides has no picture: {html_text(', '.join(missing))}.")
     large = _charts([chart(f"ROC of {' and '.join(main)}", main)]) if main else ""
     rest = [name for name in curves if name not in main]
     small = "".join(chart(f"ROC of {name}", [name]) for name in rest)
@@ -400,7 +398,7 @@ def _operating_points(results: Mapping[str, Any], show: _Figures) -> str:
         other = "specificity" if row["chosen_for"] == "sensitivity" else "sensitivity"
         rows.append(
             [
-                f"{html.escape(row['target'])}, {show(*at, 'wanted', form='.0%')} {row['chosen_for']}",
+                f"{html_text(row['target'])}, {show(*at, 'wanted', form='.0%')} {row['chosen_for']}",
                 show(*at, "threshold", form=".4f"),
                 f"{show(*at, 'found', 'sensitivity')} / {show(*at, 'found', 'specificity')}",
                 show.with_interval(at, "sensitivity"),
@@ -408,7 +406,7 @@ def _operating_points(results: Mapping[str, Any], show: _Figures) -> str:
                 f"{other} {show(*at, 'roc', other)}",
             ]
         )
-    on = html.escape(str(points[0]["on"]))
+    on = html_text(points[0]["on"])
     notes = [
         f"Each threshold was frozen on {on}, and measured here as it is. The score is the probability of melanoma, or "
         "the sum over the malignant classes; a picture counts as found from the threshold on.",
@@ -417,7 +415,7 @@ def _operating_points(results: Mapping[str, Any], show: _Figures) -> str:
     ]
     for name, target in results["test"]["targets"].items():
         notes.append(
-            f"{html.escape(name)}: {html.escape(', '.join(target['classes']))}; "
+            f"{html_text(name)}: {html_text(', '.join(target['classes']))}; "
             f"{show('test', 'targets', name, 'n', form=',')} pictures."
         )
     columns = ["target", "threshold", "when frozen: sensitivity / specificity", "sensitivity", "specificity", "own ROC"]
@@ -515,7 +513,7 @@ def _subgroups(results: Mapping[str, Any], show: _Figures) -> str:
         rows = []
         for i, row in enumerate(groups):
             at = ("test", "subgroups", attribute, i)
-            cells = [html.escape(row["group"]), show(*at, "n", form=","), *named_groups(at)]
+            cells = [html_text(row["group"]), show(*at, "n", form=","), *named_groups(at)]
             if row["too_few"]:
                 cells += ["too few images", *[""] * (len(counts) + len(shown) - 1)]
             else:
@@ -547,19 +545,19 @@ def _mistakes(results: Mapping[str, Any], show: _Figures) -> str:
 
 def _mistake(show: _Figures, case: Mapping[str, Any], at: Sequence[str | int]) -> str:
     source = picture_uri(case["path"])
-    alt = html.escape(f"{case['image_id']}: {case['truth']} called {case['predicted']}")
+    alt = html_text(f"{case['image_id']}: {case['truth']} called {case['predicted']}")
     image = f'<img src="{source}" alt="{alt}">' if source else '<p class="soft">the image is gone</p>'
     return (
-        f"<li>{image}<b>{html.escape(case['image_id'])}</b><br>truth {html.escape(case['truth'])} "
-        f'({show(*at, "p_truth", form=".3f")})<br><span class="bad">said {html.escape(case["predicted"])} '
+        f"<li>{image}<b>{html_text(case['image_id'])}</b><br>truth {html_text(case['truth'])} "
+        f'({show(*at, "p_truth", form=".3f")})<br><span class="bad">said {html_text(case["predicted"])} '
         f"{show(*at, 'confidence', form='.3f')}</span></li>"
     )
 
 
 def _terms(results: Mapping[str, Any]) -> str:
     notes = [
-        html.escape(DISCLAIMER),
-        f"License of the data: {html.escape(str(results['data']['license']))}.",
+        html_text(DISCLAIMER),
+        f"License of the data: {html_text(results['data']['license'])}.",
         "The pictures above are of people: pass this page on only as the license of the data allows.",
         "Figures from one data set are no clinical evidence, and say nothing about other cameras, other skin, or "
         "anything that is none of the classes: the model answers with one of them all the same.",
@@ -609,13 +607,13 @@ def _charts(drawn: Sequence[str]) -> str:
 
 def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Cells are HTML; the first of a row names it."""
-    heads = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in columns)
+    heads = "".join(f'<th scope="col">{html_text(text)}</th>' for text in columns)
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
         for first, *cells in rows
     )
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    name = html.escape(caption or columns[1])
+    title = f"<caption>{html_text(caption)}</caption>" if caption else ""
+    name = html_text(caption or columns[1])
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{name}"><table>{title}'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>\n"

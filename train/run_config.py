@@ -24,6 +24,7 @@ _KINDS: dict[str, Any] = {
     "deterministic": bool,
     "xla": bool,
     "task": str,
+    "intended_use": (str, None),
     "images": (str, None),
     "own_labels": ([_LABEL], None),
     "benign_or_malignant": ([{"*": (str, bool, int, None)}], None),

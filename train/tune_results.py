@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..benchmarks import charts
+from ..benchmarks.escapes import html_text
 from ..benchmarks.page import document, html_table
 from ..benchmarks.sections import Table
 from ..edge_runtime import console, csv_files, files
@@ -152,11 +152,11 @@ def _setting(row: Mapping[str, Any], name: str, result: Mapping[str, Any]) -> st
 def _page(result: Mapping[str, Any]) -> str:
     images, best = result["images"], result["best"]
     header = (
-        f"<h1>Search: {html.escape(result['study'])}</h1>\n"
-        f'<p class="soft">skin-edge tune of recipe {html.escape(result["recipe"]["name"])}, seed {result["seed"]}; '
+        f"<h1>Search: {html_text(result['study'])}</h1>\n"
+        f'<p class="soft">skin-edge tune of recipe {html_text(result["recipe"]["name"])}, seed {result["seed"]}; '
         f"trained on {images['train']} images, compared on the {images['val']} of the validation part; "
         f"no trial saw the {images['test']} of the test part</p>\n"
-        f'<p class="disclaimer">{html.escape(DISCLAIMER)}</p>\n'
+        f'<p class="disclaimer">{html_text(DISCLAIMER)}</p>\n'
         '<nav><a href="#best">Best settings</a><a href="#history">History</a><a href="#trials">Trials</a></nav>'
     )
     main = _best(result) + _history(result) if best else '<p id="best">No trial has come to its end yet.</p>\n'
@@ -188,11 +188,11 @@ def _best(result: Mapping[str, Any]) -> str:
         chart = charts.bars("Importance of each setting", names, [("share", "a", list(importances.values()))])
         drawn = f'<div class="charts">{chart}</div>\n'
     return (
-        f'<section id="best"><h2>Best settings</h2>\n<p>{html.escape(said)}. The best of several is picked there, so '
+        f'<section id="best"><h2>Best settings</h2>\n<p>{html_text(said)}. The best of several is picked there, so '
         f"its value is too good; the test part says what it is worth.</p>\n"
         f"{html_table(table, 'Best settings')}<p>To train it:</p>\n"
         f'<div class="scroll" role="region" tabindex="0" aria-label="command"><pre style="margin:.6rem">'
-        f"{html.escape(result['train'])}</pre></div>\n{drawn}</section>\n"
+        f"{html_text(result['train'])}</pre></div>\n{drawn}</section>\n"
     )
 
 
@@ -236,7 +236,7 @@ def _trials(result: Mapping[str, Any]) -> str:
     columns = ("trial", _spoken(result["figure"]), "state", "epochs", "s", *names)
     counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
     return (
-        f'<section id="trials"><h2>Trials</h2>\n<p>{html.escape(counts)}; the best first.</p>\n'
+        f'<section id="trials"><h2>Trials</h2>\n<p>{html_text(counts)}; the best first.</p>\n'
         f"{html_table(Table(columns, rows), 'Trials')}</section>\n"
     )
 
