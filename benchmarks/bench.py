@@ -12,17 +12,18 @@ from typing import Any
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ..edge_runtime.errors import ImageError, UsageError, missing_extra
 from ..edge_runtime.model_file import left_out
-from . import parity, sensitivity
-from .cases import Case, read_cases
-from .caveats import caveats
-from .latency import load_timed, measure_latency, sweep_threads
-from .machine import describe_machine, swapped_pages, temperature_c, throttled
-from .memory import measure_memory
-from .metrics import NON_INFERIORITY_MARGIN
-from .picture import Picture, generated_picture, read_picture
-from .processes import measure_cold_start, measure_spread
-from .size import measure_network, measure_size
-from .sustained import measure_sustained
+from .accuracy import parity
+from .accuracy import preprocessing as sensitivity
+from .inputs.cases import Case, read_cases
+from .measure.caveats import caveats
+from .measure.latency import load_timed, measure_latency, sweep_threads
+from .measure.machine import describe_machine, swapped_pages, temperature_c, throttled
+from .measure.memory import measure_memory
+from .measure.picture import Picture, generated_picture, read_picture
+from .measure.processes import measure_cold_start, measure_spread
+from .measure.size import measure_network, measure_size
+from .measure.sustained import measure_sustained
+from .stats.metrics import NON_INFERIORITY_MARGIN
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ def bench(
     from ..edge_runtime import files
     from ..edge_runtime.classifier import DISCLAIMER
     from . import gate as gates
-    from . import report, several
     from .bench import BenchSettings, run_bench, run_benches
+    from .report import several, terminal
 
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
     for option, path in outputs.items():
@@ -182,7 +182,7 @@ def bench(
                 judged += [(f"{name}: ", row) for row in one["limits"]]
     else:
         result = run_bench(settings, progress=_to_stderr)
-        results, table = [result], report.table
+        results, table = [result], terminal.table
         if limits is not None:
             result["gate"] = gates.judge(result, limits, str(gate))
             judged = [("", row) for row in result["gate"]["limits"]]
@@ -196,7 +196,7 @@ def bench(
     for name, row in judged:
         if not row["passed"] or row["within_noise"]:
             console.say(f"{'warning' if row['passed'] else 'error'}: gate: {name}{row['says']}", err=True)
-    missing = report.why_no_accuracy(results[0])
+    missing = terminal.why_no_accuracy(results[0])
     if missing:
         console.say(f"error: accuracy not measured: {missing}", err=True)
     if not all(row["passed"] for _, row in judged):
@@ -208,9 +208,9 @@ def bench(
 
 def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
     from ..edge_runtime import files
-    from .markdown import markdown
-    from .page import page
-    from .report import as_json
+    from .report.markdown import markdown
+    from .report.page import page
+    from .report.terminal import as_json
 
     forms = {"--result-json": as_json, "--html": page, "--markdown": markdown}
     files.write_all({path: forms[option](result) for option, path in outputs.items()})
@@ -218,7 +218,7 @@ def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
 
 def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -> int:
     from ..edge_runtime.classifier import DISCLAIMER
-    from . import compare
+    from . import diff as compare
 
     given = _given() - {"models", "compare", "different_machines", "as_json"}
     if given:

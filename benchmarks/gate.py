@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
-from . import documents, group_kinds, metrics
-from .report import why_no_accuracy
+from .inputs import documents
+from .report.terminal import why_no_accuracy
+from .stats import group_kinds, metrics
 
 # `--gate default`: is this model still its float reference? About accuracy alone, which is the same on every machine;
 # milliseconds and megabytes are the product's own limits. Accuracy figures are 0..1, on the data of --data.

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..benchmarks import metrics
-from ..benchmarks.borderline import score, within
-from ..benchmarks.temperature import choose_temperature, softmax, with_temperature
+from ..benchmarks.stats import metrics
+from ..benchmarks.stats.borderline import score, within
+from ..benchmarks.stats.calibration import choose_temperature, softmax, with_temperature
 from ..edge_runtime.errors import ConversionError, DataError
 from ..train.engine import keras
-from . import flatbuffer
+from .tflite import flatbuffer
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..benchmarks.metrics import wilson
-from ..benchmarks.temperature import choose_temperature, logits_of, softmax
+from ..benchmarks.stats.calibration import choose_temperature, logits_of, softmax
+from ..benchmarks.stats.metrics import wilson
 from ..edge_runtime.containers import is_there
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
 from ..edge_runtime.files import alone_in, check_replaceable, replacing_folder
 from ..edge_runtime.network import Network
 from ..edge_runtime.preprocess import FULL, SCALED, InputSpec
-from ..train import grouping, run_folder, tables
-from ..train.run_folder import Run
-from .calibration import CALIBRATED, PRECISIONS
+from ..train.data import grouping, tables
+from ..train.runs import run_folder
+from ..train.runs.run_folder import Run
+from .quantize.representative import CALIBRATED, PRECISIONS
 
 Report = Callable[[str], None]
 
@@ -156,13 +157,17 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         raise DataError(f"{run.folder / 'config.yaml'} names {len(run.labels)} classes; a classifier needs two")
     report("starting TensorFlow ...")
 
-    from ..benchmarks import metrics
-    from ..train import engine, patients
-    from ..train.pipeline import Pictures, inputs_of, load, plain_batches
-    from . import calibration, census, confidence, flatbuffer, metadata, to_tflite
-    from .fold import fold_head
-    from .heatmap import with_map
-    from .post_training import Calibration, quantize
+    from ..benchmarks.stats import metrics
+    from ..train import engine
+    from ..train.data import patients
+    from ..train.pipeline.batches import Pictures, inputs_of, load, plain_batches
+    from . import confidence
+    from .quantize import representative as calibration
+    from .quantize.fold import fold_head
+    from .quantize.heatmap import with_map
+    from .quantize.post_training import Calibration, quantize
+    from .tflite import census, flatbuffer, to_tflite
+    from .tflite import contract as metadata
 
     engine.start(run.seed, mixed_precision=False)
     model = run.model()
@@ -444,10 +449,11 @@ def _quantization_aware(
 
     wanted: the teacher's logits there, float64 [n, classes]; a constant per row is left open.
     """
-    from ..benchmarks import metrics
+    from ..benchmarks.stats import metrics
     from ..train.engine import tf
-    from ..train.pipeline import plain_batches, training_batches
-    from . import flatbuffer, post_training, qat, to_tflite
+    from ..train.pipeline.batches import plain_batches, training_batches
+    from .quantize import post_training, qat
+    from .tflite import flatbuffer, to_tflite
 
     rows, spec = run.part("train"), run.input_spec
     alone = len(calibration_batch) == 1
@@ -586,7 +592,7 @@ def _other_answers(
     network: bytes, pictures: Any, spec: InputSpec, report: Report
 ) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.float32]]]:
     """(positions of at most 200 pictures, what other implementations may answer for them: see `borderline`)."""
-    from ..benchmarks.borderline import moved
+    from ..benchmarks.stats.borderline import moved
 
     some = np.unique(np.linspace(0, len(pictures) - 1, min(200, len(pictures))).astype(np.int64))
     taken = pictures.take(some)

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..benchmarks.cases import Case
+from ..benchmarks.inputs.cases import Case
 from ..edge_runtime import console, csv_files
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import ConversionError
@@ -34,9 +34,9 @@ from ..edge_runtime.model_file import network_length
 from ..edge_runtime.network import BOUNDARIES
 from ..edge_runtime.quantization import Quantization, dequantize
 from ..edge_runtime.quiet import quiet
-from ..train import drawn
-from . import flatbuffer
+from ..train.reports import drawn
 from .confidence import apply_temperature
+from .tflite import flatbuffer
 
 PICTURE = "PICTURE"  # operator of the first row, the network's input
 

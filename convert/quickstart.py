@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from ..benchmarks.bench import BenchSettings, run_bench
-from ..benchmarks.cases import read_cases
+from ..benchmarks.inputs.cases import read_cases
 from ..edge_runtime.classifier import Prediction, SkinClassifier
 from ..edge_runtime.errors import OutputExistsError
-from ..train import recipes
+from ..train.data.synthetic import draw_dataset
 from ..train.job import TrainSettings, train
-from ..train.synthetic import draw_dataset
+from ..train.recipes import published
 from .job import ConvertSettings, convert
 
 Report = Callable[[str], None]
@@ -50,7 +50,7 @@ def quickstart(out: Path, report: Report, seed: int = 42) -> Quickstart:
     data, run, tflite = out / "synthetic", out / "run", out / "int8"
     draw_dataset(data, seed=seed)
     report("2/5 training (skin-edge train)")
-    recipe = recipes.get("quickstart")
+    recipe = published.get("quickstart")
     # Drawn lesions of one class look so alike that the rule for near-duplicates joins a pair or two of 658 wrongly.
     report("--no-near-duplicates: drawn lesions look more alike than photographs, and are known to be different ones")
     metrics = train(TrainSettings(data, run, recipe, recipe.split, seed, near_duplicates=False), report)

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ..benchmarks.borderline import answers_of, moved
+from ..benchmarks.stats.borderline import answers_of, moved
 from ..edge_runtime import console, files, preprocess
 from ..edge_runtime import contract as contracts
 from ..edge_runtime.classifier import SkinClassifier
@@ -39,7 +39,7 @@ def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool) -
     Example:
       python -m skin_edge.convert.renew old.tflite HAM10000 --split runs/first/split.csv --out new.tflite
     """
-    from ..train import layouts, splits
+    from ..train.data import layouts, splits
 
     frame = layouts.read_dataset(data).frame
     rows = frame.loc[(splits.read_split(split, frame) == "val").to_numpy()]
@@ -69,7 +69,7 @@ def renewed(
     ImageError where a picture cannot be read.
     """
     from . import confidence
-    from .metadata import input_bytes
+    from .tflite.contract import input_bytes
 
     file = read_model_file(model)
     if not file.contract or file.encoding is not None:

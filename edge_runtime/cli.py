@@ -28,15 +28,17 @@ class _Command(NamedTuple):
 
 
 COMMANDS = {
-    "quickstart": _Command("skin_edge.convert.commands:quickstart", "The whole job in minutes, on synthetic images."),
-    "data": _Command("skin_edge.train.data_commands:data", "What a data set holds, before hours are spent on it."),
-    "train": _Command("skin_edge.train.commands:train", "Labelled images -> a trained run."),
-    "evaluate": _Command("skin_edge.train.report_commands:evaluate", "A run or a .tflite on new labelled images."),
-    "compare": _Command("skin_edge.train.report_commands:compare", "Runs side by side, with paired differences."),
-    "recipes": _Command("skin_edge.train.recipe_commands:recipes", "Published systems that train can rerun."),
-    "tune": _Command("skin_edge.train.tune_commands:tune", "Search a recipe's settings."),
-    "convert": _Command("skin_edge.convert.commands:convert", "A trained run -> a .tflite for the device."),
-    "debug-quantization": _Command("skin_edge.convert.debug_commands:debug_quantization", "Which layer int8 hurts."),
+    "quickstart": _Command(
+        "skin_edge.convert.commands.convert:quickstart", "The whole job in minutes, on synthetic images."
+    ),
+    "data": _Command("skin_edge.train.commands.data:data", "What a data set holds, before hours are spent on it."),
+    "train": _Command("skin_edge.train.commands.train:train", "Labelled images -> a trained run."),
+    "evaluate": _Command("skin_edge.train.commands.report:evaluate", "A run or a .tflite on new labelled images."),
+    "compare": _Command("skin_edge.train.commands.report:compare", "Runs side by side, with paired differences."),
+    "recipes": _Command("skin_edge.train.commands.recipes:recipes", "Published systems that train can rerun."),
+    "tune": _Command("skin_edge.train.commands.tune:tune", "Search a recipe's settings."),
+    "convert": _Command("skin_edge.convert.commands.convert:convert", "A trained run -> a .tflite for the device."),
+    "debug-quantization": _Command("skin_edge.convert.commands.debug:debug_quantization", "Which layer int8 hurts."),
     "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),
     "bundle": _Command("skin_edge.benchmarks.bundle.commands:bundle", "What an app developer takes, in one zip."),
     "verify": _Command("skin_edge.benchmarks.bundle.commands:verify", "An app's answers against a bundle's."),

@@ -106,10 +106,13 @@ def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
 
     near_duplicates: so many pictures of the test part, of one class, are one group, as near-duplicates would be.
     """
-    from skin_edge.train import evaluate, layouts, recipes, run_folder, splits
+    from skin_edge.train.data import layouts, splits
+    from skin_edge.train.recipes import published
+    from skin_edge.train.reports import run_results
+    from skin_edge.train.runs import run_folder
 
     found = layouts.read_dataset(data)
-    recipe = recipes.get("quickstart")
+    recipe = published.get("quickstart")
     frame = found.frame.assign(split=splits.split_frame(found.frame, recipe.fractions, 1, by_group=True))
     alike = frame.index[(frame["split"] == "test") & (frame["label"] == "nv")][:near_duplicates]
     frame.loc[alike, "group"] = frame["group"][alike].min()
@@ -128,5 +131,5 @@ def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
         raw = np.exp(2 * np.random.default_rng(seed).normal(size=(len(truth), 7)) + 3 * np.eye(7)[truth])
         answers[part] = (raw / raw.sum(axis=1, keepdims=True)).astype(np.float32)
     extra = {"split": {"near_duplicates": near}, "training": {"epochs": 2, "best_epoch": 2, "hours": 0.001}}
-    evaluate.write_results(run, answers, extra)
+    run_results.write_results(run, answers, extra)
     return run.folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize
-from skin_edge.train.augment import Augmentation, apply, draw
+from skin_edge.train.pipeline.augment import Augmentation, apply, draw
 
 SPEC = InputSpec(24, 32)
 SQUARE = np.full(2000, 1.0, np.float32)

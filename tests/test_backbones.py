@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError, UsageError
-from skin_edge.train import backbones
-from skin_edge.train.efficientnet_lite import efficientnet_lite
 from skin_edge.train.engine import keras, tf
+from skin_edge.train.models import backbones
+from skin_edge.train.models.efficientnet_lite import efficientnet_lite
 
 applications = keras.applications
 
@@ -169,7 +169,7 @@ def test_post_training_quantization_leaves_one_convolution_of_the_adaptation():
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
 
-    from skin_edge.convert.census import take_census
+    from skin_edge.convert.tflite.census import take_census
     from skin_edge.edge_runtime.quiet import quiet
 
     with quiet():

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import latency, machine, memory, parity, report
+from skin_edge.benchmarks.accuracy import parity
 from skin_edge.benchmarks.bench import BenchSettings, run_bench
-from skin_edge.benchmarks.cases import Case, read_cases
-from skin_edge.benchmarks.picture import generated_picture, read_picture
-from skin_edge.benchmarks.size import measure_size
+from skin_edge.benchmarks.inputs.cases import Case, read_cases
+from skin_edge.benchmarks.measure import latency, machine, memory
+from skin_edge.benchmarks.measure.picture import generated_picture, read_picture
+from skin_edge.benchmarks.measure.size import measure_size
+from skin_edge.benchmarks.report import terminal
 from skin_edge.edge_runtime import model_file
 from skin_edge.edge_runtime.classifier import DISCLAIMER, SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -330,7 +332,7 @@ def test_long_names_do_not_widen_the_table(tiny_float32, tmp_path, capsys):
     assert max(map(len, out.splitlines())) <= 80
     assert "and 6 more: --result-json FILE lists them all" in out
     rows = out[out.index("flipped: ") :].splitlines()
-    assert sum("picturepicture" in row for row in rows) == report.MOST_FLIPPED
+    assert sum("picturepicture" in row for row in rows) == terminal.MOST_FLIPPED
 
 
 def test_without_scikit_learn_all_else_is_measured(tiny_int8, folders, tmp_path, monkeypatch, capsys):

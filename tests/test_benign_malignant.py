@@ -10,8 +10,8 @@ import pytest
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError
 from skin_edge.edge_runtime.labels import is_precancerous, label_for, same_label
-from skin_edge.train import tasks
-from skin_edge.train.layouts import read_dataset
+from skin_edge.train.data import tasks
+from skin_edge.train.data.layouts import read_dataset
 
 from . import miniatures
 

@@ -10,7 +10,7 @@ import pytest
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
 from skin_edge.edge_runtime.preprocess import InputSpec
-from skin_edge.train import cache, pipeline
+from skin_edge.train.pipeline import batches, cache
 
 from .miniatures import SMALL
 
@@ -25,9 +25,9 @@ def paths(picture, tmp_path):
 
 
 def test_disk_and_memory_hold_the_same(paths, tmp_path):
-    memory, failures = pipeline.load(paths, SPEC)
+    memory, failures = batches.load(paths, SPEC)
     for _ in ("written", "found again"):
-        disk, again = pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")
+        disk, again = batches.load(paths, SPEC, cache_folder=tmp_path / "cache")
         assert isinstance(disk.source, cache.PixelFile)
         assert np.array_equal(disk.pixels, memory.pixels)
         assert np.array_equal(disk.aspects, memory.aspects)
@@ -40,16 +40,16 @@ def test_disk_and_memory_hold_the_same(paths, tmp_path):
 
 
 def test_it_is_read_again_only_where_nothing_has_changed(paths, tmp_path, monkeypatch):
-    pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")
+    batches.load(paths, SPEC, cache_folder=tmp_path / "cache")
     decoded = []
-    decode = pipeline.preprocess.decode
-    monkeypatch.setattr(pipeline.preprocess, "decode", lambda path, spec: decoded.append(path) or decode(path, spec))
-    pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")
+    decode = batches.preprocess.decode
+    monkeypatch.setattr(batches.preprocess, "decode", lambda path, spec: decoded.append(path) or decode(path, spec))
+    batches.load(paths, SPEC, cache_folder=tmp_path / "cache")
     assert not decoded
-    pipeline.load(paths, InputSpec(24, 24), cache_folder=tmp_path / "cache")
+    batches.load(paths, InputSpec(24, 24), cache_folder=tmp_path / "cache")
     assert len(decoded) == 6
     os.utime(paths[0], (1, 1))
-    pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")
+    batches.load(paths, SPEC, cache_folder=tmp_path / "cache")
     assert len(decoded) == 12
 
 
@@ -58,15 +58,15 @@ def test_a_reading_that_was_stopped_leaves_no_half_cache(paths, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache", on_progress=stop)
+        batches.load(paths, SPEC, cache_folder=tmp_path / "cache", on_progress=stop)
     assert not list((tmp_path / "cache").glob("*/index.npz"))
-    assert len(pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")[0]) == 7
+    assert len(batches.load(paths, SPEC, cache_folder=tmp_path / "cache")[0]) == 7
 
 
 def test_a_cut_cache_is_an_error_and_no_grey_picture(paths, tmp_path):
-    pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")
+    batches.load(paths, SPEC, cache_folder=tmp_path / "cache")
     file = next((tmp_path / "cache").glob("*/pixels.npy"))
-    pictures, _ = pipeline.load(paths, SPEC, cache_folder=tmp_path / "cache")
+    pictures, _ = batches.load(paths, SPEC, cache_folder=tmp_path / "cache")
     os.truncate(file, file.stat().st_size - 10)
     with pytest.raises(OSError, match="cut short"):
         pictures.gather(np.asarray([6]))

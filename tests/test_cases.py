@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from skin_edge.benchmarks.cases import Case, read_cases, write_cases
+from skin_edge.benchmarks.inputs.cases import Case, read_cases, write_cases
 from skin_edge.edge_runtime.errors import DataError, UsageError
 
 from . import miniatures

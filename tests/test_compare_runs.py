@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import metrics
+from skin_edge.benchmarks.stats import metrics
 from skin_edge.edge_runtime.classifier import DISCLAIMER
 from skin_edge.edge_runtime.cli import run
 

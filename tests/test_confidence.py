@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skin_edge.benchmarks import metrics
-from skin_edge.benchmarks.temperature import choose_temperature
-from skin_edge.convert import confidence, flatbuffer
+from skin_edge.benchmarks.stats import metrics
+from skin_edge.benchmarks.stats.calibration import choose_temperature
+from skin_edge.convert import confidence
+from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime.errors import ConversionError, DataError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.labels import Label

@@ -346,8 +346,8 @@ def cjk_results(code):
 
 @pytest.mark.parametrize("code", ["mel", "黒色腫", "흑색종 악성", "𠮷", "e\u0301e\u0301"])
 def test_tables_of_wide_names_are_aligned(code, monkeypatch):
-    from skin_edge.train import summary as module
-    from skin_edge.train.summary import summary
+    from skin_edge.train.reports import summary as module
+    from skin_edge.train.reports.summary import summary
 
     monkeypatch.setattr(module, "_claims", lambda *_: [])
 
@@ -359,8 +359,8 @@ def test_tables_of_wide_names_are_aligned(code, monkeypatch):
 
 @pytest.mark.parametrize("out", ["plain", 'my runs/it\'s a "run"', "runs/$HOME `x`", HOSTILE])
 def test_the_next_line_can_be_pasted(out, monkeypatch):
-    from skin_edge.train import summary as module
-    from skin_edge.train.summary import summary
+    from skin_edge.train.reports import summary as module
+    from skin_edge.train.reports.summary import summary
 
     monkeypatch.setattr(module, "_claims", lambda *_: [])
 

@@ -136,7 +136,7 @@ def test_more_than_a_model_takes_is_not_read(tmp_path):
 
 
 def test_labels_of_others_are_text(tiny_int8, tmp_path):
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     content = tiny_int8.read_bytes()
     model = flatbuffer.read(content[: network_length(content)])
@@ -152,7 +152,7 @@ def test_labels_of_others_are_text(tiny_int8, tmp_path):
 
 
 def test_more_classes_than_there_are(monkeypatch, tiny_int8, tmp_path):
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     content = tiny_int8.read_bytes()
     model = flatbuffer.read(content[: network_length(content)])

@@ -25,7 +25,7 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ConversionError, GateError, UsageError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize, to_pixels
-from skin_edge.train import run_folder
+from skin_edge.train.runs import run_folder
 
 from .miniatures import one_line
 
@@ -50,7 +50,7 @@ def ptq(learned_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(learned_run):
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     return run_folder.read(learned_run).model()
 
@@ -70,7 +70,7 @@ def softmax(logits):
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_the_folded_head_equals_the_original(batch_norm, images):
-    from skin_edge.convert.fold import fold_head
+    from skin_edge.convert.quantize.fold import fold_head
     from skin_edge.train.engine import keras, start
 
     start(1)
@@ -90,14 +90,14 @@ def test_the_folded_head_equals_the_original(batch_norm, images):
 
 
 def test_the_folded_run_equals_the_run(model, images):
-    from skin_edge.convert.fold import fold_head
+    from skin_edge.convert.quantize.fold import fold_head
 
     difference = softmax(fold_head(model).predict(images, verbose=0)) - model.predict(images, verbose=0)
     assert np.abs(difference).max() < 1e-5
 
 
 def test_another_head_is_refused():
-    from skin_edge.convert.fold import fold_head
+    from skin_edge.convert.quantize.fold import fold_head
     from skin_edge.train.engine import keras
 
     source = keras.Input((4,))
@@ -155,8 +155,10 @@ def test_the_float_file_equals_the_keras_model(qat, model, images):
 
 def test_the_int8_file_equals_its_simulation(model, images):
     """What quantization-aware training saw is what the device computes, but for rounding."""
-    from skin_edge.convert import fold, job, to_tflite
-    from skin_edge.convert import qat as qat_module
+    from skin_edge.convert import job
+    from skin_edge.convert.quantize import fold
+    from skin_edge.convert.quantize import qat as qat_module
+    from skin_edge.convert.tflite import to_tflite
 
     quantized = qat_module.quantization_aware(fold.fold_head(model), images)
     expected = softmax(quantized.predict(images, verbose=0))
@@ -223,8 +225,8 @@ def test_auto_keeps_the_best_that_worked_where_training_fails(max_drop, tmp_path
 
 def test_a_channel_without_weights_keeps_its_constant(images):
     """Its range is zero, and its bias, an integer in units of that range, would overflow in the file."""
-    from skin_edge.convert import qat as qat_module
-    from skin_edge.convert import to_tflite
+    from skin_edge.convert.quantize import qat as qat_module
+    from skin_edge.convert.tflite import to_tflite
     from skin_edge.train.engine import keras, start
 
     start(1)
@@ -255,14 +257,16 @@ def test_real_weights_survive_training_for_quantization(name, data_root):
     """ImageNet's MobileNets hold channels without weights, and ranges that differ a thousandfold between channels."""
     from dataclasses import replace
 
-    from skin_edge.convert import census, fold, heatmap, to_tflite
-    from skin_edge.convert import qat as qat_module
-    from skin_edge.train import heads, recipes
+    from skin_edge.convert.quantize import fold, heatmap
+    from skin_edge.convert.quantize import qat as qat_module
+    from skin_edge.convert.tflite import census, to_tflite
     from skin_edge.train.engine import start
+    from skin_edge.train.models import heads
+    from skin_edge.train.recipes import published
 
     start(1)
     weights = max((data_root / "pretrained").glob(f"{name.replace('-', '_')}_*imagenet_notop.weights.h5"))
-    recipe = replace(recipes.get("quickstart"), backbone=name, width=1.0, image_size=(96, 96), weights=str(weights))
+    recipe = replace(published.get("quickstart"), backbone=name, width=1.0, image_size=(96, 96), weights=str(weights))
     folded = fold.fold_head(heads.classifier(recipe, 7))
     spec = InputSpec(96, 96)
     paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))[:16]
@@ -297,7 +301,7 @@ def test_other_inputs_answer_the_same(io, learned_run, ptq, tmp_path):
 
 def test_weights_are_aligned_and_the_ends_are_named(qat):
     """`force_align: 16` of the schema: a device may map the file and compute on it in place."""
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     network = (qat / "model_int8.tflite").read_bytes()
     model = flatbuffer.read(network)
@@ -312,7 +316,7 @@ def test_weights_are_aligned_and_the_ends_are_named(qat):
 
 def test_a_float_operator_fails_the_conversion(model):
     """A network that is quantized in its weights only computes in float, and must not be called int8."""
-    from skin_edge.convert import census
+    from skin_edge.convert.tflite import census
     from skin_edge.train.engine import tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -336,8 +340,8 @@ def scored(scores):
 
 def test_distillation_learns_from_the_float_network(model, images):
     """With a teacher that contradicts the labels, the student follows the teacher."""
-    from skin_edge.convert import fold
-    from skin_edge.convert import qat as qat_module
+    from skin_edge.convert.quantize import fold
+    from skin_edge.convert.quantize import qat as qat_module
     from skin_edge.train.engine import tf
 
     wrong = np.eye(7, dtype=np.float32)[np.full(len(images), 3)]
@@ -363,8 +367,8 @@ def test_distillation_learns_from_the_float_network(model, images):
 
 
 def test_the_best_epoch_is_kept_the_one_before_training_too(model, images):
-    from skin_edge.convert import fold
-    from skin_edge.convert import qat as qat_module
+    from skin_edge.convert.quantize import fold
+    from skin_edge.convert.quantize import qat as qat_module
     from skin_edge.train.engine import tf
 
     quantized = qat_module.quantization_aware(fold.fold_head(model), images)
@@ -384,7 +388,7 @@ def test_the_best_epoch_is_kept_the_one_before_training_too(model, images):
 
 
 def test_the_divergence_is_that_of_the_formula():
-    from skin_edge.convert.qat import divergence
+    from skin_edge.convert.quantize.qat import divergence
 
     wanted, logits = np.log(np.float32([[0.5, 0.5], [0.9, 0.1]])), np.log(np.float32([[0.25, 0.75], [0.9, 0.1]]))
     by_hand = (0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)) / 2
@@ -411,8 +415,9 @@ def test_the_kept_epoch_is_the_nearest_to_its_teacher_or_the_best_by_the_labels(
 
 
 def test_a_model_of_synthetic_images_says_so(learned_run):
-    from skin_edge.convert import metadata, to_tflite
-    from skin_edge.train import run_folder
+    from skin_edge.convert.tflite import contract as metadata
+    from skin_edge.convert.tflite import to_tflite
+    from skin_edge.train.runs import run_folder
 
     run_read = run_folder.read(learned_run)
     network = to_tflite.float32_tflite(run_read.model())
@@ -430,7 +435,7 @@ def test_a_model_of_synthetic_images_says_so(learned_run):
 
 
 def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
-    from skin_edge.convert import qat as qat_module
+    from skin_edge.convert.quantize import qat as qat_module
     from skin_edge.train.engine import keras
 
     source = keras.Input((8, 8, 3))
@@ -604,11 +609,11 @@ def test_a_contract_holds_the_published_schema(ptq, name):
 
 def test_max_drop_is_a_gate(learned_run, tmp_path, capsys, monkeypatch):
     """A conversion that loses too much exits with 3, says what it lost, and leaves nothing."""
-    from skin_edge.convert import post_training
+    from skin_edge.convert.quantize import post_training
 
     def worthless(*arguments, **settings):
         network = original(*arguments, **settings)
-        from skin_edge.convert import flatbuffer
+        from skin_edge.convert.tflite import flatbuffer
 
         model = flatbuffer.read(network)
         for buffer in model.buffers:  # noise in the weights
@@ -704,8 +709,8 @@ def test_a_trained_map_follows_the_trained_logits(learned_run, tmp_path):
 def test_the_intended_use_says_what_the_data_was(layout, ids, said, measured_run):
     from dataclasses import replace
 
-    from skin_edge.convert import metadata
-    from skin_edge.train import run_folder
+    from skin_edge.convert.tflite import contract as metadata
+    from skin_edge.train.runs import run_folder
 
     read = run_folder.read(measured_run)
     config = {**read.config, "data": {"layout": layout}}
@@ -720,10 +725,10 @@ def test_the_intended_use_is_what_the_user_said_last(measured_run):
     """Of convert, else of train; a few pictures of HAM10000 among others make no data set dermatoscopic."""
     from dataclasses import replace
 
-    from skin_edge.convert import metadata
+    from skin_edge.convert.tflite import contract as metadata
     from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
     from skin_edge.edge_runtime.model_file import read_model_file
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     file = read_model_file(DEFAULT_MODEL)
     read = run_folder.read(measured_run)

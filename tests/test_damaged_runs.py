@@ -12,10 +12,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skin_edge.benchmarks import documents, gate
+from skin_edge.benchmarks import gate
+from skin_edge.benchmarks.inputs import documents
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UsageError
-from skin_edge.train import compare_runs, new_data, run_folder, tables
+from skin_edge.train import compare, evaluate
+from skin_edge.train.data import tables
+from skin_edge.train.runs import run_folder
 
 from .miniatures import one_line
 
@@ -36,8 +39,8 @@ def read_all(folder: Path) -> None:
     for read in (
         lambda: (run_folder.read(folder).encoding, run_folder.read(folder).seed),
         lambda: run_folder.learned_from(run_folder.read(folder)),
-        lambda: new_data._frozen(run_folder.read(folder)),
-        lambda: compare_runs.compare([compare_runs.read(folder)] * 2),
+        lambda: evaluate._frozen(run_folder.read(folder)),
+        lambda: compare.compare([compare.read(folder)] * 2),
     ):
         try:
             read()
@@ -65,7 +68,7 @@ def copy(measured_run, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(compare_runs, "BOOTSTRAP", 2)
+    monkeypatch.setattr(compare, "BOOTSTRAP", 2)
 
 
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skin_edge.benchmarks import borderline
+from skin_edge.benchmarks.stats import borderline
 from skin_edge.edge_runtime import SkinClassifier, contract, preprocess
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ModelFileError, PredictionError

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize
-from skin_edge.train import pipeline
-from skin_edge.train.augment import Augmentation
-from skin_edge.train.degradation import Losses, degrade, draw
+from skin_edge.train.pipeline import batches as pipeline
+from skin_edge.train.pipeline.augment import Augmentation
+from skin_edge.train.pipeline.degradation import Losses, degrade, draw
 
 from . import miniatures
 

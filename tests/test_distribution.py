@@ -17,8 +17,8 @@ import pytest
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
-from skin_edge.train import distribution
-from skin_edge.train.sampling import Shard
+from skin_edge.train.loop import distribution
+from skin_edge.train.pipeline.sampling import Shard
 
 from .miniatures import one_line
 
@@ -82,7 +82,7 @@ def hash_in(text):
 
 def figures(folder):
     """(history.csv, the kept weights) of a run."""
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     return pd.read_csv(folder / "history.csv"), run_folder.read(folder).model().get_weights()
 
@@ -114,9 +114,9 @@ def plain_run(ham, tmp_path_factory):
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_the_parts_of_all_shards_are_the_batches_of_one_device(mixup):
     from skin_edge.edge_runtime.preprocess import InputSpec
-    from skin_edge.train.augment import Augmentation
-    from skin_edge.train.patients import Patients
-    from skin_edge.train.pipeline import Pictures, training_batches
+    from skin_edge.train.data.patients import Patients
+    from skin_edge.train.pipeline.augment import Augmentation
+    from skin_edge.train.pipeline.batches import Pictures, training_batches
 
     generator = np.random.default_rng(3)
     pixels, vectors = generator.integers(0, 256, (22, 32, 32, 3), np.uint8), generator.random((22, 3), np.float32)

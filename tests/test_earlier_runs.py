@@ -16,7 +16,7 @@ import yaml
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.edge_runtime.labels import Label
-from skin_edge.train import distillation, earlier_runs
+from skin_edge.train.runs import distillation, earlier_runs
 
 from .miniatures import SMALL, one_line
 
@@ -123,7 +123,7 @@ def test_a_student_learns_from_its_teacher_and_resumes_the_same(ham, tmp_path, c
     assert [one["run"] for one in config["teachers"]] == [str(first)]
     assert config["recipe"]["distillation"] == 1
 
-    from skin_edge.train import fit
+    from skin_edge.train.loop import fit
 
     def killed(*arguments, **keywords):
         if keywords["on_epoch"] is None:
@@ -145,11 +145,12 @@ def test_a_student_learns_from_its_teacher_and_resumes_the_same(ham, tmp_path, c
 
 
 def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
-    from skin_edge.train import recipes, run_folder
+    from skin_edge.train.recipes import published
+    from skin_edge.train.runs import run_folder
 
     def made(name, split, taught=None):
         table = split.assign(label="a")
-        recipe = recipes.get("quickstart")
+        recipe = published.get("quickstart")
         return run_folder.begin(
             tmp_path / name,
             recipe=recipe,
@@ -182,12 +183,13 @@ def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
 
 
 def test_a_teacher_is_not_replaced_by_its_student(ham, tmp_path, capsys):
-    from skin_edge.train import recipes, run_folder
+    from skin_edge.train.recipes import published
+    from skin_edge.train.runs import run_folder
 
     split = frame(p1="train", q1="val", r1="test").assign(label="a")
     begun = run_folder.begin(
         tmp_path / "run",
-        recipe=recipes.get("quickstart"),
+        recipe=published.get("quickstart"),
         labels=LABELS,
         config={"seed": 1, "split": "lesion", "data": {"layout": "csv"}},
         split=split,
@@ -207,21 +209,21 @@ def test_how_to_learn_needs_a_teacher(ham, tmp_path, capsys):
 
 def network(codes, size):
     """Recipe quickstart's, every weight different."""
-    from skin_edge.train import recipes
-    from skin_edge.train.heads import classifier
+    from skin_edge.train.models.heads import classifier
+    from skin_edge.train.recipes import published
 
-    model = classifier(replace(recipes.get("quickstart"), image_size=size, weights="none"), len(codes))
+    model = classifier(replace(published.get("quickstart"), image_size=size, weights="none"), len(codes))
     values = np.random.default_rng(0)
     model.set_weights([values.uniform(0.5, 1, weight.shape) for weight in model.get_weights()])
     return model
 
 
 def earlier(codes):
-    from skin_edge.train import recipes
+    from skin_edge.train.recipes import published
 
     labels = tuple(Label(code, code, False) for code in codes)
     made = network(codes, (32, 32))
-    return SimpleNamespace(folder=Path("runs/e"), labels=labels, model=lambda: made, recipe=recipes.get("quickstart"))
+    return SimpleNamespace(folder=Path("runs/e"), labels=labels, model=lambda: made, recipe=published.get("quickstart"))
 
 
 def test_the_start_gives_all_weights_at_another_size_in_the_order_of_the_classes():
@@ -244,10 +246,10 @@ def test_the_last_layer_stays_where_the_classes_are_others():
 
 
 def test_another_network_is_no_start():
-    from skin_edge.train import recipes
-    from skin_edge.train.heads import classifier
+    from skin_edge.train.models.heads import classifier
+    from skin_edge.train.recipes import published
 
-    other = classifier(replace(recipes.get("quickstart"), image_size=(32, 32), width=0.5, weights="none"), 3)
+    other = classifier(replace(published.get("quickstart"), image_size=(32, 32), width=0.5, weights="none"), 3)
     with pytest.raises(UsageError, match="another network"):
         earlier_runs.give_weights(earlier("abc"), other, "abc")
 
@@ -260,7 +262,7 @@ def test_start_and_weights_contradict_each_other(ham, tmp_path, capsys):
 
 def test_a_training_starts_where_another_ended(tiny_run, ham, tmp_path, capsys):
     """At a learning rate of nearly nothing it stays there; a split of its own is refused; what it saw is kept."""
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     flags = [*SMALL, "--learning-rate", "1e-9", "--epochs", "1", "--start", str(tiny_run)]
     flags = [flag for flag in flags if flag not in ("--weights", "none")]

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from skin_edge.benchmarks import escapes, markdown, page, report, several
 from skin_edge.benchmarks.bundle import hand_over, integration
+from skin_edge.benchmarks.report import escapes, markdown, page, several, terminal
 from skin_edge.edge_runtime import console, info
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -89,7 +89,7 @@ def test_the_pages_of_a_benchmark(which, benched):
     result = hostile(benched[which], "mel", "nv", '[^"]*permuted.tflite', '[^"]*damaged[^"]*', "default")
     check_html(page.page(result))
     check_markdown(markdown.markdown(result))
-    table = several.table(result) if which else report.table(result)
+    table = several.table(result) if which else terminal.table(result)
     assert lines_are_safe(table)
 
 
@@ -105,7 +105,7 @@ def evaluated(tmp_path_factory):
 
 
 def test_the_report_of_an_evaluation(evaluated):
-    from skin_edge.train import report_markdown, report_page, summary
+    from skin_edge.train.reports import report_markdown, report_page, summary
 
     named = dict.fromkeys(("title", "subtitle"), HOSTILE)
     results = {**hostile(evaluated, "mel", "nv", '[^"]*damaged[^"]*'), **named}
@@ -118,7 +118,7 @@ def test_the_report_of_an_evaluation(evaluated):
 
 
 def test_the_report_of_a_training(measured_run):
-    from skin_edge.train import report_page, summary
+    from skin_edge.train.reports import report_page, summary
 
     results = hostile(json.loads((measured_run / "metrics.json").read_text()), "mel", "nv")
     results |= dict.fromkeys(("title", "subtitle"), HOSTILE)
@@ -132,10 +132,11 @@ def test_the_report_of_a_training(measured_run):
 
 
 def test_the_views_of_a_comparison(measured_run, tmp_path):
-    from skin_edge.train import compare_runs, compare_views
+    from skin_edge.train import compare
+    from skin_edge.train.reports import compare_views
 
-    runs = [compare_runs.read(measured_run), replace(compare_runs.read(measured_run), name=HOSTILE)]
-    comparison = hostile(compare_runs.compare(runs), "mel")
+    runs = [compare.read(measured_run), replace(compare.read(measured_run), name=HOSTILE)]
+    comparison = hostile(compare.compare(runs), "mel")
     comparison["figures"][-1] = {**comparison["figures"][-1], "title": HOSTILE}
     comparison["warnings"] = [HOSTILE]
     check_html(compare_views.page(comparison))
@@ -146,7 +147,7 @@ def test_the_views_of_a_comparison(measured_run, tmp_path):
 
 
 def test_the_page_of_a_search():
-    from skin_edge.train import tune_results
+    from skin_edge.train.reports import tune_results
 
     settings = {"dropout": HOSTILE}
     row = {
@@ -180,7 +181,7 @@ def test_the_guide_and_the_card_of_a_bundle():
 
 def test_what_no_font_has_is_drawn_as_an_escape(tmp_path):
     """Without matplotlib's warning of a missing glyph, and without a formula."""
-    from skin_edge.train import drawn
+    from skin_edge.train.reports import drawn
 
     assert drawn.name("na\u00efvus 5 $x$") == "na\u00efvus 5 \\$x\\$"
     assert drawn.name("\x1b\u202e\ue123") == r"\x1b\u202e\ue123"  # the last is in no font

@@ -185,7 +185,8 @@ def test_what_cannot_be_measured_is_one_line(tiny_int8, tiny_run, tmp_path, caps
 
 
 def test_a_network_that_answers_nonsense_is_cannot_assess(tiny_run, ham, tmp_path, monkeypatch):
-    from skin_edge.train import new_data, run_folder
+    from skin_edge.train import evaluate as new_data
+    from skin_edge.train.runs import run_folder
 
     class Broken:
         def predict(self, batches, verbose):

@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
-from skin_edge.train import splits
+from skin_edge.train.data import splits
 
 from .miniatures import SMALL, one_line
 
@@ -90,8 +90,9 @@ def test_many_connected_groups_are_dealt_out_anew(frame):
 
 
 def test_a_near_duplicate_connects_two_lesions(tmp_path):
-    from skin_edge.train import job, recipes
-    from skin_edge.train.synthetic import draw_dataset
+    from skin_edge.train import job
+    from skin_edge.train.data.synthetic import draw_dataset
+    from skin_edge.train.recipes import published
 
     data = draw_dataset(tmp_path / "data", lesions_per_class=6)
     table = pd.read_csv(next(data.glob("*.csv")), dtype=str)
@@ -100,7 +101,7 @@ def test_a_near_duplicate_connects_two_lesions(tmp_path):
     files = {path.stem: path for path in data.rglob("*.jpg")}
     Image.open(files[one]).save(files[other], quality=60)
     lines: list[str] = []
-    settings = job.TrainSettings(data, tmp_path / "run", recipes.get("quickstart"))
+    settings = job.TrainSettings(data, tmp_path / "run", published.get("quickstart"))
     prepared = job.prepare(settings, lines.append)
     joined = prepared.frame.set_index("image_id")
     assert joined["group"][one] == joined["group"][other] == min(joined["named_group"][[one, other]])
@@ -156,7 +157,8 @@ def test_a_cross_validation_and_its_figures(ham, tmp_path, capsys):
 
 
 def test_a_split_file_that_names_cleaned_rows_says_the_rule(ham, tiny_run, tmp_path):
-    from skin_edge.train import job, recipes
+    from skin_edge.train import job
+    from skin_edge.train.recipes import published
 
     copy = shutil.copytree(ham, tmp_path / "data")
     table = pd.read_csv(copy / "HAM10000_metadata.csv", dtype=str)
@@ -164,7 +166,7 @@ def test_a_split_file_that_names_cleaned_rows_says_the_rule(ham, tiny_run, tmp_p
     table.to_csv(copy / "HAM10000_metadata.csv", index=False)
     lines: list[str] = []
     split = str(tiny_run / "split.csv")
-    settings = job.TrainSettings(copy, tmp_path / "run", recipes.get("quickstart"), split, clean=("age-zero",))
+    settings = job.TrainSettings(copy, tmp_path / "run", published.get("quickstart"), split, clean=("age-zero",))
     assert len(job.prepare(settings, lines.append).frame) == 61
     assert f"2 images that {split} names are left out by --clean age-zero" in lines
 

@@ -37,7 +37,7 @@ def bare(tiny_int8, tiny_float32, tmp_path):
     """The networks of the tiny twins without a word about themselves, and their labels in a file."""
     for name, source in (("int8", tiny_int8), ("float32", tiny_float32)):
         content = source.read_bytes()
-        flatbuffer = pytest.importorskip("skin_edge.convert.flatbuffer")
+        flatbuffer = pytest.importorskip("skin_edge.convert.tflite.flatbuffer")
         model = flatbuffer.read(content[: network_length(content)])
         model.metadata = None
         (tmp_path / f"{name}.tflite").write_bytes(flatbuffer.write(model))

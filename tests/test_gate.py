@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import gate, report, sections
+from skin_edge.benchmarks import gate
+from skin_edge.benchmarks.report import sections, terminal
 from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
@@ -36,7 +37,7 @@ def failures(capsys):
 
 def with_network(source, target, change):
     """A copy of a model file whose network, as the schema's ModelT, `change` has edited, sealed anew."""
-    flatbuffer = pytest.importorskip("skin_edge.convert.flatbuffer")
+    flatbuffer = pytest.importorskip("skin_edge.convert.tflite.flatbuffer")
     content = source.read_bytes()
     model = flatbuffer.read(content[: network_length(content)])
     change(model)
@@ -196,7 +197,7 @@ def test_a_limit_within_the_interval_is_said_to_be_within_noise(limit, measured,
     assert ("within noise" in row["says"]) is (noise is True)
     assert ("of 7 lesions, too few to tell" in row["says"]) is (noise is True)
     assert (f"{'passed' if row['passed'] else 'failed'} within noise" in row["says"]) is (noise is True)
-    shown = report.gate_verdict(judged)
+    shown = terminal.gate_verdict(judged)
     assert shown == ("passed" if row["passed"] else "FAILED") + (", 1 of 1 limits within noise" if noise else "")
     cells = sections.gate_cells(row)
     assert cells[1] == ("ok" if row["passed"] else "FAIL") + ("?" if noise else "")

@@ -10,22 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skin_edge.benchmarks import bench, group_kinds, markdown, page, report, several
-from skin_edge.benchmarks.cases import groups_of, read_cases
-from skin_edge.benchmarks.group_kinds import Groups
+from skin_edge.benchmarks import bench
+from skin_edge.benchmarks.inputs.cases import groups_of, read_cases
+from skin_edge.benchmarks.report import markdown, page, several, terminal
+from skin_edge.benchmarks.stats import group_kinds
+from skin_edge.benchmarks.stats.group_kinds import Groups
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import (
-    compare_runs,
-    compare_views,
-    cross_validation,
-    grouping,
-    inspection,
-    layouts,
-    new_data,
-    run_folder,
-    seen,
-    summary,
-)
+from skin_edge.train import compare, cross_validation, evaluate
+from skin_edge.train.data import grouping, inspection, layouts, seen
+from skin_edge.train.reports import compare_views, summary
 
 from . import miniatures
 
@@ -100,7 +93,7 @@ def test_no_report_of_a_run_without_groups_claims_anything(ungrouped_run, tiny_i
     claims_nothing((ungrouped_run / "report.html").read_text())
     claims_nothing(summary.summary(found, ungrouped_run))
 
-    compared = compare_runs.compare([compare_runs.read(ungrouped_run), compare_runs.read(ungrouped_run)])
+    compared = compare.compare([compare.read(ungrouped_run), compare.read(ungrouped_run)])
     assert compared["runs"][0]["n_groups"] is None
     claims_nothing(compare_views.text(compared))
     claims_nothing(compare_views.page(compared))
@@ -121,7 +114,7 @@ def test_no_report_of_a_run_without_groups_claims_anything(ungrouped_run, tiny_i
     settings = bench.BenchSettings(tiny_int8, data=ungrouped_run / "split.csv", num_runs=1, cold_starts=0)
     measured = bench.run_bench(settings)
     assert measured["accuracy"]["model"]["n_groups"] is None
-    for text in (report.table(measured), page.page(measured), markdown.markdown(measured)):
+    for text in (terminal.table(measured), page.page(measured), markdown.markdown(measured)):
         claims_nothing(text)
     both = bench.run_benches([tiny_int8, miniatures.resealed(tiny_int8, tmp_path / "b.tflite")], settings)
     for text in (several.table(both), page.page(both), markdown.markdown(both)):
@@ -152,7 +145,7 @@ def test_a_csv_says_what_its_groups_are(tmp_path, picture):
     cases = read_cases(tmp_path / "own.csv", known_labels=["nv"])
     assert [case.group_kind for case in cases] == ["given", "given", "unknown", "unknown"]
     assert groups_of(cases).described() == {"kind": "given", "n": 1, "images": 4, "images_unknown": 2}
-    rows = new_data.read(tmp_path / "own.csv", None).rows
+    rows = evaluate.read(tmp_path / "own.csv", None).rows
     assert list(rows["group_kind"])[:2] == ["given", "given"]
 
 
@@ -163,5 +156,5 @@ def test_pictures_of_training_are_found_under_another_name(tmp_path, picture):
     other = picture("nv", 7, "new/0.jpg", size=(61, 45))
     rows = pd.DataFrame({"path": [str(copy), str(other)], "image_id": ["renamed", "0"], "group": ["renamed", "0"]})
     assert list(seen.shown_in(known, rows, known["split"] == "train")) == [True, False]
-    moved = run_folder.with_group_kinds(rows.assign(path=""))
+    moved = grouping.with_group_kinds(rows.assign(path=""))
     assert list(seen.shown_in(known, moved, known["split"] == "train")) == [False, True]  # by its id alone

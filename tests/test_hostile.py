@@ -1,4 +1,4 @@
-"""Hostile input: the short form of benchmarks/hostile, and that it finds what it is there to find."""
+"""Hostile input: the short form of benchmarks/studies/hostile, and that it finds what it is there to find."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from skin_edge.benchmarks.hostile import pictures
-from skin_edge.benchmarks.hostile.models import model_case
-from skin_edge.benchmarks.hostile.pictures import image_case
-from skin_edge.benchmarks.hostile.run import Case, Worker, judge, measure, table, write_case
+from skin_edge.benchmarks.studies.hostile import pictures
+from skin_edge.benchmarks.studies.hostile.models import model_case
+from skin_edge.benchmarks.studies.hostile.pictures import image_case
+from skin_edge.benchmarks.studies.hostile.run import Case, Worker, judge, measure, table, write_case
 from skin_edge.edge_runtime import ModelFileError, contract, info
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, Prediction
 from skin_edge.edge_runtime.errors import ImageError, UsageError

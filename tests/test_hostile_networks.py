@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from skin_edge.benchmarks.hostile import fuzz
-from skin_edge.benchmarks.hostile.networks import network_case, small_classifier
-from skin_edge.benchmarks.hostile.run import judge_network, measure
+from skin_edge.benchmarks.studies.hostile import fuzz
+from skin_edge.benchmarks.studies.hostile.networks import network_case, small_classifier
+from skin_edge.benchmarks.studies.hostile.run import judge_network, measure
 from skin_edge.edge_runtime.errors import ModelFileError
 from skin_edge.edge_runtime.model_file import read_model_file
 from skin_edge.edge_runtime.network_check import check

@@ -15,11 +15,13 @@ from PIL import Image, ImageEnhance
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError, UsageError
-from skin_edge.train import duplicates, job, recipes, splits
-from skin_edge.train.clean import clean
-from skin_edge.train.inspection import text
-from skin_edge.train.layouts import read_dataset
-from skin_edge.train.synthetic import draw_dataset
+from skin_edge.train import job
+from skin_edge.train.data import duplicates, splits
+from skin_edge.train.data.clean import clean
+from skin_edge.train.data.inspection import text
+from skin_edge.train.data.layouts import read_dataset
+from skin_edge.train.data.synthetic import draw_dataset
+from skin_edge.train.recipes import published
 
 from . import layout_miniatures
 from .miniatures import one_line
@@ -218,7 +220,7 @@ def test_a_long_line_of_group_sizes_wraps():
 @pytest.mark.slow
 def test_near_duplicates_of_real_data_move_only_their_own_lesions(data_root, tmp_path):
     lines: list[str] = []
-    settings = job.TrainSettings(data_root / "data" / "ham10000", tmp_path / "run", recipes.get("quickstart"), seed=1)
+    settings = job.TrainSettings(data_root / "data" / "ham10000", tmp_path / "run", published.get("quickstart"), seed=1)
     frame = job.prepare(settings, lines.append).frame
     assert any("4 pairs connect 8 groups to 4" in line for line in lines)
     connected = frame["group"].isin(set(frame["group"][frame["group"] != frame["named_group"]]))

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skin_edge.convert import flatbuffer
+from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.model_file import network_length

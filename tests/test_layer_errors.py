@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks.cases import Case
-from skin_edge.convert import flatbuffer, layer_errors
-from skin_edge.convert.debug_commands import debug_quantization
+from skin_edge.benchmarks.inputs.cases import Case
+from skin_edge.convert import layer_errors
+from skin_edge.convert.commands.debug import debug_quantization
 from skin_edge.convert.layer_errors import Sums
+from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.errors import ConversionError, DataError, UsageError
 from skin_edge.edge_runtime.quantization import Quantization

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UsageError
-from skin_edge.train import tasks
-from skin_edge.train.layouts import read_dataset
+from skin_edge.train.data import tasks
+from skin_edge.train.data.layouts import read_dataset
 
 from . import miniatures
 

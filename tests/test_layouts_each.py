@@ -12,8 +12,9 @@ import pytest
 from skin_edge.edge_runtime import preprocess
 from skin_edge.edge_runtime.errors import DataError, ImageError, UnknownNameError, UsageError
 from skin_edge.edge_runtime.preprocess import InputSpec
-from skin_edge.train import pipeline, splits
-from skin_edge.train.layouts import LAYOUTS, Columns, read_dataset
+from skin_edge.train.data import splits
+from skin_edge.train.data.layouts import LAYOUTS, Columns, read_dataset
+from skin_edge.train.pipeline import batches
 
 from . import layout_miniatures as small
 from . import miniatures
@@ -60,7 +61,7 @@ def test_each_layout_is_recognised_and_named(tmp_path, layout, make, images, gro
     texts = frame.drop(columns=["age", "diameter_mm"])
     assert not texts.isna().any().any() and all(isinstance(value, str) for value in texts.to_numpy().ravel())
     pd.testing.assert_frame_equal(read_dataset(folder, layout).frame, frame)
-    _, failures = pipeline.load(list(frame["path"]), InputSpec(32, 32))
+    _, failures = batches.load(list(frame["path"]), InputSpec(32, 32))
     assert not failures
 
 
@@ -170,7 +171,7 @@ def test_a_member_that_is_missing_or_a_file_that_is_no_hdf5(tmp_path):
         preprocess.decode(frame["path"].iloc[0].split("::")[0] + "::ISIC_9")
     table = folder / "train-metadata.csv"
     table.write_text(table.read_text().replace("ISIC_0000000,", "ISIC_9000000,"))
-    _, failures = pipeline.load(list(read_dataset(folder).frame["path"]), InputSpec(32, 32))
+    _, failures = batches.load(list(read_dataset(folder).frame["path"]), InputSpec(32, 32))
     assert list(failures) == [0] and "has no member ISIC_9000000" in failures[0]
     table.write_text(table.read_text() + table.read_text().splitlines()[-1].replace("ISIC_", "ISIC_8") + "\n")
     missing = read_dataset(folder).frame["path"] == ""

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from skin_edge.benchmarks.hostile import costly
-from skin_edge.benchmarks.hostile.costly import chunk, encoded, png, scans, segment, tiff, tiff_tags
+from skin_edge.benchmarks.studies.hostile import costly
+from skin_edge.benchmarks.studies.hostile.costly import chunk, encoded, png, scans, segment, tiff, tiff_tags
 from skin_edge.edge_runtime import limits
 from skin_edge.edge_runtime.errors import ImageError
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, file_bytes, to_pixels
@@ -297,7 +297,7 @@ LARGEST = """
 import sys, json, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
-from skin_edge.benchmarks.memory import peak_resident_bytes
+from skin_edge.benchmarks.measure.memory import peak_resident_bytes
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.errors import ImageError
 classifier = SkinClassifier()

@@ -5,11 +5,11 @@ import unicodedata
 
 import pytest
 
-from skin_edge.benchmarks.locate import located
+from skin_edge.benchmarks.inputs.locate import located
 from skin_edge.edge_runtime import pictures
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
-from skin_edge.train.layouts import read_dataset
+from skin_edge.train.data.layouts import read_dataset
 
 from . import miniatures
 

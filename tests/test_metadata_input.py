@@ -41,7 +41,7 @@ def sealed_file(path, network, described):
 @pytest.fixture(scope="module")
 def two_inputs(tiny_float32, tmp_path_factory):
     """(a file whose logits are W mean(picture) + V vector, W, V)."""
-    from skin_edge.convert import to_tflite
+    from skin_edge.convert.tflite import to_tflite
     from skin_edge.train.engine import keras
 
     described = dict(read_model_file(tiny_float32).contract)
@@ -83,7 +83,7 @@ def test_the_answer_follows_from_picture_and_metadata(two_inputs, picture):
 
 
 def test_inputs_are_told_apart_by_name(two_inputs, picture, tmp_path):
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     content = two_inputs[0].read_bytes()
     network = flatbuffer.read(content[: network_length(content)])
@@ -197,9 +197,9 @@ def test_evaluate_tells_what_the_csv_knows(two_inputs, picture, tmp_path):
 
 
 def test_batches_hold_what_is_known_and_pictures_stay_as_they_are():
-    from skin_edge.train.patients import Patients
-    from skin_edge.train.pipeline import Pictures, inputs_of, training_batches
-    from skin_edge.train.published import RECIPES
+    from skin_edge.train.data.patients import Patients
+    from skin_edge.train.pipeline.batches import Pictures, inputs_of, training_batches
+    from skin_edge.train.recipes.published import RECIPES
 
     pixels = np.random.default_rng(1).integers(0, 256, (12, 8, 8, 3), np.uint8)
     vectors = np.tile(np.arange(1, 13, dtype=np.float32)[:, None] / 12, (1, 3))
@@ -231,9 +231,10 @@ def test_batches_hold_what_is_known_and_pictures_stay_as_they_are():
 def test_the_metadata_changes_nothing_of_what_is_trained():
     from dataclasses import replace
 
-    from skin_edge.train import heads, recipes
+    from skin_edge.train.models import heads
+    from skin_edge.train.recipes import published
 
-    recipe = replace(recipes.get("quickstart"), image_size=(32, 32), unfreeze=5)
+    recipe = replace(published.get("quickstart"), image_size=(32, 32), unfreeze=5)
     trained = []
     for length in (0, 6):
         model = heads.classifier(recipe, 3, length)
@@ -288,8 +289,8 @@ def test_a_run_learns_what_only_the_metadata_says(told_run):
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [("--ptq",), ("--qat-epochs", "1"), ("--ptq", "--io", "int8")])
 def test_a_conversion_answers_with_metadata_as_the_run(told_run, tmp_path, flags):
-    from skin_edge.train import run_folder
     from skin_edge.train.engine import keras
+    from skin_edge.train.runs import run_folder
 
     assert run(["convert", str(told_run), "--int8", "--out", str(tmp_path / "int8"), *flags]) == 0
     described = json.loads((tmp_path / "int8" / "metadata.json").read_text())
@@ -324,7 +325,8 @@ def test_a_map_is_refused_where_the_answer_is_not_the_pictures_alone(told_run, t
 
 @pytest.mark.slow
 def test_bench_reads_the_columns_of_split_csv(told_run, tmp_path, capsys):
-    from skin_edge.benchmarks import cases, parity
+    from skin_edge.benchmarks.accuracy import parity
+    from skin_edge.benchmarks.inputs import cases
 
     assert run(["convert", str(told_run), "--int8", "--ptq", "--out", str(tmp_path / "int8")]) == 0
     classifier = SkinClassifier(tmp_path / "int8" / "model_int8.tflite")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from skin_edge.benchmarks import metrics
+from skin_edge.benchmarks.stats import metrics
 from skin_edge.edge_runtime.errors import DataError
 
 ABC = ("a", "b", "c")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from skin_edge.benchmarks import figures, metrics, operating_points, resamples
-from skin_edge.benchmarks.subgroups import age_group, subgroups
-from skin_edge.benchmarks.temperature import choose_temperature, with_temperature
+from skin_edge.benchmarks.stats import describe, metrics, operating_points, resamples
+from skin_edge.benchmarks.stats.calibration import choose_temperature, with_temperature
+from skin_edge.benchmarks.stats.subgroups import age_group, subgroups
 from skin_edge.edge_runtime.labels import Label
 
 LABELS = (Label("bcc", "", True), Label("mel", "", True), Label("nv", "", False), Label("df", "", False))
@@ -88,7 +88,7 @@ def test_every_interval_equals_an_explicit_loop_over_the_same_draws():
 def test_describe_agrees_with_the_figures_it_is_made_of_and_is_json():
     y_true, p, lesions = drawn(1)
     frozen = operating_points.freeze(*drawn(2)[:2], LABELS, "others")
-    said = figures.describe(
+    said = describe.describe(
         y_true, p, LABELS, lesions, frozen=frozen, temperature=1.7, attributes={"sex": ["male", ""] * 75}, bootstrap=50
     )
     json.dumps(said, allow_nan=False)
@@ -111,7 +111,7 @@ def test_describe_agrees_with_the_figures_it_is_made_of_and_is_json():
 def test_a_class_without_images_is_none_everywhere_and_named():
     y_true, p, lesions = drawn(3)
     some = (y_true == 2) | (y_true == 3)
-    said = figures.describe(y_true[some], p[some], LABELS, lesions[some], bootstrap=30)
+    said = describe.describe(y_true[some], p[some], LABELS, lesions[some], bootstrap=30)
     json.dumps(said, allow_nan=False)
     assert said["absent_classes"] == ["bcc", "mel"]
     assert said["targets"]["malignant"]["auc"] is said["targets"]["malignant"]["interval"] is None
@@ -179,13 +179,13 @@ def test_what_nobody_called_malignant_or_not_gets_no_target():
 
 def test_risk_coverage_by_hand_and_with_ties():
     p = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
-    said = figures.risk_coverage(np.array([0, 1, 0, 1]), p)
+    said = describe.risk_coverage(np.array([0, 1, 0, 1]), p)
     assert said["aurc"] == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
     by_coverage = {row["coverage"]: row for row in said["curve"]}
     assert (by_coverage[0.5]["risk"], by_coverage[0.5]["n"], by_coverage[0.5]["least_confidence"]) == (0.5, 2, 0.8)
     assert by_coverage[1.0]["risk"] == 0.5
     # Equally sure of all: whatever is refused, half of the answers are wrong.
-    tied = figures.risk_coverage(np.array([0, 0, 1, 1]), np.tile([[0.7, 0.3]], (4, 1)))
+    tied = describe.risk_coverage(np.array([0, 0, 1, 1]), np.tile([[0.7, 0.3]], (4, 1)))
     assert {row["risk"] for row in tied["curve"]} == {0.5}
     # A random order of the ties gives the same on average.
     generator = np.random.default_rng(0)
@@ -195,7 +195,7 @@ def test_risk_coverage_by_hand_and_with_ties():
         order = np.r_[generator.permutation(6), 6 + generator.permutation(6)]
         wrong = (y_true != 0)[order]
         means.append(np.mean(np.cumsum(wrong) / np.arange(1, 13)))
-    assert figures.risk_coverage(y_true, p)["aurc"] == pytest.approx(np.mean(means), abs=0.005)
+    assert describe.risk_coverage(y_true, p)["aurc"] == pytest.approx(np.mean(means), abs=0.005)
 
 
 def test_the_temperature_softens_as_it_says():
@@ -242,7 +242,7 @@ def test_the_worst_mistakes_are_the_surest_and_melanomas_come_first():
         [0.8, 0.1, 0.1, 0.0],  # nv called bcc
         [0.0, 0.7, 0.3, 0.0],  # nv called melanoma
     ])  # fmt: skip
-    found = figures.mistakes(np.array([1, 1, 1, 2, 2]), p, LABELS, most=1)
+    found = describe.mistakes(np.array([1, 1, 1, 2, 2]), p, LABELS, most=1)
     assert found["melanomas_missed"] == {
         "n": 2,
         "shown": [{"row": 1, "truth": "mel", "predicted": "nv", "confidence": 0.9, "p_truth": 0.1}],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skin_edge.benchmarks import figures, metrics, operating_points, resamples
+from skin_edge.benchmarks.stats import describe, metrics, operating_points, resamples
 from skin_edge.edge_runtime.labels import Label
 
 LABELS = (Label("mel", "", True), Label("bcc", "", True), Label("nv", "", False))
@@ -34,7 +34,7 @@ def described(y_true, p, lesions, labels=LABELS, bootstrap=20):
     frozen = [
         {"target": "mel", "classes": ["mel"], "chosen_for": "sensitivity", "wanted": 0.9, "threshold": 0.3, "on": ""}
     ]
-    return figures.describe(y_true, p, labels, lesions, frozen=frozen, temperature=1.5, bootstrap=bootstrap)
+    return describe.describe(y_true, p, labels, lesions, frozen=frozen, temperature=1.5, bootstrap=bootstrap)
 
 
 def numbers(value, path=()):
@@ -89,7 +89,7 @@ def test_a_rising_map_of_the_scores_leaves_the_roc_alone(given_answers, rising):
     mapped = rising(scores)
     plain = metrics.weighted_auc(positive, scores, weights)
     assert metrics.weighted_auc(positive, mapped, weights) == pytest.approx(plain, nan_ok=True)
-    assert figures.roc_curve(positive, mapped) == figures.roc_curve(positive, scores)
+    assert describe.roc_curve(positive, mapped) == describe.roc_curve(positive, scores)
     for kind, wanted in operating_points.ASKED:
         on = operating_points.on_roc(positive, scores, kind, wanted)
         assert operating_points.on_roc(positive, mapped, kind, wanted) == on
@@ -137,5 +137,5 @@ def test_a_frozen_threshold_keeps_its_promise_where_it_was_frozen(given_answers,
 @given(answers())
 def test_refusing_nothing_leaves_the_error_rate(given_answers):
     y_true, p, _ = given_answers
-    risk = figures.risk_coverage(y_true, p)["curve"][-1]["risk"]
+    risk = describe.risk_coverage(y_true, p)["curve"][-1]["risk"]
     assert risk == pytest.approx(1 - metrics.evaluate(y_true, p, CODES, bootstrap=0)["accuracy"])

@@ -22,7 +22,7 @@ CODES = [label.code for label in HAM10000]
 
 def bare(source):
     """A network as another converter leaves it: no archive, no metadata."""
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     content = source.read_bytes()
     model = flatbuffer.read(content[: network_length(content)])
@@ -31,7 +31,7 @@ def bare(source):
 
 
 def described(network, files=("labels.txt",), **changes):
-    from skin_edge.convert.tflite_metadata import TensorText, attach
+    from skin_edge.convert.tflite.tflite_metadata import TensorText, attach
 
     texts = dict.fromkeys(("name", "description", "version", "author", "license", "input_description"), "text")
     numbers = {"mean": (127.5,) * 3, "std": (127.5,) * 3} | changes
@@ -43,7 +43,7 @@ def described(network, files=("labels.txt",), **changes):
 
 
 def edited(network, change):
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     model = flatbuffer.read(network)
     change(model.subgraphs[0], flatbuffer.schema)
@@ -141,7 +141,7 @@ def test_logits_become_probabilities(tiny_float32, file, pictures):
 
 def dense(classes, activation, file):
     """float32 [1, 8, 8, 3] -> [1, classes], random weights."""
-    from skin_edge.convert import to_tflite
+    from skin_edge.convert.tflite import to_tflite
     from skin_edge.train.engine import keras
 
     source = keras.Input((8, 8, 3))
@@ -154,7 +154,7 @@ def dense(classes, activation, file):
 def test_a_single_value_is_two_classes(activation, file, picture, tmp_path):
     model, path = dense(1, activation, file)
     model.layers[-1].set_weights([np.array([[3.0], [1.0], [-2.0]], np.float32), np.array([-0.5], np.float32)])
-    from skin_edge.convert import to_tflite
+    from skin_edge.convert.tflite import to_tflite
 
     path.write_bytes(to_tflite.float32_tflite(model))
     image = np.full((8, 8, 3), (200, 30, 90), np.uint8)
@@ -212,7 +212,7 @@ def test_what_is_no_image_classifier_is_refused_in_a_line(tiny_int8, file, capsy
 
 
 def test_the_network_is_read_as_the_schema_library_reads_it(tiny_int8, tiny_float32):
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     for path in (tiny_int8, tiny_float32):
         content = path.read_bytes()
@@ -298,7 +298,7 @@ def test_what_follows_a_softmax_and_keeps_values_is_no_logits(tiny_float32, file
         graph.operators.append(squeeze)
         graph.outputs = squeeze.outputs
 
-    from skin_edge.convert import flatbuffer
+    from skin_edge.convert.tflite import flatbuffer
 
     model = flatbuffer.read(bare(tiny_float32))
     code = flatbuffer.schema.OperatorCodeT()

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from skin_edge.benchmarks import locate
-from skin_edge.benchmarks.cases import read_cases
+from skin_edge.benchmarks.inputs import locate
+from skin_edge.benchmarks.inputs.cases import read_cases
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import run_folder, splits
+from skin_edge.train.data import splits
+from skin_edge.train.runs import run_folder
 
 from . import miniatures
 from .miniatures import one_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from skin_edge.convert import flatbuffer
+from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime import ModelFileError
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.model_file import network_length

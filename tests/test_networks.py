@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
-from skin_edge.train import heads, networks, recipes
 from skin_edge.train.engine import keras
+from skin_edge.train.models import heads, networks
+from skin_edge.train.recipes import published
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, 83, 96, 3)).astype(np.float32)
 
@@ -53,7 +54,7 @@ def test_handmade_features_by_hand():
 
 
 def test_formulas_are_never_trained():
-    recipe = replace(recipes.get("ann-features"), image_size=(80, 80), unfreeze=None)
+    recipe = replace(published.get("ann-features"), image_size=(80, 80), unfreeze=None)
     model = heads.classifier(recipe, 7)
     assert {weight.name.split("/")[0] for weight in model.trainable_weights} == {
         "head_batch_norm",
@@ -76,7 +77,7 @@ def test_residual_blocks_add_what_came_in():
 
 
 def test_metadata_alone_is_a_logistic_regression():
-    recipe = replace(recipes.get("metadata-linear"), image_size=(83, 96))
+    recipe = replace(published.get("metadata-linear"), image_size=(83, 96))
     model = heads.classifier(recipe, 2, 5)
     generator = np.random.default_rng(1)
     known = generator.uniform(-1, 1, (4, 5)).astype(np.float32)
@@ -102,10 +103,10 @@ def test_what_cannot_be_built_is_one_line():
 
 
 def test_a_head_of_several_layers_folds_exactly():
-    from skin_edge.convert.fold import fold_head
-    from skin_edge.convert.heatmap import with_map
+    from skin_edge.convert.quantize.fold import fold_head
+    from skin_edge.convert.quantize.heatmap import with_map
 
-    recipe = replace(recipes.get("ann-features"), image_size=(83, 96))
+    recipe = replace(published.get("ann-features"), image_size=(83, 96))
     model = heads.classifier(recipe, 7)
     generator = np.random.default_rng(1)
     model.get_layer("head_batch_norm").set_weights([generator.uniform(0.2, 3, 512) for _ in range(4)])

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from skin_edge.benchmarks import overhead, peers
-from skin_edge.benchmarks.picture import generated_picture
+from skin_edge.benchmarks.measure.picture import generated_picture
+from skin_edge.benchmarks.studies import overhead, peers
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 

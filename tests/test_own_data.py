@@ -9,14 +9,16 @@ import pytest
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
-from skin_edge.train import job, recipes, tables, tasks
-from skin_edge.train.layouts import read_dataset
+from skin_edge.train import job
+from skin_edge.train.data import tables, tasks
+from skin_edge.train.data.layouts import read_dataset
+from skin_edge.train.recipes import published
 
 from . import miniatures
 
 
 def settings(data, out, **told):
-    return job.TrainSettings(data, out, recipes.get("quickstart"), near_duplicates=False, **told)
+    return job.TrainSettings(data, out, published.get("quickstart"), near_duplicates=False, **told)
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_data_with_groups_needs_none(ham):
 def test_a_run_and_its_resumption_know_what_was_said(patients, measured_run, tmp_path, monkeypatch):
     import shutil
 
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     told = []
     monkeypatch.setattr(job, "train", lambda settings, report: told.append(settings) or {})

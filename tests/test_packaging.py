@@ -19,31 +19,37 @@ ROOT = Path(__file__).parents[1]
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
     "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
-        frames heatmap info interpreter labels model_file network operator_names patient pictures preprocess
-        quantization quiet resize tflite_metadata
-        flatbuffer network_check operators
-        formats limits locks named_pictures""",
-    "benchmarks": """__init__ bench cases caveats charts class_folders commands compare copies documents escapes
-        figures gate group_kinds
-        latency locate machine markdown memory metrics operating_points overhead page parity parts peers picture
-        processes
-        report resamples sections sensitivity several size subgroups sustained tail temperature
-        peer_scripts/bare_loop peer_scripts/keras_model peer_scripts/mediapipe_tasks peer_scripts/onnx_runtime
-        peer_scripts/protocol peer_scripts/skin_edge_runtime
-        borderline bundle/__init__ bundle/commands bundle/confusion bundle/golden bundle/hand_over bundle/integration
-        bundle/mistakes bundle/pictures bundle/verify
-        hostile/__init__ hostile/__main__ hostile/costly hostile/fuzz hostile/models hostile/mutations hostile/networks
-        hostile/pictures hostile/run""",
-    "train": """__init__ augment averaging backbones cache checkpoints clean commands compare_runs compare_views
-        contact_sheets cross_validation data_commands degradation distillation distribution drawn duplicates
-        earlier_runs engine evaluate fit grouping heads inspection inventory job layout_tables layouts leaks losses
-        named_groups networks new_data options patients pipeline preflight published recipe_commands recipes report
-         report_commands report_markdown report_page run_config run_folder sampling schedules search_space seen splits
-         step_times summary
-        tables synthetic tasks tensorboard throughput tune tune_commands tune_results
-        streams efficientnet_lite weights""",
-    "convert": """__init__ calibration census commands confidence debug_commands flatbuffer fold heatmap job
-        layer_errors metadata post_training qat quickstart renew summary tflite_metadata to_tflite""",
+        flatbuffer formats frames heatmap info interpreter labels limits locks model_file named_pictures network
+        network_check operator_names operators patient pictures preprocess quantization quiet resize
+        tflite_metadata""",
+    "benchmarks": "__init__ bench commands diff gate",
+    "benchmarks/accuracy": "__init__ parity preprocessing",
+    "benchmarks/bundle": "__init__ commands golden hand_over integration mistakes pictures verify",
+    "benchmarks/inputs": "__init__ cases class_folders documents locate",
+    "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
+    "benchmarks/report": "__init__ charts escapes markdown page parts sections several terminal",
+    "benchmarks/stats": """__init__ borderline calibration describe group_kinds metrics operating_points resamples
+        subgroups""",
+    "benchmarks/studies": "__init__ confusion copies overhead peers tail",
+    "benchmarks/studies/hostile": "__init__ __main__ costly fuzz models mutations networks pictures run",
+    "benchmarks/studies/peer_scripts": """bare_loop keras_model mediapipe_tasks onnx_runtime protocol
+        skin_edge_runtime""",
+    "train": "__init__ compare cross_validation engine evaluate job preflight streams tune",
+    "train/commands": "__init__ data options recipes report train tune",
+    "train/data": """__init__ clean contact_sheets duplicates grouping inspection inventory layout_tables layouts
+        leaks named_groups patients seen splits synthetic tables tasks""",
+    "train/loop": "__init__ averaging checkpoints distribution fit losses tensorboard",
+    "train/models": "__init__ backbones efficientnet_lite heads networks weights",
+    "train/pipeline": "__init__ augment batches cache degradation sampling",
+    "train/recipes": "__init__ published recipe run_config schedules search_space",
+    "train/reports": """__init__ compare_views drawn report report_markdown report_page run_results summary
+        tune_results""",
+    "train/runs": "__init__ distillation earlier_runs run_folder",
+    "train/studies": "__init__ step_times throughput",
+    "convert": "__init__ confidence job layer_errors quickstart renew",
+    "convert/commands": "__init__ convert debug summary",
+    "convert/quantize": "__init__ fold heatmap post_training qat representative",
+    "convert/tflite": "__init__ census contract flatbuffer tflite_metadata to_tflite",
 }
 MODELS = ["LICENSE.txt", "MODEL_CARD.md", "skin_edge_default_int8.tflite"]
 
@@ -62,7 +68,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         licenses = [name for name in archive.namelist() if ".dist-info/licenses/" in name]
-    expected = {f"skin_edge/{floor}/{name}.py" for floor, names in CONTENTS.items() for name in names.split()}
+    expected = {f"skin_edge/{room}/{name}.py" for room, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
     expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks")}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import charts, page
+from skin_edge.benchmarks.report import charts, page
 from skin_edge.edge_runtime.classifier import DISCLAIMER
 from skin_edge.edge_runtime.cli import run
 

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skin_edge.benchmarks import cases
+from skin_edge.benchmarks.inputs import cases
 from skin_edge.edge_runtime import patient
 from skin_edge.edge_runtime.errors import DataError, MetadataError, ModelFileError, UnknownNameError, UsageError
 from skin_edge.edge_runtime.patient import Category, Encoding, Number
-from skin_edge.train import patients, recipes
+from skin_edge.train.data import patients
+from skin_edge.train.recipes import published
+from skin_edge.train.recipes import recipe as recipes
 
 ENCODING = Encoding(
     (
@@ -168,13 +170,13 @@ def test_names_are_found_in_the_data():
 
 
 def test_a_recipe_keeps_its_metadata():
-    recipe = recipes.get("quickstart").with_settings({"metadata": "sex,age", "metadata_dropout": "0.2"})
+    recipe = published.get("quickstart").with_settings({"metadata": "sex,age", "metadata_dropout": "0.2"})
     assert recipe.metadata == ("age", "sex")
     assert recipes.Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     old = {name: value for name, value in recipe.to_dict().items() if not name.startswith("metadata")}
     assert (recipes.Recipe.from_dict(old).metadata, recipes.Recipe.from_dict(old).metadata_units) == ((), 32)
     with pytest.raises(UsageError, match="leaks"):
-        recipes.get("quickstart").with_settings({"metadata": "biopsed"})
+        published.get("quickstart").with_settings({"metadata": "biopsed"})
 
 
 def test_pairs_of_the_command_line():

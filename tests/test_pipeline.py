@@ -9,8 +9,8 @@ import pytest
 
 from skin_edge.edge_runtime import preprocess
 from skin_edge.edge_runtime.preprocess import InputSpec
-from skin_edge.train import pipeline
-from skin_edge.train.augment import Augmentation
+from skin_edge.train.pipeline import batches as pipeline
+from skin_edge.train.pipeline.augment import Augmentation
 
 from . import miniatures
 

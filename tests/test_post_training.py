@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from skin_edge.convert import flatbuffer
-from skin_edge.convert.census import take_census
-from skin_edge.convert.post_training import Calibration, quantize
+from skin_edge.convert.quantize.post_training import Calibration, quantize
+from skin_edge.convert.tflite import flatbuffer
+from skin_edge.convert.tflite.census import take_census
 from skin_edge.edge_runtime.errors import ConversionError, UsageError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.train.engine import keras, tf
@@ -419,10 +419,11 @@ def test_a_network_of_the_project_is_int8_between_its_ends(backbone, width, size
     """Built, folded and quantized as a run is; its input layer that adapts the pixels is int8 too."""
     from dataclasses import replace
 
-    from skin_edge.convert.fold import fold_head
-    from skin_edge.train import heads, recipes
+    from skin_edge.convert.quantize.fold import fold_head
+    from skin_edge.train.models import heads
+    from skin_edge.train.recipes import published
 
-    recipe = replace(recipes.get("quickstart"), backbone=backbone, width=width, image_size=(size, size))
+    recipe = replace(published.get("quickstart"), backbone=backbone, width=width, image_size=(size, size))
     network = fold_head(heads.classifier(recipe, 7))
     assert_int8(quantize(network, [images(2, size)], precision="int8", calibration=MINMAX, io="float32"), 1)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import job, preflight, recipes
+from skin_edge.train import job, preflight
+from skin_edge.train.recipes import published
 
 from .miniatures import SMALL, one_line
 
@@ -60,7 +61,7 @@ def test_the_network_before_the_pictures(flags, says, ham, tmp_path, no_picture_
 
 
 def test_the_weights_of_another_network_before_the_pictures(ham, tmp_path, no_picture_is_read, capsys):
-    from skin_edge.train import networks
+    from skin_edge.train.models import networks
 
     file = tmp_path / "other.weights.h5"
     networks.build("mobilenet", (32, 32, 3), 0.5, "none").save_weights(file)
@@ -72,5 +73,5 @@ def test_the_weights_of_another_network_before_the_pictures(ham, tmp_path, no_pi
 def test_the_check_leaves_keras_names_as_they_were():
     from skin_edge.train.engine import keras
 
-    preflight.check_network(recipes.get("quickstart"))
+    preflight.check_network(published.get("quickstart"))
     assert keras.layers.Dense(1).name == "dense"

@@ -364,12 +364,12 @@ def test_the_limit_is_that_of_the_full_size(monkeypatch):
 
 
 def test_training_sees_the_devices_pixels_of_a_large_jpeg(tmp_path):
-    from skin_edge.train import pipeline
+    from skin_edge.train.pipeline import batches
 
     path = tmp_path / "large.jpg"
     path.write_bytes(encoded(detailed("noise"), "JPEG", quality=90))
     spec = earlier(60, 60)
-    pictures, failures = pipeline.load([str(path)], spec)
+    pictures, failures = batches.load([str(path)], spec)
     assert not failures and pictures.aspects[0] == pytest.approx(1280 / 960)
     assert np.array_equal(pictures.pixels[0], to_pixels(path, spec))
     full = Image.open(path).resize((60, 60), Image.Resampling.BILINEAR)

@@ -15,7 +15,7 @@ from skin_edge.edge_runtime.preprocess import InputSpec, normalize, to_pixels
 
 
 def test_the_training_pipeline_feeds_what_the_device_feeds(data_root):
-    from skin_edge.train.pipeline import load, plain_batches
+    from skin_edge.train.pipeline.batches import load, plain_batches
 
     spec = InputSpec(160, 160)
     paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))[:20]
@@ -41,7 +41,7 @@ def test_the_packaged_model_is_far_better_than_chance(data_root):
 
 
 def test_the_packaged_model_answers_alike_on_photographs_and_their_thumbnails(data_root):
-    from skin_edge.benchmarks.copies import compare
+    from skin_edge.benchmarks.studies.copies import compare
 
     result = compare(SkinClassifier(DEFAULT_MODEL), data_root / "data" / "fullsize", data_root / "data" / "ham10000")
     assert result["n"] == 53

@@ -12,12 +12,16 @@ import pytest
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
-from skin_edge.train import recipes, run_folder, sampling, splits
-from skin_edge.train.tasks import TASKS
+from skin_edge.train.data import splits
+from skin_edge.train.data.tasks import TASKS
+from skin_edge.train.pipeline import sampling
+from skin_edge.train.recipes import published
+from skin_edge.train.recipes import recipe as recipes
+from skin_edge.train.runs import run_folder
 
 from .miniatures import COLOURS, one_line
 
-RECIPES = recipes.catalogue()
+RECIPES = published.RECIPES
 
 KNOWN = {"age": 40, "sex": "female", "site": "back"}
 
@@ -43,7 +47,7 @@ def test_a_recipe_says_what_it_is(name):
 
 def test_a_run_of_an_older_recipe_is_read():
     """config.yaml of a release whose recipes had neither pooling nor hidden layers nor a task."""
-    written = recipes.get("mobilenet-enhanced").to_dict()
+    written = published.get("mobilenet-enhanced").to_dict()
     for name in ("hours", "qat", "task", "clean", "pooling", "hidden", "keep"):
         del written[name]
     old = recipes.Recipe.from_dict(written)
@@ -84,9 +88,9 @@ def test_an_unknown_recipe_lists_the_known(capsys):
 
 @pytest.mark.parametrize(("keep", "kept"), [("best", [1, 1, 3]), ("last", [1, 2, 3])])
 def test_the_best_epoch_is_kept_or_the_last(keep, kept):
-    from skin_edge.train import checkpoints, fit
+    from skin_edge.train.loop import checkpoints, fit
 
-    recipe = recipes.get("mobilenet-enhanced").with_settings({"keep": keep, "best_by": "macro_auc"})
+    recipe = published.get("mobilenet-enhanced").with_settings({"keep": keep, "best_by": "macro_auc"})
     state, seen = checkpoints.State(), []
     for state.epoch, area in enumerate((0.8, 0.7, 0.9), 1):
         fit._adapt(state, recipe, {"val_macro_auc": area, "val_loss": 1.0})
@@ -110,7 +114,7 @@ def test_a_training_that_keeps_the_last_epoch_does_not_stop_early(ham, tmp_path)
 def test_what_no_picture_can_lose_is_refused(setting):
     name, value = f"augmentation.{setting}".split("=")
     with pytest.raises(UsageError, match=f"{name} .* is outside 0.."):
-        recipes.get("mobilenet-enhanced").with_settings({name: value})
+        published.get("mobilenet-enhanced").with_settings({name: value})
 
 
 @pytest.mark.parametrize("setting", ["keep=first", "best_by=loss"])
@@ -123,7 +127,7 @@ def test_an_unknown_word_in_a_setting_lists_the_known(setting, ham, tmp_path, ca
 
 
 def test_hidden_layers_and_pooling_are_settings():
-    recipe = recipes.get("cnn-basic").with_settings({"hidden": "[32, 16]", "pooling": "average"})
+    recipe = published.get("cnn-basic").with_settings({"hidden": "[32, 16]", "pooling": "average"})
     assert (recipe.hidden, recipe.pooling) == ((32, 16), "average")
     assert recipe.with_settings({"hidden": "[]"}).hidden == ()
     for wrong in ("32", "[0]", "[1.5]", "many"):
@@ -171,7 +175,7 @@ def seconds_of_it(recipe):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains_converts_and_predicts(name, ham, told, picture, tmp_path):
     """Built, trained, saved, loaded, quantized as it says it can be, and run without TensorFlow."""
-    from skin_edge.convert import fold, qat
+    from skin_edge.convert.quantize import fold, qat
 
     recipe = RECIPES[name]
     trained, converted = tmp_path / "run", tmp_path / "int8"

@@ -19,7 +19,8 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from skin_edge.edge_runtime.classifier import DISCLAIMER
-from skin_edge.train import evaluate, report_page, run_folder
+from skin_edge.train.reports import report_page, run_results
+from skin_edge.train.runs import run_folder
 
 VOID = {"meta", "br", "img", "wbr", "link"}
 
@@ -169,7 +170,7 @@ def test_thresholds_and_temperature_come_from_the_validation_part_alone(measured
     columns = [f"p_{label.code}" for label in run.labels]
     parts = {part: table.loc[table["split"] == part, columns].to_numpy(np.float32) for part in ("val", "test")}
     parts["test"] = parts["test"][::-1]
-    after = evaluate.write_results(run, parts, {"training": before["training"]})
+    after = run_results.write_results(run, parts, {"training": before["training"]})
     assert after["frozen"]["temperature"] == pytest.approx(before["frozen"]["temperature"], abs=1e-3)
     old, new = before["frozen"]["operating_points"], after["frozen"]["operating_points"]
     assert [row["threshold"] for row in new] == pytest.approx([row["threshold"] for row in old], abs=1e-5)
@@ -196,7 +197,7 @@ def test_subgroups_appear_where_the_split_has_the_columns(measured_run, tmp_path
     thrice = pd.concat([run.split, *[run.split[test].assign(group=run.split["group"][test] + s) for s in "xy"]])
     parts["test"] = np.tile(parts["test"], (3, 1))
     run = replace(run, split=thrice.reset_index(drop=True))
-    results = evaluate.write_results(run, parts, {"training": before["training"]})
+    results = run_results.write_results(run, parts, {"training": before["training"]})
     groups = {name: [row["group"] for row in rows] for name, rows in results["test"]["subgroups"].items()}
     assert groups == {"age": ["50-69", "unknown"], "sex": ["female"], "site": ["back", "ear", "scalp <b>&"]}
     page = Page((folder / "report.html").read_text())

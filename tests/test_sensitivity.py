@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import sensitivity
-from skin_edge.benchmarks.cases import read_cases
+from skin_edge.benchmarks.accuracy import preprocessing
+from skin_edge.benchmarks.inputs.cases import read_cases
 from skin_edge.edge_runtime import preprocess
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -43,7 +43,7 @@ def slow_bilinear(source, height, width, shift):
 @pytest.mark.parametrize("size", [(40, 30), (7, 9)])  # smaller, larger
 def test_bilinear_equals_the_definition(half_pixel, size):
     picture = noise(*size)
-    ours = sensitivity.bilinear(picture, InputSpec(12, 16), half_pixel=half_pixel)
+    ours = preprocessing.bilinear(picture, InputSpec(12, 16), half_pixel=half_pixel)
     wanted = slow_bilinear(np.asarray(picture).astype(float), 12, 16, 0.5 if half_pixel else 0.0)
     assert np.abs(ours - wanted).max() <= 0.501
     assert ours.dtype == np.uint8
@@ -58,14 +58,14 @@ def test_bilinear_equals_tensorflow(half_pixel, name):
         theirs = tf.image.resize(pixels, (16, 16), "bilinear", antialias=False).numpy()[0]
     else:
         theirs = tf.compat.v1.image.resize_bilinear(pixels, (16, 16)).numpy()[0]
-    ours = sensitivity.bilinear(picture, InputSpec(16, 16), half_pixel=half_pixel)
+    ours = preprocessing.bilinear(picture, InputSpec(16, 16), half_pixel=half_pixel)
     assert np.abs(ours - theirs).max() <= 0.51, name
 
 
 def test_the_ways_differ_from_the_right_one_and_from_each_other():
     spec, picture = InputSpec(16, 16), noise(60, 45)
     right = preprocess.resize(picture, spec)
-    made = {name: way(picture, spec) for name, way in sensitivity.WAYS.items()}
+    made = {name: way(picture, spec) for name, way in preprocessing.WAYS.items()}
     assert all(pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 for pixels in made.values())
     different = [right, *made.values()]
     for i, one in enumerate(different):
@@ -80,15 +80,15 @@ def test_the_ways_differ_from_the_right_one_and_from_each_other():
 
 def test_a_model_that_sees_colour_minds_the_swap_alone(tiny_int8, tmp_path):
     folder = miniatures.class_folders(tmp_path / "data", 3, CODES)
-    rows = sensitivity.measure(SkinClassifier(tiny_int8), read_cases(folder, known_labels=CODES), bootstrap=50)
+    rows = preprocessing.measure(SkinClassifier(tiny_int8), read_cases(folder, known_labels=CODES), bootstrap=50)
     by_way = {row["way"]: row for row in rows}
-    assert rows[0]["way"] == sensitivity.RIGHT and rows[0]["agreement"] == rows[0]["balanced_accuracy"] == 1
+    assert rows[0]["way"] == preprocessing.RIGHT and rows[0]["agreement"] == rows[0]["balanced_accuracy"] == 1
     swapped = by_way["red and blue swapped"]
     # akiec and bkl exchange red and blue, df and mel too; bcc, nv and vasc look the same.
     assert swapped["balanced_accuracy"] == swapped["agreement"] == pytest.approx(3 / 7)
     assert swapped["difference"]["difference"] == pytest.approx(-4 / 7)
     assert by_way["centre square"]["agreement"] == 1
-    ignored = by_way[sensitivity.IGNORES_EXIF]
+    ignored = by_way[preprocessing.IGNORES_EXIF]
     assert ignored["accuracy"] is None and ignored["measured"] == "no image has an EXIF orientation to ignore"
     json.dumps(rows, allow_nan=False)
 
@@ -103,7 +103,7 @@ def test_the_picture_as_stored(orientation, tmp_path):
     case = read_cases(_csv(tmp_path, path), known_labels=CODES)[0]
     upright = preprocess.decode(path)
     assert (np.asarray(upright).shape != np.asarray(stored).shape) == (orientation >= 5)
-    assert (np.asarray(sensitivity._as_stored(case, upright)) == np.asarray(stored)).all()
+    assert (np.asarray(preprocessing._as_stored(case, upright)) == np.asarray(stored)).all()
 
 
 def test_ignored_orientation_is_measured_where_there_is_one(tiny_int8, tmp_path):
@@ -113,8 +113,8 @@ def test_ignored_orientation_is_measured_where_there_is_one(tiny_int8, tmp_path)
     miniatures.picture("mel", 0).save(paths[0], exif=exif)
     miniatures.picture("nv", 0).save(paths[1])
     cases = read_cases(_csv(tmp_path, *paths), known_labels=CODES)
-    row = sensitivity.measure(SkinClassifier(tiny_int8), cases, bootstrap=20)[-1]
-    assert (row["way"], row["n_turned"], row["n"]) == (sensitivity.IGNORES_EXIF, 1, 2)
+    row = preprocessing.measure(SkinClassifier(tiny_int8), cases, bootstrap=20)[-1]
+    assert (row["way"], row["n_turned"], row["n"]) == (preprocessing.IGNORES_EXIF, 1, 2)
     assert row["agreement"] == 1 and row["measured"] == "all images"
 
 
@@ -124,7 +124,7 @@ def test_the_command(tiny_int8, tmp_path, capsys):
     arguments = ["bench", str(tiny_int8), "--num-runs", "2", "--cold-starts", "0", "--preprocessing"]
     assert run([*arguments, "--data", str(folder)]) == 1  # for the damaged one
     out = capsys.readouterr().out
-    assert all(way in out for way in sensitivity.WAYS) and "no image has an EXIF orientation" in out
+    assert all(way in out for way in preprocessing.WAYS) and "no image has an EXIF orientation" in out
     assert max(map(len, out.splitlines())) <= 80
     assert run(arguments) == 2
     assert "--preprocessing measures accuracy: it goes with --data" in capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_a_jpeg_of_quality_30_is_one():
     picture.save(buffer, "JPEG", quality=30)
     spec = InputSpec(45, 60)
     again = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
-    assert (sensitivity.jpeg_30(picture, spec) == again).all()
+    assert (preprocessing.jpeg_30(picture, spec) == again).all()
 
 
 def _csv(folder, *paths):

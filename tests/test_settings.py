@@ -11,13 +11,15 @@ import pytest
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
-from skin_edge.train import recipes, sampling
-from skin_edge.train.schedules import factor
+from skin_edge.train.pipeline import sampling
+from skin_edge.train.recipes import published
+from skin_edge.train.recipes import recipe as recipes
+from skin_edge.train.recipes.schedules import factor
 
 from .miniatures import SMALL, one_line
 
 POSITIONS = np.repeat([0, 1, 2], [50, 12, 5])
-RECIPE = recipes.get("mobilenet-enhanced")
+RECIPE = published.get("mobilenet-enhanced")
 
 
 def rows(balance, seed=0):
@@ -56,7 +58,7 @@ def test_class_weights_are_scikit_learns_and_cancel_the_imbalance():
 
 
 def test_losses_by_hand():
-    from skin_edge.train.losses import loss
+    from skin_edge.train.loop.losses import loss
 
     shares, ones = np.asarray([0.7, 0.2, 0.1]), np.ones(3, np.float32)
     probabilities = np.asarray([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32)
@@ -81,7 +83,7 @@ def test_losses_by_hand():
 
 
 def test_the_known_losses_are_those_that_exist():
-    from skin_edge.train import losses
+    from skin_edge.train.loop import losses
 
     assert tuple(losses._TERMS) == recipes.LOSSES
 
@@ -97,8 +99,8 @@ def test_the_schedule_rises_in_a_line_and_falls_as_half_a_cosine():
 
 
 def test_the_average_of_weights_follows_its_formula():
-    from skin_edge.train.averaging import WeightAverage
     from skin_edge.train.engine import keras
+    from skin_edge.train.loop.averaging import WeightAverage
 
     model = keras.Sequential([keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", input_shape=(1,))])
     average, expected = WeightAverage(model, 0.5), 1.0
@@ -116,8 +118,8 @@ def test_the_average_of_weights_follows_its_formula():
 
 def test_mixup_mixes_pictures_and_targets_alike():
     from skin_edge.edge_runtime.preprocess import InputSpec
-    from skin_edge.train.augment import Augmentation
-    from skin_edge.train.pipeline import Pictures, training_batches
+    from skin_edge.train.pipeline.augment import Augmentation
+    from skin_edge.train.pipeline.batches import Pictures, training_batches
 
     spec, greys = InputSpec(8, 8), np.arange(12, dtype=np.uint8) * 20
     pictures = Pictures(np.tile(greys[:, None, None, None], (1, 8, 8, 3)), np.arange(12), np.ones(12, np.float32))
@@ -178,8 +180,8 @@ def test_a_setting_without_a_value_is_a_usage_error(ham, tmp_path, capsys):
 def test_whose_batch_normalization_adapts(mode, learning):
     from dataclasses import replace
 
-    from skin_edge.train import heads
     from skin_edge.train.engine import keras
+    from skin_edge.train.models import heads
 
     recipe = replace(RECIPE, weights="none", width=0.25, image_size=(32, 32), unfreeze=6, batch_norm=mode)
     model = heads.classifier(recipe, 3)
@@ -210,7 +212,7 @@ def test_every_setting_at_once_resumes_to_the_same_history(ham, tmp_path):
     assert run(["train", str(ham), "--out", str(whole), *map(str, settings)]) == 0
     history = pd.read_csv(whole / "history.csv")
     assert history["learning_rate"].is_monotonic_decreasing
-    from skin_edge.train import checkpoints, fit
+    from skin_edge.train.loop import checkpoints, fit
 
     kept, seen = fit.checkpoints.save, []
 
@@ -233,7 +235,7 @@ def test_every_setting_at_once_resumes_to_the_same_history(ham, tmp_path):
 
 
 def test_a_search_space_names_settings_and_stays_out_of_a_run():
-    from skin_edge.train.search_space import Between, Log, OneOf
+    from skin_edge.train.recipes.search_space import Between, Log, OneOf
 
     assert RECIPE.search
     for name, allowed in RECIPE.search.items():
@@ -256,7 +258,7 @@ def test_dropout_within_a_backbone_follows_from_seed_and_epoch():
     """EfficientNet drops whole branches; Keras would draw that from TensorFlow's global state."""
     from dataclasses import replace
 
-    from skin_edge.train import heads
+    from skin_edge.train.models import heads
 
     recipe = replace(RECIPE, backbone="efficientnetb0", weights="none", image_size=(32, 32))
     model = heads.classifier(recipe, 3)

@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from skin_edge.benchmarks import metrics, parity, several
+from skin_edge.benchmarks.accuracy import parity
 from skin_edge.benchmarks.bench import BenchSettings, run_bench
-from skin_edge.benchmarks.cases import read_cases
+from skin_edge.benchmarks.inputs.cases import read_cases
+from skin_edge.benchmarks.report import several
+from skin_edge.benchmarks.stats import metrics
 from skin_edge.edge_runtime.classifier import DISCLAIMER, SkinClassifier
 from skin_edge.edge_runtime.cli import run
 

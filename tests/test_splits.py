@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from skin_edge.edge_runtime.errors import DataError, UsageError
-from skin_edge.train import splits
+from skin_edge.train.data import splits
 
 FRACTIONS = (0.65, 0.15, 0.20)
 

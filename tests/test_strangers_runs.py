@@ -234,7 +234,7 @@ def renamed_layer(folder, target):
     ],
 )
 def test_weights_that_are_not_of_the_recipe_are_refused_in_one_line(tiny_run, tmp_path, make, says):
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     folder = make(tiny_run, tmp_path / "run")
     with pytest.raises(DataError) as error:
@@ -244,7 +244,7 @@ def test_weights_that_are_not_of_the_recipe_are_refused_in_one_line(tiny_run, tm
 
 
 def test_members_of_an_archive_are_written_nowhere(tiny_run, tmp_path):
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     folder = rewritten(tiny_run, tmp_path / "run")
     with zipfile.ZipFile(folder / "model.keras", "a") as archive:
@@ -271,7 +271,7 @@ def test_members_of_an_archive_are_written_nowhere(tiny_run, tmp_path):
     ],
 )
 def test_what_a_recipe_claims_is_bounded(tiny_run, tmp_path, change, says):
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     folder = shutil.copytree(tiny_run, tmp_path / "run")
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -290,7 +290,7 @@ def test_what_a_recipe_claims_is_bounded(tiny_run, tmp_path, change, says):
     ["!!python/object/apply:os.system ['touch executed']", "a: &a [*a]", "[" * 10_000, "- 1", "", "labels: 3"],
 )
 def test_a_config_is_data(tiny_run, tmp_path, monkeypatch, content):
-    from skin_edge.train import run_folder
+    from skin_edge.train.runs import run_folder
 
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(tiny_run, tmp_path / "run")
@@ -307,8 +307,9 @@ def test_what_keras_saved_is_read_to_the_bit(tiny_run, tmp_path, backbone):
     """As every run before has been written: by model.save, after other networks of the same process."""
     from dataclasses import replace
 
-    from skin_edge.train import heads, run_folder
     from skin_edge.train.engine import keras
+    from skin_edge.train.models import heads
+    from skin_edge.train.runs import run_folder
 
     folder = shutil.copytree(tiny_run, tmp_path / "run")
     begun = run_folder.read(folder)

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from skin_edge.benchmarks import latency, machine, processes, size, sustained
-from skin_edge.benchmarks.caveats import caveats
-from skin_edge.benchmarks.picture import generated_picture
+from skin_edge.benchmarks.measure import latency, machine, processes, size, sustained
+from skin_edge.benchmarks.measure.caveats import caveats
+from skin_edge.benchmarks.measure.picture import generated_picture
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.network import GraphTensor, Operator

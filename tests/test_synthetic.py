@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from skin_edge.edge_runtime.errors import OutputExistsError
-from skin_edge.train.layouts import read_dataset
-from skin_edge.train.synthetic import draw_dataset
+from skin_edge.train.data.layouts import read_dataset
+from skin_edge.train.data.synthetic import draw_dataset
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError, UsageError
 from skin_edge.edge_runtime.labels import Label
-from skin_edge.train import leaks, splits, tasks
-from skin_edge.train.layouts import Columns, read_dataset
+from skin_edge.train.data import leaks, splits, tasks
+from skin_edge.train.data.layouts import Columns, read_dataset
 
 from . import layout_miniatures as small
 from . import miniatures
@@ -181,8 +181,8 @@ def test_columns_that_are_known_before_the_diagnosis_are_features():
 
 
 def test_malignant_classes_keep_each_malignant_diagnosis(ham):
-    from skin_edge.train.layouts import read_dataset
-    from skin_edge.train.tasks import for_task
+    from skin_edge.train.data.layouts import read_dataset
+    from skin_edge.train.data.tasks import for_task
 
     dataset = read_dataset(ham)
     split, mapping = for_task(dataset, "malignant-classes")

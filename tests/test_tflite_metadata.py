@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from skin_edge.convert import flatbuffer
-from skin_edge.convert.tflite_metadata import TensorText, attach
+from skin_edge.convert.tflite import flatbuffer
+from skin_edge.convert.tflite.tflite_metadata import TensorText, attach
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.model_file import network_length
 

@@ -64,8 +64,10 @@ def test_the_figures_follow_from_the_predictions(tiny_run):
 
 
 def test_only_the_last_layers_learn_and_frozen_statistics_stay(ham, tmp_path):
-    from skin_edge.train import heads, recipes, run_folder
     from skin_edge.train.engine import keras, start
+    from skin_edge.train.models import heads
+    from skin_edge.train.recipes import published
+    from skin_edge.train.runs import run_folder
 
     assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--unfreeze", 8) == 0
     run_read = run_folder.read(tmp_path / "run")
@@ -80,7 +82,7 @@ def test_only_the_last_layers_learn_and_frozen_statistics_stay(ham, tmp_path):
     assert changed
     assert changed.isdisjoint(backbone[:-8])
     assert {name for name in backbone[-8:] if name.endswith("_bn")} <= changed
-    assert recipes.get("mobilenet-enhanced").unfreeze == 50
+    assert published.get("mobilenet-enhanced").unfreeze == 50
     assert sum(layer.trainable for layer in keras.applications.MobileNet(weights=None, include_top=False).layers) == 86
 
 
@@ -207,8 +209,8 @@ def test_a_missing_extra_is_answered_with_the_pip_line(ham, tmp_path, monkeypatc
 
 
 def test_a_run_in_mixed_precision_keeps_a_float32_model(ham, tmp_path, capsys):
-    from skin_edge.train import run_folder
     from skin_edge.train.engine import keras
+    from skin_edge.train.runs import run_folder
 
     out = tmp_path / "run"
     assert train(ham, "--out", out, *SMALL, "--epochs", 1, "--mixed-precision") == 0

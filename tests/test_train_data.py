@@ -11,8 +11,11 @@ import yaml
 
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import job, recipes, run_folder
-from skin_edge.train.layouts import read_dataset
+from skin_edge.train import job
+from skin_edge.train.data import tables
+from skin_edge.train.data.layouts import read_dataset
+from skin_edge.train.recipes import published
+from skin_edge.train.runs import run_folder
 
 from . import layout_miniatures as small
 from .miniatures import SMALL, one_line
@@ -26,7 +29,7 @@ def train(*arguments):
 
 def chosen(data, split, lines, **settings):
     settings = job.TrainSettings(
-        data, data / "run", recipes.get("quickstart"), split, near_duplicates=False, **settings
+        data, data / "run", published.get("quickstart"), split, near_duplicates=False, **settings
     )
     return job._choose(read_dataset(data), settings, lines.append, {})[0]
 
@@ -53,9 +56,9 @@ def test_a_run_of_before_has_no_further_columns(tiny_run, tmp_path):
     split = pd.read_csv(older / "split.csv", dtype=str)
     split[list(run_folder.SPLIT_COLUMNS)].to_csv(older / "split.csv", index=False)
     read = run_folder.read(older).split
-    assert list(read.columns) == [*run_folder.SPLIT_COLUMNS, *run_folder.EXTRA_COLUMNS]
+    assert list(read.columns) == [*run_folder.SPLIT_COLUMNS, *tables.EXTRA_COLUMNS]
     assert set(read["group_kind"]) == {"given"}  # lesions by their ids; older runs do not say of what they are
-    assert (read[list(run_folder.EXTRA_COLUMNS[1:])] == "").all(axis=None)
+    assert (read[list(tables.EXTRA_COLUMNS[1:])] == "").all(axis=None)
     assert set(run_folder.read(tiny_run).split["age"]) == {"55.0"}
 
 

@@ -21,8 +21,10 @@ import pytest
 
 from skin_edge.edge_runtime import locks
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import recipes, tune, tune_results
-from skin_edge.train.search_space import Between, Log, OneOf
+from skin_edge.train import tune
+from skin_edge.train.recipes import published
+from skin_edge.train.recipes.search_space import Between, Log, OneOf
+from skin_edge.train.reports import tune_results
 
 from .miniatures import one_line
 
@@ -43,7 +45,7 @@ def curves(monkeypatch):
             assert set(frame["split"]) == {"train", "val"}
 
         def fit(self, recipe, folder, report, on_epoch):
-            from skin_edge.train.fit import DivergedError
+            from skin_edge.train.loop.fit import DivergedError
 
             tried.append(recipe)
             (folder / "checkpoints").mkdir()
@@ -151,7 +153,7 @@ def test_the_search_finds_what_is_better_and_prunes_what_is_not(ham, tmp_path, c
     flags = ["--recipe", "quickstart", "--set", "epochs=6"]
     assert search(ham, "--out", out, *flags, "--trials", 14, "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert curves[0] == replace(recipes.get("quickstart"), epochs=6), "the recipe itself comes first"
+    assert curves[0] == replace(published.get("quickstart"), epochs=6), "the recipe itself comes first"
     states = [row["state"] for row in result["trials"]]
     assert len(states) == 14 and states[0] == "complete" and "pruned" in states
     # Independent of Optuna: the best is the one whose learning rate is nearest to 1e-3.
@@ -227,7 +229,7 @@ def test_importance_goes_to_the_setting_that_decides():
 
 
 def test_defaults_beyond_the_range_are_trained_but_not_told():
-    recipe = replace(recipes.get("quickstart"), weight_decay=0.0, image_size=(64, 64))
+    recipe = replace(published.get("quickstart"), weight_decay=0.0, image_size=(64, 64))
     space = {
         "weight_decay": Log(1e-6, 1e-2),
         "dropout": Between(0.0, 0.5),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks import sensitivity
+from skin_edge.benchmarks.accuracy import preprocessing
 from skin_edge.benchmarks.bundle import mistakes, verify
 from skin_edge.edge_runtime import SkinClassifier, preprocess
 from skin_edge.edge_runtime.cli import run
@@ -130,10 +130,10 @@ def test_other_kernels_are_level_c(answers, verdict, handover, right):
 
 SHOWN = {
     "swapped channels": lambda upright, spec: preprocess.resize(upright, spec)[..., ::-1],
-    "no antialiasing": lambda upright, spec: sensitivity.bilinear(upright, spec, half_pixel=True),
-    "nearest neighbour": sensitivity.nearest,
+    "no antialiasing": lambda upright, spec: preprocessing.bilinear(upright, spec, half_pixel=True),
+    "nearest neighbour": preprocessing.nearest,
     "area averaging": lambda upright, spec: np.asarray(upright.resize((160, 160), Image.Resampling.BOX)),
-    "centre crop": sensitivity.centre_square,
+    "centre crop": preprocessing.centre_square,
     "wrong zero point": lambda upright, spec: preprocess.resize(upright, spec) ^ 128,
     "divided by 255 and fed as bytes": lambda upright, spec: np.rint(preprocess.resize(upright, spec) / 255),
 }
@@ -159,7 +159,7 @@ def test_the_mistake_is_named_by_bytes_and_by_probabilities(mistake, answers, ve
 def test_two_mistakes_at_once_are_both_named(answers, verdict, classifier, handover):
     def make(name):
         upright = preprocess.decode(handover / "golden" / name)
-        return sensitivity.bilinear(upright, classifier.input_spec, half_pixel=True)[..., ::-1]
+        return preprocessing.bilinear(upright, classifier.input_spec, half_pixel=True)[..., ::-1]
 
     code, said = verdict(fed(answers, classifier, make))
     assert code == 3 and said["mistake"]["names"] == ["no antialiasing", "swapped channels"]

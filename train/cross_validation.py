@@ -17,12 +17,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..benchmarks import documents, group_kinds, metrics
+from ..benchmarks.inputs import documents
+from ..benchmarks.stats import group_kinds, metrics
 from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
-from . import grouping, preflight, run_folder, splits
-from .clean import check
+from . import preflight
+from .data import grouping, splits
+from .data.clean import check
+from .data.tables import EXTRA_COLUMNS
+from .data.tables import read as read_table
+from .data.tables import text as table_text
 from .job import (
     Fold,
     Prepared,
@@ -34,8 +39,7 @@ from .job import (
     train,
     without_unreadable,
 )
-from .tables import read as read_table
-from .tables import text as table_text
+from .runs import run_folder
 
 
 def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str, Any]:
@@ -211,9 +215,9 @@ def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]
     tables: list[pd.DataFrame] = []
     for number, run in enumerate(runs, 1):
         columns = ("image_id", "group", "label", "split", "predicted")
-        extra = ("path", *run_folder.EXTRA_COLUMNS)
+        extra = ("path", *EXTRA_COLUMNS)
         table = read_table(run.folder / "predictions.csv", columns, extra, numbers="p_")
-        tables.append(run_folder.with_group_kinds(table.loc[table["split"] == "test"]).assign(fold=number))
+        tables.append(grouping.with_group_kinds(table.loc[table["split"] == "test"]).assign(fold=number))
     results = pooled(tables, tuple(label.code for label in runs[0].labels))
     each = [documents.read_json(run.folder / "metrics.json") for run in runs]
     leaked = [found["split"]["leaked_share_of_test"] for found in each]

@@ -1,9 +1,12 @@
-"""A trained model on its validation and test parts: metrics.json, predictions.csv, report.html and two pictures."""
+"""A run or a .tflite on pictures it has not been measured on: `skin-edge evaluate`. Nothing is chosen on them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,94 +14,352 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..benchmarks.locate import relative_to
-from ..edge_runtime import files
-from . import drawn, report, report_page
-from .run_folder import Run
-from .tables import text as table_text
+from ..benchmarks.inputs import class_folders, documents
+from ..benchmarks.inputs.cases import METADATA
+from ..benchmarks.inputs.locate import folder_of, located
+from ..benchmarks.stats import group_kinds, operating_points
+from ..benchmarks.stats.subgroups import ATTRIBUTES
+from ..edge_runtime import csv_files, files, preprocess
+from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
+from ..edge_runtime.labels import Label
+from .data import grouping, patients, seen, tables, tasks
+from .data.layouts import Dataset, read_dataset
+from .recipes import run_config
+from .reports import report, report_markdown, report_page
+from .reports.run_results import predictions
+from .runs import run_folder
+from .runs.run_folder import Run
+
+CANNOT_ASSESS = "cannot assess"
+
+_MOST_NAMED = 20  # of the pictures that cannot be assessed, on the page; predictions.csv names them all
+
+Report = Callable[[str], None]
 
 
-def write_results(
-    run: Run, probabilities: Mapping[str, npt.NDArray[np.float32]], extra: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Writes metrics.json, predictions.csv, report.html, curves.png and confusion_matrix.png; returns the metrics.
+@dataclass(frozen=True)
+class NewData:
+    """rows: path, image_id, group, label, split ("" without parts), and what there is of ATTRIBUTES and METADATA.
 
-    probabilities: "val" and "test" -> float32 [n, classes], rows in the order of `run.part(...)`.
-    extra: what else goes into metrics.json.
+    dataset: None where `rows` came from a csv. pictures: where the paths that are written start.
     """
-    codes = tuple(label.code for label in run.labels)
-    results = report.of_run(run, probabilities, extra)
-    tables = [predictions(run.part(part), probabilities[part], codes, run.pictures) for part in ("val", "test")]
-    files.write(run.folder / "predictions.csv", table_text(pd.concat(tables), float_format="%.6g"))
-    history = pd.read_csv(run.folder / "history.csv")
-    _draw_curves(history, run, results["training"]["best_epoch"])
-    _draw_confusion(results["test"], codes, run)
-    curves = {str(column): history[column].to_list() for column in history.columns}
-    files.write(run.folder / "report.html", report_page.page(results, curves))
-    results = report.with_relative_paths(results, run.pictures)
-    # Last: a run with a metrics.json is complete.
-    files.write(run.folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    return results
+
+    name: str
+    license: str
+    part: str
+    rows: pd.DataFrame
+    dataset: Dataset | None
+    pictures: Path
 
 
-def predictions(
-    rows: pd.DataFrame, scores: npt.NDArray[np.floating[Any]], codes: tuple[str, ...], pictures: Path | None
-) -> pd.DataFrame:
-    """rows with `predicted`, the most probable code, and a column p_CODE for each.
+def evaluate(
+    model: Path, data: Path, part: str | None, report_line: Report, images: Path | None = None
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """(what metrics.json holds, what predictions.csv holds) of `model` on `data`.
 
-    pictures: the folder from which paths are written; None writes them as they are.
+    model: a run folder, whose Keras model answers, or a .tflite. data: a csv with path and label (split.csv of a run is
+    one), or a folder in a known layout. part: a part of the data, or "all"; None means test where there are parts.
+    images: the folder in which the pictures of a csv or a layout's table lie now.
+
+    A picture that cannot be assessed is counted as that. A label that the model does not know is counted, and its
+    pictures are answered, but in no figure. Thresholds and temperature are those of the run's validation part or of the
+    file's contract.
+
+    Raises UsageError where model or data does not exist, DataError where nothing can be measured.
     """
-    table = rows.copy()
-    if pictures:
-        table["path"] = relative_to(list(table["path"]), pictures)
-    table["predicted"] = [codes[i] for i in scores.argmax(axis=1)]
-    for position, code in enumerate(codes):
-        table[f"p_{code}"] = scores[:, position]
-    return table
+    chosen = read(data, part, images)
+    rows = chosen.rows
+    if model.is_dir():
+        run = run_folder.read(model)
+        labels, frozen, about = run.labels, _frozen(run), _about_run(run)
+        answers, errors = _by_keras(run, rows, report_line)
+        known = run_folder.learned_from(run)
+        leaked, chose = (float(seen.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
+        named = [(of["group_kind"] != group_kinds.UNKNOWN).any() for of in (known, rows)]
+        checked = {"pictures": True, "groups": all(map(bool, named))}
+    else:
+        labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
+        leaked, chose, checked = None, None, {"pictures": False, "groups": False}
+    codes = tuple(label.code for label in labels)
+    if chosen.dataset is not None:
+        of_id = dict(zip(chosen.dataset.frame["image_id"], chosen.dataset.frame["malignant"], strict=True))
+        rows = rows.assign(malignant=rows["image_id"].map(of_id))
+    meant, lines = tasks.as_classes(rows, codes)
+    for line in lines:
+        report_line(line)
+    rows = rows.assign(label=meant)
+    known = rows["label"].isin(codes).to_numpy()
+    assessed = np.array([position not in errors for position in range(len(rows))])
+    unknown = {str(label): int(n) for label, n in rows.loc[~known, "label"].value_counts().sort_index().items()}
+    used = known & assessed
+    if not known.any():
+        raise DataError(f"{data}: none of its labels ({', '.join(unknown)}) is among the model's: {', '.join(codes)}")
+    if not used.any():
+        first = next(errors[int(position)] for position in np.flatnonzero(known))
+        raise DataError(f"{data}: none of its {int(known.sum())} pictures can be assessed; the first: {first}")
+
+    measured = rows.loc[used].reset_index(drop=True)
+    report_line("computing figures and intervals")
+    figures = report.on_part(measured, answers[used], labels, frozen)
+    evaluated = rows.assign(split="evaluated")
+    results: dict[str, Any] = {
+        "title": f"{about['name']} on {data.resolve().name}",
+        "subtitle": f"skin-edge evaluate, {about['kind']}, {chosen.part}",
+        "model": about,
+        **report.of_labels(labels),
+        "data": {
+            "name": f"{chosen.name}, {chosen.part}, {len(rows)} images",
+            "license": chosen.license,
+            **report.counts(evaluated, labels, ["evaluated"]),
+            "unknown_labels": unknown,
+        },
+        "split": {
+            "kind": chosen.part,
+            "leaked_share_of_test": leaked,
+            "share_that_chose_thresholds": chose,
+            "checked": checked,
+            **grouping.groups_in(measured),
+        },
+        "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
+        | {
+            "first": [
+                {"image_id": str(rows["image_id"].iloc[position]), "error": errors[position]}
+                for position in [i for i in sorted(errors) if known[i]][:_MOST_NAMED]
+            ]
+        },
+        "frozen": frozen,
+        "test": figures,
+        "mistakes": report.mistakes(measured, answers[used], labels),
+    }
+    table = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes, chosen.pictures)
+    columns = [f"p_{code}" for code in codes]
+    table[columns] = table[columns].astype("float64").where(pd.Series(assessed), np.nan)
+    table.loc[~assessed, "predicted"] = CANNOT_ASSESS
+    table["error"] = [errors.get(position, "") for position in range(len(rows))]
+    return results, table
 
 
-def _draw_curves(history: pd.DataFrame, run: Run, kept: int) -> None:
-    with drawn.picture(run.folder / "curves.png", 9, 3.6) as figure:
-        loss, score = figure.subplots(1, 2)
-        loss.plot(history["epoch"], history["loss"], label="training (augmented, with L2)")
-        loss.plot(history["epoch"], history["val_loss"], label="validation")
-        loss.set(title="Cross-entropy", xlabel="epoch")
-        score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
-        score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
-        score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
-        figure_then = history.set_index("epoch").loc[kept, f"val_{run.recipe.best_by}"]
-        score.plot(kept, figure_then, "o", color="C2", label=f"kept: epoch {kept}")
-        score.set(title="Accuracy", xlabel="epoch", ylim=(0, 1))
-        for axis in (loss, score):
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=7)
+def write(
+    out: Path, results: Mapping[str, Any], table: pd.DataFrame, *, overwrite: bool, pictures: Path | None = None
+) -> None:
+    """Writes `out`, a folder with predictions.csv, report.html, figures.md and metrics.json, whole or not at all.
+
+    pictures: where the paths that metrics.json names start; None writes them as they are.
+
+    Raises OutputExistsError where something is there and may not be replaced, UsageError where it is no evaluation.
+    """
+    check_replaceable(out) if overwrite else check_free(out)
+    with files.replacing_folder(out) as folder:
+        files.write(folder / "predictions.csv", tables.text(table, float_format="%.6g"))
+        files.write(folder / "report.html", report_page.page(results))
+        files.write(folder / "figures.md", report_markdown.figures(results))
+        results = report.with_relative_paths(results, pictures)
+        files.write(folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
-def _draw_confusion(figures: Mapping[str, Any], codes: tuple[str, ...], run: Run) -> None:
-    counts = np.asarray(figures["confusion_matrix"])
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 1.6 + 0.62 * len(codes), 1.4 + 0.56 * len(codes)
-    names = [drawn.name(code, 20) for code in codes]
-    with drawn.picture(run.folder / "confusion_matrix.png", *size) as figure:
-        axis = figure.subplots()
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(counts):
-            colour = "white" if shares[row, column] > 0.55 else "black"
-            axis.text(
-                column,
-                row,
-                f"{count}\n{shares[row, column]:.0%}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color=colour,
-            )
-        axis.set_xticks(range(len(codes)), names, rotation=45)
-        axis.set_yticks(range(len(codes)), names)
-        axis.set(xlabel="predicted", ylabel="truth")
-        axis.set_title(
-            f"Test part, {figures['n']} images: balanced accuracy {figures['balanced_accuracy']:.3f}\n"
-            f"accuracy {figures['accuracy']:.3f} "
-            f"(always {drawn.name(figures['majority_class'], 20)}: {figures['majority_class_baseline']:.3f})",
-            fontsize=8,
+def start_of(data: Path, images: Path | None) -> Path:
+    """Where the paths start that are written of `data`: at its pictures."""
+    return images or (data if data.is_dir() else folder_of(data))
+
+
+def check_free(out: Path) -> None:
+    """Raises OutputExistsError where `out` holds something: nothing of a run is written over."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExistsError(out)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises UsageError where `out` is anything but a folder that `evaluate` wrote, or an empty one."""
+    ours = {"predictions.csv", "report.html", "figures.md", "metrics.json"}
+    there = [path.name for path in out.iterdir()] if out.is_dir() else [out.name] if out.exists() else []
+    if any(name not in ours and not files.is_leftover(name) for name in there):
+        raise UsageError(
+            f"{out} holds other things than an evaluation, so --overwrite does not touch it: another --out"
         )
+
+
+def read(data: Path, part: str | None, images: Path | None = None) -> NewData:
+    """The pictures of `data` that are to be measured; see `evaluate`."""
+    dataset = None
+    if data.is_file():
+        rows, name, terms = _from_csv(data, images), data.name, report.license_of("")
+        config = data.parent / "config.yaml"
+        if config.is_file() and run_folder.is_run(data.parent):
+            terms = report.license_of(str(run_folder.read(data.parent).config["data"]["layout"]))
+    elif data.exists():
+        dataset = read_dataset(data, images=images)
+        rows, name, terms = dataset.frame, dataset.layout, report.license_of(dataset.layout)
+        rows = rows.assign(split=rows["official"])
+    else:
+        raise UsageError(f"no such file or folder: {data}")
+    there = [str(value) for value in rows["split"].unique() if value]
+    wanted = part or ("test" if there else "all")
+    if wanted != "all":
+        rows = rows.loc[rows["split"] == wanted]
+        if not len(rows):
+            raise DataError(
+                f"{data} has no picture in part '{wanted}'; parts there: {', '.join(there) or 'none'} "
+                "(--split-part all takes every picture)"
+            )
+    rows = grouping.with_group_kinds(rows)
+    known = dict.fromkeys((*ATTRIBUTES, *METADATA, *tables.EXTRA_COLUMNS))
+    columns = [*run_folder.SPLIT_COLUMNS, *(c for c in known if c in rows.columns)]
+    start = start_of(data, images)
+    described = "every picture" if wanted == "all" else f"part {wanted}"
+    return NewData(
+        name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), dataset, start
+    )
+
+
+def cannot_assess(
+    measured: pd.DataFrame, answers: npt.NDArray[np.floating[Any]], failed: pd.DataFrame, codes: Sequence[str]
+) -> dict[str, Any]:
+    """{"n", "share", "per_class", "accuracy_counting_as_wrong", "balanced_accuracy_counting_as_wrong"}.
+
+    measured, failed: rows with a label of `codes`; answers: of `measured`. A picture without an answer found nothing:
+    it counts as wrong in its class.
+    """
+    labels = np.r_[measured["label"].to_numpy(str), failed["label"].to_numpy(str)]
+    right = np.zeros(len(labels), bool)
+    right[: len(measured)] = np.array(codes)[answers.argmax(axis=1)] == measured["label"].to_numpy(str)
+    return {
+        "n": len(failed),
+        "share": len(failed) / len(labels),
+        "per_class": {code: int((failed["label"] == code).sum()) for code in codes},
+        "accuracy_counting_as_wrong": float(right.mean()),
+        "balanced_accuracy_counting_as_wrong": float(np.mean([right[labels == code].mean() for code in set(labels)])),
+    }
+
+
+def _from_csv(path: Path, images: Path | None) -> pd.DataFrame:
+    table = csv_files.read(path)
+    frame = pd.DataFrame(table.rows, columns=table.columns, dtype=str)
+    missing = [name for name in ("path", "label") if name not in frame.columns]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(frame.columns)}")
+    blank = frame[(frame[["label"]] == "").any(axis=1)]
+    if len(blank):
+        raise DataError(f"{path} line {table.lines[int(blank.index[0])]}: label is blank")
+    if not len(frame):
+        raise DataError(f"{path} has no rows")
+    class_folders.check_labels(list(frame["label"]), f"{path}, column label")
+    names = frame["path"]
+    start = folder_of(path)
+    found = located(list(names), start, images=images, table=path)
+    # A picture that is not there cannot be assessed; its name says which one that is.
+    frame["path"] = [there or (str(start / name) if name else "") for there, name in zip(found, names, strict=True)]
+    for column, values in (("image_id", names), ("group", names), ("split", pd.Series("", index=frame.index))):
+        if column not in frame.columns:
+            frame[column] = values
+        elif column != "split":
+            frame[column] = frame[column].where(frame[column] != "", names)
+    return frame
+
+
+def _frozen(run: Run) -> dict[str, Any]:
+    """What the run's validation part froze: from its metrics.json, or from predictions.csv of an older run."""
+    figures, answers = run.folder / "metrics.json", run.folder / "predictions.csv"
+    found = documents.read_json(figures) if figures.is_file() else {}
+    if not isinstance(found, dict):
+        raise DataError(f"{figures} holds no figures")
+    if found.get("frozen"):
+        return _checked(found["frozen"], figures, run.labels)
+    if not answers.is_file():
+        raise DataError(f"{run.folder} has no metrics.json and no predictions.csv: its training has not ended")
+    columns = [f"p_{label.code}" for label in run.labels]
+    table = tables.read(answers, ("label", "split", *columns), numbers="p_")
+    rows = table.loc[table["split"] == "val"]
+    codes = {label.code for label in run.labels}
+    if not len(rows) or not set(rows["label"]) <= codes or not np.isfinite(rows[columns].to_numpy()).all():
+        raise DataError(f"{answers} holds no whole validation part")
+    scores = rows[columns].to_numpy(np.float64)
+    return report.freeze(report.targets(rows, run.labels), scores, run.labels, f"{len(rows)} validation images")
+
+
+_POINT = {"target": str, "classes": [str], "chosen_for": str, "wanted": float, "threshold": float, "found": {}}
+_FROZEN = {"on": str, "temperature": (float, None), "operating_points": [_POINT]}
+
+
+def _checked(frozen: Any, path: Path, labels: Sequence[Label]) -> dict[str, Any]:
+    """What metrics.json says was frozen. Raises DataError where it cannot have been written so."""
+    problem = run_config.problem(frozen, _FROZEN, "frozen")
+    if not problem and not all(
+        set(_POINT) <= set(row)
+        and set(row["classes"]) <= {label.code for label in labels}
+        and row["chosen_for"] in ("sensitivity", "specificity")
+        and 0 < row["wanted"] <= 1
+        and math.isfinite(row["threshold"])
+        for row in frozen.get("operating_points", [{}])
+    ):
+        problem = "a threshold is incomplete, or for classes that the run does not have"
+    temperature = None if problem else frozen.get("temperature")
+    if problem or "on" not in frozen or not (temperature is None or 0 < temperature < 1e6):
+        raise DataError(f"{path} is damaged: {problem or 'frozen.temperature or frozen.on'}")
+    return frozen
+
+
+def _about_run(run: Run) -> dict[str, Any]:
+    return {"kind": "the Keras model of a run", "name": run.folder.resolve().name, "sha256": None}
+
+
+def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+    """(answers [n, classes], position -> why it cannot be assessed); the answers of those are NaN."""
+    model = run.model()
+    from .pipeline.batches import load, plain_batches
+
+    paths = list(rows["path"])
+    pictures, errors = load(paths, run.input_spec, on_progress=lambda n: say(f"\rreading images: {n}/{len(paths)}"))
+    say("\r")
+    if run.encoding:
+        told = rows.reindex(columns=["image_id", *run.encoding.names], fill_value="")
+        pictures = replace(pictures, patients=patients.encoded(run.encoding, told, 0.0))
+    answers = np.asarray(model.predict(plain_batches(pictures, run.input_spec), verbose=0), np.float32)
+    for position in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
+        errors.setdefault(int(position), "cannot assess: the network answered with a value that is not finite")
+    answers[list(errors)] = np.nan
+    return answers, errors
+
+
+def _told(classifier: Any, rows: pd.DataFrame) -> Iterator[npt.NDArray[np.float32] | SkinEdgeError]:
+    """The answers of a model that takes metadata; a word that training never saw is blank, as in its own parts."""
+    for row in rows.to_dict("records"):
+        try:
+            pixels = preprocess.to_pixels(row["path"], classifier.input_spec)
+            yield classifier.invoke(classifier.to_tensor(pixels), classifier.row_to_vector(row))
+        except SkinEdgeError as error:
+            yield error
+
+
+def _by_tflite(
+    path: Path, rows: pd.DataFrame, say: Report
+) -> tuple[Sequence[Label], dict[str, Any], dict[str, Any], npt.NDArray[np.float32], dict[int, str]]:
+    """(labels, frozen, about, answers, errors) as for a run."""
+    from ..edge_runtime.classifier import SkinClassifier
+
+    paths = list(rows["path"])
+    with SkinClassifier(path) as classifier:
+        labels, contract = classifier.labels, classifier.contract
+        answers = np.full((len(paths), len(labels)), np.nan, np.float32)
+        errors: dict[int, str] = {}
+        # "" is no file: it ends in an error as any missing one does, but with the reason.
+        given = _told(classifier, rows) if classifier.encoding else classifier.predict_many(paths)
+        for position, answer in enumerate(given):
+            if isinstance(answer, SkinEdgeError):
+                errors[position] = str(answer) if paths[position] else "no image file of that id"
+            elif isinstance(answer, np.ndarray):
+                answers[position] = answer
+            else:
+                answers[position] = [answer.probabilities[label.code] for label in labels]
+            if (position + 1) % 100 == 0:
+                say(f"\rclassifying: {position + 1}/{len(paths)}")
+        say("\r")
+    thresholds = contract.get("thresholds") or []
+    calibration: Any = contract.get("calibration") or {}
+    frozen = {
+        "on": str(thresholds[0].get("on", "")) if thresholds else "",
+        "temperature": None,  # what the file needs lies in its last layer already
+        "temperature_in_the_file": calibration.get("temperature") if isinstance(calibration, dict) else None,
+        "operating_points": operating_points.from_contract(thresholds, labels),
+    }
+    about = {"kind": "a .tflite", "name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return labels, frozen, about, answers, errors

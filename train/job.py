@@ -15,27 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmarks import group_kinds
+from ..benchmarks.stats import group_kinds
 from ..edge_runtime import __version__, console, csv_files, files
 from ..edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
 from ..edge_runtime.preprocess import InputSpec, load_decoder
-from . import (
-    distillation,
-    distribution,
-    duplicates,
-    earlier_runs,
-    grouping,
-    inventory,
-    patients,
-    preflight,
-    run_folder,
-    splits,
-    tasks,
-)
-from .clean import check, clean, dropped_by
-from .layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
-from .recipes import Recipe
-from .run_folder import Run
+from . import preflight
+from .data import duplicates, grouping, inventory, patients, splits, tasks
+from .data.clean import check, clean, dropped_by
+from .data.layouts import PATH_LABEL_GROUP, Columns, Dataset, read_dataset
+from .loop import distribution
+from .recipes.recipe import Recipe
+from .runs import distillation, earlier_runs, run_folder
+from .runs.run_folder import Run
 
 Report = Callable[[str], None]
 
@@ -192,10 +183,10 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     if not fold:
         report("starting TensorFlow ...")
     from . import engine
-    from .evaluate import write_results
-    from .fit import fit
-    from .heads import classifier
-    from .pipeline import plain_batches
+    from .loop.fit import fit
+    from .models.heads import classifier
+    from .pipeline.batches import plain_batches
+    from .reports.run_results import write_results
 
     spec = settings.recipe.input_spec
     together = distribution.join(here, settings.recipe.batch_size)
@@ -339,8 +330,8 @@ def _sameness(run: Run, frame: pd.DataFrame) -> str:
 
 def _metadata_figures(run: Run, model: Any, data: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
     """What metrics.json says of the metadata: its fields, their blanks, the balanced accuracy with all of it blank."""
-    from ..benchmarks import metrics
-    from .pipeline import plain_batches
+    from ..benchmarks.stats import metrics
+    from .pipeline.batches import plain_batches
 
     codes, figures = tuple(label.code for label in run.labels), dict[str, float]()
     for part, name in (("val", "validation"), ("test", "test")):
@@ -411,7 +402,7 @@ def _check_there(frame: pd.DataFrame, layout: str) -> None:
 
 def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) -> tuple[Any, dict[int, str]]:
     """`pipeline.load` with progress: the frame's pictures, and position -> message where one cannot be read."""
-    from .pipeline import load
+    from .pipeline.batches import load
 
     with _cleared_progress(report):
         return load(

@@ -10,7 +10,7 @@ from ..edge_runtime.errors import UsageError, require
 
 if TYPE_CHECKING:
     from .job import TrainSettings
-    from .recipes import Recipe
+    from .recipes.recipe import Recipe
 
 _PACKAGES = ("tensorflow", "tf_keras", "sklearn", "scipy", "h5py", "matplotlib", "cv2", "imagehash")
 _SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK"}
@@ -33,8 +33,8 @@ def check_network(recipe: Recipe) -> None:
 
     Raises UsageError or DataError. The names of layers that Keras counts begin anew after it.
     """
-    from . import networks
     from .engine import keras
+    from .models import networks
 
     networks.build(recipe.backbone, (*recipe.image_size, 3), recipe.width, recipe.weights)
     keras.backend.clear_session()

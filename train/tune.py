@@ -24,9 +24,12 @@ import numpy as np
 
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
-from . import job, patients, preflight, run_folder, streams, tune_results
-from .recipes import Recipe
-from .search_space import Between, Log, OneOf
+from . import job, preflight, streams
+from .data import patients
+from .recipes.recipe import Recipe
+from .recipes.search_space import Between, Log, OneOf
+from .reports import tune_results
+from .runs import run_folder
 from .streams import Stream
 
 SAMPLERS = ("tpe", "random")
@@ -293,8 +296,8 @@ class _Trainer:
     def fit(self, recipe: Recipe, folder: Path, report: job.Report, on_epoch: Callable[[Any], None]) -> Any:
         """The state of the finished training; checkpoints and history.csv are in `folder`."""
         from . import engine
-        from .fit import fit
-        from .heads import classifier
+        from .loop.fit import fit
+        from .models.heads import classifier
 
         settings = self._settings
         self._read(recipe)
@@ -359,7 +362,7 @@ class _Objective:
         import optuna
 
         from .engine import tf
-        from .fit import DivergedError
+        from .loop.fit import DivergedError
 
         settings, recipe = self._settings, self._settings.job.recipe
         for key, value in self._here.items():

@@ -9,7 +9,7 @@ from typing import Any
 from ...edge_runtime import __version__
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.model_file import ModelFile
-from ..escapes import markdown_text
+from ..report.escapes import markdown_text
 
 Record = Mapping[str, Any]
 

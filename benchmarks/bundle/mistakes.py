@@ -19,7 +19,7 @@ from PIL import Image
 
 from ...edge_runtime import preprocess
 from ...edge_runtime.preprocess import InputSpec
-from ..sensitivity import bilinear
+from ..accuracy.preprocessing import bilinear
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

@@ -45,7 +45,7 @@ def representative(images: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def packed(network: bytes, precision: str) -> bytes:
-    from skin_edge.convert.tflite_metadata import TensorText, attach
+    from skin_edge.convert.tflite.tflite_metadata import TensorText, attach
 
     network = attach(
         network,

@@ -1,0 +1,1 @@
+"""Arithmetic of answers and labels: figures, intervals, thresholds, groups. It reads no model and no file."""

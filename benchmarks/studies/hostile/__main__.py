@@ -1,0 +1,6 @@
+"""`python -m skin_edge.benchmarks.studies.hostile`."""
+
+from .run import main
+
+if __name__ == "__main__":
+    main()

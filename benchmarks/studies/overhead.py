@@ -1,0 +1,127 @@
+"""What `skin-edge predict` costs beyond doing the same by hand.
+
+    python -m skin_edge.benchmarks.studies.overhead [MODEL] IMAGE
+
+Beside it runs a script of ten lines, `BY_HAND`, with NumPy, Pillow and LiteRT and none of the checks. Three ratios: a
+cold start as a whole process, one picture in a warm one, and the same picture enlarged to a phone's 12 megapixels.
+Both sides take turns in one run, so that the machine's mood meets both; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+from PIL import Image
+
+from ...edge_runtime import console
+from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from ...edge_runtime.errors import SkinEdgeError
+from ...edge_runtime.preprocess import decode
+from ...edge_runtime.quiet import quiet
+from ..measure.memory import ROOT
+
+BY_HAND = """\
+import sys
+import numpy as np
+from PIL import Image
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+def predict(path):
+    image = Image.open(path).convert("RGB").resize(tuple(source["shape"][2:0:-1]), Image.Resampling.BILINEAR)
+    interpreter.set_tensor(source["index"], np.asarray(image, np.uint8)[None]); interpreter.invoke()
+    return interpreter.get_tensor(target["index"])[0]
+print(predict(sys.argv[2]))
+"""
+
+# What the console script `skin-edge` does.
+_COMMAND_LINE = "from skin_edge.edge_runtime.cli import main; main()"
+
+
+def cold_start(model: Path, image: Path, runs: int = 15) -> dict[str, float]:
+    """Milliseconds of a whole process: {"skin_edge_ms", "by_hand_ms", "ratio"}.
+
+    With compiled bytecode, as an installed package has it: written in the runs to warm up, whatever the environment
+    says of it.
+    """
+    files = [str(model.resolve()), str(image.resolve())]
+    commands = {
+        "skin_edge_ms": [sys.executable, "-c", _COMMAND_LINE, "predict", *files],
+        "by_hand_ms": [sys.executable, "-c", BY_HAND, *files],
+    }
+
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+
+        def start(command: list[str]) -> Callable[[], object]:
+            return lambda: subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
+
+        return _compared({name: start(command) for name, command in commands.items()}, runs)
+
+
+def per_image(model: Path, image: Path, runs: int = 300) -> dict[str, float]:
+    """Milliseconds of one picture in a warm process, from path to answer: {"skin_edge_ms", "by_hand_ms", "ratio"}."""
+    classifier = SkinClassifier(model)
+    by_hand: dict[str, Callable[[str], object]] = {}
+    arguments = sys.argv
+    try:
+        sys.argv = ["by_hand", str(model), str(image)]
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            exec(BY_HAND, by_hand)
+    finally:
+        sys.argv = arguments
+    path = str(image)
+    return _compared(
+        {"skin_edge_ms": lambda: classifier.predict(path), "by_hand_ms": lambda: by_hand["predict"](path)}, runs
+    )
+
+
+def enlarged(image: Path, folder: Path) -> Path:
+    """The picture as a phone would have written it: a JPEG of 4000x3000 pixels, quality 90, in `folder`."""
+    path = folder / "enlarged.jpg"
+    decode(image).resize((4000, 3000), Image.Resampling.LANCZOS).save(path, "JPEG", quality=90)
+    return path
+
+
+def _compared(actions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for run in range(runs + 2):
+        for name, action in actions.items():
+            start = perf_counter()
+            action()
+            if run >= 2:  # after two to warm up
+                times[name].append((perf_counter() - start) * 1000)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return {**medians, "ratio": medians["skin_edge_ms"] / medians["by_hand_ms"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m skin_edge.benchmarks.studies.overhead", description=__doc__)
+    parser.add_argument("model", nargs="?", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
+    parser.add_argument("image", type=Path)
+    arguments = parser.parse_args()
+    model, image = arguments.model, arguments.image
+    try:
+        SkinClassifier(model).predict(image)
+        ratios = {"cold_start": cold_start(model, image), "per_image": per_image(model, image)}
+        with tempfile.TemporaryDirectory() as folder:
+            ratios["per_large_image"] = per_image(model, enlarged(image, Path(folder)), runs=40)
+        console.say_json(ratios, indent=None)
+    except SkinEdgeError as error:
+        console.say(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""`skin-edge convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...edge_runtime import console
+from ...edge_runtime.errors import UsageError
+from ...train.commands.options import intended_use_option
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--int8", "int8", is_flag=True, help="Static int8 weights and activations (w8a8): --precision int8.")
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "w8a16", "float16", "w8a32"]),
+    help="w8a16: int16 activations. float16: weights only. w8a32: int8 weights, float activations.",
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: RUN/int8, RUN/int8-ptq, ...]")
+@click.option("--ptq", is_flag=True, help="Post-training: calibrate only, without quantization-aware training.")
+@click.option("--auto", is_flag=True, help="Post-training first, then training; the smallest effort that serves.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Accepted loss of balanced accuracy on the validation part; more exits with 3.  [default with --auto: 0.01]",
+)
+@click.option(
+    "--calibration",
+    metavar="minmax|percentile[:P]",
+    default="minmax",
+    show_default=True,
+    help="Post-training ranges: the extremes, or what lies within the P-th percentiles (99.99).",
+)
+@click.option(
+    "--keep-float",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers (names, * matches any) that stay in float; writes model_mixed.tflite. May be repeated.",
+)
+@click.option("--qat-epochs", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--qat-learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-5, show_default=True)
+@click.option("--distill/--no-distill", default=True, show_default=True, help="Learn from the float model's outputs.")
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "int8", "float32"]),
+    help="Input type. uint8 and float32 answer float32 probabilities; int8 is integer throughout.  [default: uint8; "
+    "float32 where the precision is not int8]",
+)
+@click.option(
+    "--temperature/--no-temperature",
+    default=True,
+    show_default=True,
+    help="Fold the temperature that calibrates the validation part into the last layer.",
+)
+@click.option(
+    "--logit-shift",
+    metavar="none|auto|TAU",
+    default="none",
+    show_default=True,
+    help="Raise rare classes by TAU times the log of their rarity; auto: the best TAU on the validation part.",
+)
+@click.option("--cam", is_flag=True, help="A class activation map as second output, for heatmaps.")
+@click.option(
+    "--representative",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    metavar="N",
+    help="Training images that set the ranges.",
+)
+@click.option(
+    "--scaled-decode",
+    is_flag=True,
+    help="The file asks for large JPEGs at 1/2, 1/4 or 1/8 of their size: faster, but only libjpeg can.  [default: as "
+    "the run was trained]",
+)
+@click.option("--author", metavar="TEXT", help="Of the model, for its metadata.")
+@click.option("--license", "license_", metavar="TEXT", help="Of the model.  [default: what the data's terms ask]")
+@click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the run's pictures lie now.")
+@intended_use_option
+@click.option("--overwrite", is_flag=True, help="Replace DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def convert(
+    run: Path,
+    int8: bool,
+    precision: str | None,
+    out: Path | None,
+    ptq: bool,
+    auto: bool,
+    max_drop: float | None,
+    calibration: str,
+    keep_float: tuple[str, ...],
+    io: str | None,
+    logit_shift: str,
+    license_: str | None,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    """Convert RUN, a folder of 'skin-edge train', to a quantized .tflite and its float32 twin.
+
+    \b
+    Example:
+      skin-edge convert runs/first --int8
+      skin-edge convert runs/first --int8 --auto --max-drop 0.005
+      skin-edge convert runs/first --int8 --ptq --calibration percentile:99.9
+    """
+    if not int8 and not precision:
+        raise UsageError("name the precision: skin-edge convert RUN --int8")
+    if int8 and precision not in (None, "int8"):
+        raise UsageError(f"--int8 and --precision {precision} contradict each other")
+    if int8 and keep_float:
+        raise UsageError("a file with layers in float is no int8: say --precision int8 --ptq --keep-float PATTERN")
+    if ptq and auto:
+        raise UsageError("--ptq and --auto contradict each other")
+    from ...train.job import to_stderr
+    from ..job import ConvertSettings
+    from ..job import convert as run_job
+    from .summary import summary
+
+    precision = precision or "int8"
+    post_training = ptq or precision != "int8"
+    folder = "mixed" if keep_float else precision + ("-ptq" if ptq and precision == "int8" else "-auto" if auto else "")
+    settings = ConvertSettings(
+        run,
+        out or run / folder,
+        precision=precision,
+        method="auto" if auto else "ptq" if post_training else "qat",
+        percentile=_percentile(calibration),
+        max_drop=max_drop,
+        keep_float=keep_float,
+        io=io or ("uint8" if precision == "int8" else "float32"),
+        tau=_tau(logit_shift),
+        license=license_,
+        **others,
+    )
+    result = run_job(settings, to_stderr)
+    console.say_json(result) if as_json else console.say(summary(result, run, settings.out))
+
+
+def _percentile(calibration: str) -> float | None:
+    kind, _, number = calibration.partition(":")
+    if calibration == "minmax":
+        return None
+    try:
+        value = float(number) if number else 99.99
+    except ValueError:
+        value = 0.0
+    if kind != "percentile" or not 50 < value <= 100:
+        raise UsageError(f"--calibration {calibration}: 'minmax' or 'percentile:P' with P above 50 and at most 100")
+    return value
+
+
+def _tau(logit_shift: str) -> float | None:
+    """None stands for "auto"."""
+    if logit_shift in ("none", "auto"):
+        return 0.0 if logit_shift == "none" else None
+    try:
+        value = float(logit_shift)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3:
+        raise UsageError(f"--logit-shift {logit_shift}: 'none', 'auto' or a number from 0 to 3")
+    return value
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True, metavar="DIR", help="New."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True)
+def quickstart(out: Path, seed: int) -> None:
+    """The whole job in minutes, without a network: draw, train, convert, bench, predict.
+
+    The lesions are drawn and called synthetic everywhere; nothing here says anything about real ones.
+
+    \b
+    Example:
+      skin-edge quickstart
+      skin-edge quickstart --out /tmp/first-try
+    """
+    from ...train.job import to_stderr
+    from ..quickstart import quickstart as run_job
+    from .summary import story
+
+    console.say(story(run_job(out, to_stderr, seed)))

@@ -1,0 +1,1 @@
+"""The commands of this floor: they parse, call and print."""

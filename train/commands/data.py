@@ -1,0 +1,77 @@
+"""`skin-edge data`."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from ...edge_runtime import console
+from .options import class_options, layout_options
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out first; may be repeated.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Of the default split.")
+@layout_options
+@class_options
+@click.option(
+    "--near-duplicates/--no-near-duplicates", default=True, show_default=True, help="Look for them across groups."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Writes data.json, duplicates.csv, and contact sheets: a PNG per class and one of the near-duplicates.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print data.json instead of the summary.")
+def data(
+    data: Path,
+    rules: tuple[str, ...],
+    seed: int,
+    layout: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    group_column: str | None,
+    images: Path | None,
+    group_from: str | None,
+    drop_classes: tuple[str, ...],
+    min_images: int | None,
+    near_duplicates: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what DATA holds: classes, groups, unreadable files, unknown values, duplicates, leakage of the split, and
+    the files below it that are not used.
+
+    Every picture is decoded as the runtime does it. Rules: age-zero, age-blank, unknown-sex, unknown-site, published
+    (a published baseline's: age 0 and unknown rows), none.
+
+    \b
+    Example:
+      skin-edge data HAM10000
+      skin-edge data HAM10000 --clean published --out report
+      skin-edge data own.csv --image-column file --label-column finding
+    """
+    from ...edge_runtime import files
+    from ...edge_runtime.errors import OutputExistsError
+    from ..data import tasks
+    from ..data.clean import check
+    from ..data.inspection import inspect, text, write
+    from ..data.layouts import Columns, read_dataset
+    from ..job import to_stderr
+
+    check(rules)
+    if out is not None and out.exists():
+        raise OutputExistsError(out, "choose another --out")
+    with files.alone_in(out, "skin-edge data") if out is not None else contextlib.nullcontext():
+        dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images, group_from)
+        dataset = tasks.without_classes(dataset, drop_classes, min_images=min_images or 0)
+        n = len(dataset.frame)
+        found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
+        to_stderr("\r")
+        if out is not None:
+            write(out, found, dataset, rules, seed)
+    console.say_json(found) if as_json else console.say(text(found))

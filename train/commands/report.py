@@ -1,0 +1,114 @@
+"""`skin-edge evaluate` and `skin-edge compare`."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from ...edge_runtime import console
+from ...edge_runtime.errors import UsageError
+
+
+@click.command()
+@click.argument("model", metavar="RUN|MODEL.tflite", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write metrics.json, predictions.csv, report.html and figures.md (Markdown) there.  [default: write nothing]",
+)
+@click.option(
+    "--split-part",
+    "part",
+    metavar="PART",
+    help='Part of the data, or "all".  [default: test, where there are parts]',
+)
+@click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the pictures lie now.")
+@click.option("--overwrite", is_flag=True, help="Replace an evaluation in FOLDER.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
+def evaluate(
+    model: Path,
+    data: Path,
+    out: Path | None,
+    part: str | None,
+    images: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Measure a trained RUN or a .tflite on DATA: a folder in a known layout, or a csv with path and label.
+
+    Nothing is chosen on DATA: thresholds are those of RUN's validation part or of the file. A picture that cannot be
+    assessed is counted as that, and never as right.
+
+    \b
+    Example:
+      skin-edge evaluate runs/first other-clinic --out other-clinic-report
+      skin-edge evaluate runs/first/int8/model_int8.tflite runs/first/split.csv
+    """
+    from ...edge_runtime import files
+    from .. import evaluate as new_data
+    from ..job import to_stderr
+    from ..reports.summary import evaluation
+
+    if out is not None:
+        new_data.check_replaceable(out) if overwrite else new_data.check_free(out)
+        files.check_replaceable(out, [model, data])
+    with files.alone_in(out, "skin-edge evaluate") if out is not None else contextlib.nullcontext():
+        results, table = new_data.evaluate(model, data, part, to_stderr, images)
+        if out is not None:
+            start = new_data.start_of(data, images)
+            new_data.write(out, results, table, overwrite=overwrite, pictures=start)
+    console.say_json(results) if as_json else console.say(evaluation(results, out))
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a table and a plot (.html, .png) or the table alone (.csv).",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["validation", "test"]),
+    default="test",
+    show_default=True,
+    help="validation, while one still chooses between runs.",
+)
+@click.option("--different-data", is_flag=True, help="Allow images that differ: no differences are computed then.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def compare(
+    runs: tuple[Path, ...], out: Path | None, part: str, different_data: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Runs side by side on their images, with paired differences to the first.
+
+    Intervals are bootstrapped over patients or lesions where the data names them, else over images.
+
+    RUN is a folder of 'skin-edge train' or of 'skin-edge evaluate --out'.
+
+    \b
+    Example:
+      skin-edge compare runs/first runs/second
+      skin-edge compare runs/first runs/second --part validation
+      skin-edge compare runs/first runs/second runs/third --out compared.html
+    """
+    from ...edge_runtime import files
+    from .. import compare as compare_runs
+    from ..reports import compare_views
+
+    if len(runs) < 2:
+        raise UsageError("compare needs two runs or more")
+    if out is not None:
+        compare_views.check_output(out, overwrite)
+        files.check_writable_file(out)
+    comparison = compare_runs.compare([compare_runs.read(run, part) for run in runs], different_data=different_data)
+    if out is not None:
+        compare_views.write(comparison, out)
+    for warning in comparison["warnings"]:
+        console.say(f"warning: {warning}", err=True)
+    console.say_json(comparison) if as_json else console.say(compare_views.text(comparison))

@@ -1,0 +1,139 @@
+"""`skin-edge tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...edge_runtime import console
+from ...edge_runtime.errors import UsageError
+from .train import pairs
+from .train import train as train_command
+
+# Said of the data as `skin-edge train` says it, and passed on in the line that trains the best trial.
+_SHARED = (
+    "layout",
+    "image_column",
+    "label_column",
+    "group_column",
+    "images",
+    "group_from",
+    "min_images",
+    "labels",
+    "task",
+    "split",
+    "seed",
+    "limit",
+)
+_FLAGS = (*_SHARED, "rules", "drop_classes", "skip_unreadable", "cache")
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="The folder to write.")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="[default: mobilenet-enhanced]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the recipe that all trials have, such as epochs=20; it is not searched; repeatable.",
+)
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Of the study, those before included."
+)
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="Then none is begun.")
+@click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True)
+@click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Database of the study, such as postgresql://host/db; several machines share it.  [default: in FOLDER]",
+)
+@click.option("--study", metavar="NAME", help="[default: the recipe's name]")
+@click.option("--resume", is_flag=True, help="Go on with the study in FOLDER; a trial that was cut off goes on too.")
+@click.option("--json", "as_json", is_flag=True, help="Print tune.json instead of the summary.")
+def tune(
+    data: Path,
+    out: Path,
+    recipe_name: str | None,
+    settings: tuple[str, ...],
+    trials: int,
+    timeout: float | None,
+    sampler: str,
+    pruner: str,
+    storage: str | None,
+    study: str | None,
+    resume: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Search the settings that a recipe declares.
+
+    DATA is what `skin-edge train` takes. The recipe's own settings are trial 0. Trials are compared on the validation
+    part; no trial sees the test part.
+
+    \b
+    Example:
+      skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 30
+      skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 60 \\
+        --resume
+      skin-edge tune HAM10000 --out runs/told --recipe cnn-metadata-augmented \\
+        --sampler random
+      skin-edge tune HAM10000 --out search2 --storage postgresql://me@host/studies
+    """
+    from ..data.layouts import Columns
+    from ..job import TrainSettings, to_stderr
+    from ..recipes import published
+    from ..reports import tune_results
+    from ..tune import TuneSettings
+    from ..tune import tune as run_tune
+
+    fixed = pairs(settings)
+    recipe = published.get(recipe_name or published.DEFAULT).with_settings(fixed)
+    cache = flags["cache"]
+    job = TrainSettings(
+        data,
+        out,
+        recipe,
+        split=flags["split"],
+        seed=42 if flags["seed"] is None else flags["seed"],
+        limit=flags["limit"],
+        skip_unreadable=flags["skip_unreadable"],
+        cache=None if cache == "memory" else Path(cache),
+        layout=flags["layout"],
+        columns=Columns(flags["image_column"], flags["label_column"], flags["group_column"]),
+        images=flags["images"],
+        group_from=flags["group_from"],
+        drop_classes=flags["drop_classes"],
+        min_images=flags["min_images"] or 0,
+        labels=flags["labels"],
+        task=flags["task"] or recipe.task,
+        clean=flags["rules"] or recipe.clean,
+    )
+
+    def train_line(best: Mapping[str, str]) -> str:
+        words = ["skin-edge", "train", str(data), "--out", str(out / "best"), "--recipe", recipe.name]
+        for name in _SHARED:
+            if flags[name] is not None:
+                words += [f"--{name.replace('_', '-')}", str(flags[name])]
+        for rule in flags["rules"]:
+            words += ["--clean", rule]
+        for name in flags["drop_classes"]:
+            words += ["--drop-class", name]
+        words += ["--skip-unreadable"] if flags["skip_unreadable"] else []
+        for name, value in {**fixed, **best}.items():
+            words += ["--set", f"{name}={value}"]
+        return console.command_line(*words)
+
+    if storage and resume:
+        raise UsageError("--resume goes on with the study in FOLDER; one behind --storage is joined without it")
+    tuning = TuneSettings(job, tuple(fixed), trials, timeout, sampler, pruner, storage, study, resume)
+    result = run_tune(tuning, train_line, to_stderr)
+    console.say_json(result) if as_json else console.say(tune_results.text(result, out))
+
+
+tune.params += [parameter for parameter in train_command.params if parameter.name in _FLAGS]

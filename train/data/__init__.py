@@ -1,0 +1,1 @@
+"""Labelled pictures: layouts, labels, duplicates, groups, splits, and what is wrong with a data set."""

@@ -1,0 +1,268 @@
+"""What a data set holds, before hours are spent on it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...benchmarks.stats.group_kinds import UNKNOWN
+from ...edge_runtime import console, files
+from ...edge_runtime.errors import DataError
+from ..recipes.published import DEFAULT, get
+from . import contact_sheets, inventory, splits, tables
+from .clean import RULES, clean
+from .duplicates import connected, fingerprints, near_pairs
+from .layouts import Dataset
+
+_SHOWN = 5  # examples of a finding on the terminal
+
+
+def labelled(dataset: Dataset) -> tuple[Dataset, str]:
+    """The data set with the labels that the report counts, and what they are: "diagnosis" or "target".
+
+    The data set's own target (malignant, benign) where it names no diagnosis for more than half of its pictures.
+    """
+    frame = dataset.frame
+    if 2 * (frame["label"] == "").sum() <= len(frame) or not (frame["malignant"] != "").any():
+        return dataset, "diagnosis"
+    target = frame["malignant"].map({"1": "malignant", "0": "benign", "": ""})
+    return replace(dataset, frame=frame.assign(label=target)), "target"
+
+
+def inspect(
+    dataset: Dataset,
+    rules: Sequence[str] = (),
+    seed: int = 42,
+    on_progress: Callable[[int], None] | None = None,
+    near_duplicates: bool = True,
+) -> dict[str, Any]:
+    """Everything below, JSON-ready; every picture is decoded. rules: of `clean.RULES`, applied first.
+
+    near_duplicates: False leaves them out, and "near_duplicates_across_groups" is None. "default_split" is None where
+    a class has too few groups for one. What is about lesions is None where none is named. Raises what `clean` raises.
+    """
+    dataset, labels_are = labelled(dataset)
+    frame, dropped = clean(dataset.frame, rules)
+    prints = fingerprints(list(frame["path"]), on_progress)
+    ids, groups = list(frame["image_id"]), list(frame["group"])
+    label_of = dict(zip(ids, frame["label"], strict=True))
+    near = near_pairs(prints, groups) if near_duplicates else []
+    together = connected(groups, [(i, j) for i, j, _ in near])
+    named = frame["group_kind"] != UNKNOWN
+    # Of a patient several labels are nothing odd.
+    unit = frame["lesion"].where(frame["lesion"] != "", frame["group"].where((frame["patient"] == "") & named, ""))
+    known = (unit != "") & (frame["label"] != "")
+    labels: Any = frame[known].groupby(unit[known])["label"].nunique()
+    sizes: Any = frame["group"].value_counts()
+    counts = frame["label"].value_counts()
+    readable = [position for position in range(len(frame)) if position not in prints.failures]
+    return {
+        "layout": dataset.layout,
+        "images": len(frame),
+        "cleaned": dropped,
+        "labels_are": labels_are,
+        "classes": {str(code): int(count) for code, count in counts.items()},
+        "has_groups": dataset.has_groups,
+        "groups": len(sizes),
+        "patients": len(set(frame["patient"]) - {""}),
+        "lesions": len(set(frame["lesion"]) - {""}),
+        "images_per_group": {int(size): int(n) for size, n in sizes.value_counts().sort_index().items()},
+        "groups_with_several_labels": sorted(labels.index[labels > 1]) if known.any() else None,
+        "sizes": _counted(f"{prints.sizes[i][0]}x{prints.sizes[i][1]}" for i in readable),
+        "modes": _counted(prints.modes[i] for i in readable),
+        "unreadable": {ids[position]: reason for position, reason in prints.failures.items()},
+        "would_be_dropped": _would_be_dropped(frame),
+        "same_file": _alike(ids, prints.file_sha256),
+        "same_pixels": _alike(ids, prints.pixel_sha256),
+        "same_pixels_with_several_labels": [
+            {"image_ids": names, "labels": [label_of[name] for name in names]}
+            for names in _alike(ids, prints.pixel_sha256)
+            if len({label_of[name] for name in names}) > 1
+        ],
+        "near_duplicates_across_groups": [
+            {
+                "image_ids": [ids[i], ids[j]],
+                "groups": [groups[i], groups[j]],
+                "labels": [frame["label"][i], frame["label"][j]],
+                "correlation": round(score, 3),
+            }
+            for i, j, score in near
+        ]
+        if near_duplicates
+        else None,
+        "groups_connected_by_near_duplicates": len(set(groups)) - len(set(together)),
+        "default_split": _split(dataset, frame.assign(named_group=groups, group=together), seed),
+        "notes": list(dataset.notes),
+        "unused": inventory.unused(dataset),
+    }
+
+
+def _split(dataset: Dataset, frame: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+    """What `skin-edge train` does by default, beside a split of the named groups and a random one."""
+    fractions, kind = get(DEFAULT).fractions, dataset.split_kind(get(DEFAULT).split)
+    held_out = frame["official"].isin(("val", "test")) & (dataset.has_official_parts and kind != "official")
+    frame = frame.loc[(frame["label"] != "") & ~held_out]
+    by_names = frame.assign(group=frame["named_group"])
+    try:
+        if kind == "official":
+            parts = by_name = splits.official_split(by_names, fractions, seed)
+        else:
+            parts = splits.connected_split(frame, fractions, seed)
+            by_name = splits.split_frame(by_names, fractions, seed)
+        random = splits.split_frame(frame, fractions, seed, by_group=False)
+    except DataError:
+        return None
+    named = frame["group_kind"] != UNKNOWN
+
+    def leaked(rows: pd.DataFrame, parts: pd.Series) -> float | None:
+        return splits.leaked_share(rows.assign(split=parts)) if named.any() else None
+
+    return {
+        "kind": kind,
+        "seed": seed,
+        "images": {part: int((parts == part).sum()) for part in splits.PARTS},
+        "official_parts_left_out": int(held_out.sum()),
+        "near_duplicate_share_of_test": splits.leaked_share(frame.assign(split=parts)),
+        "leaked_share_of_test": leaked(frame, parts),
+        "leaked_share_of_test_without_connecting": leaked(by_names, by_name),
+        "leaked_share_of_test_in_a_random_split": leaked(frame, random),
+    }
+
+
+def _would_be_dropped(frame: pd.DataFrame) -> dict[str, int]:
+    return {
+        name: int(rule(frame).sum())
+        for name, (columns, rule) in RULES.items()
+        if columns and all(column in frame.columns for column in columns)
+    }
+
+
+def _alike(ids: Sequence[str], digests: Sequence[str]) -> list[list[str]]:
+    found: dict[str, list[str]] = {}
+    for image_id, digest in zip(ids, digests, strict=True):
+        if digest:
+            found.setdefault(digest, []).append(image_id)
+    return [names for names in found.values() if len(names) > 1]
+
+
+def _counted(values: Any) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence[str], seed: int) -> None:
+    """Writes what `inspect` found of the same arguments: data.json, duplicates.csv and contact sheets (PNG)."""
+    frame = clean(labelled(dataset)[0].frame, rules)[0]
+    paths = dict(zip(frame["image_id"], frame["path"], strict=True))
+    near = found["near_duplicates_across_groups"] or []
+    rows = [(*pair["image_ids"], *pair["groups"], *pair["labels"], pair["correlation"]) for pair in near]
+    columns = ["image_id_a", "image_id_b", "group_a", "group_b", "label_a", "label_b", "correlation"]
+    with files.replacing_folder(out) as folder:
+        files.write(folder / "data.json", json.dumps(found, indent=2) + "\n")
+        files.write(folder / "duplicates.csv", tables.text(pd.DataFrame(rows, columns=columns)))
+        for label in found["classes"]:
+            contact_sheets.save(
+                contact_sheets.class_sheet(frame, label, seed), folder / contact_sheets.name_of(label or "none")
+            )
+        if near:
+            cells = [
+                (paths[name], f"{name} {label} {pair['correlation']:.2f}")
+                for pair in near[: contact_sheets.MOST_PAIRS]
+                for name, label in zip(pair["image_ids"], pair["labels"], strict=True)
+            ]
+            contact_sheets.save(contact_sheets.sheet(cells), folder / "near-duplicates.png")
+
+
+def text(found: Mapping[str, Any]) -> console.Page:
+    """What `inspect` returned, for a terminal of 80 columns."""
+    n, fit = found["images"], partial(console.fit, width=console.WIDTH)
+    lines = [f"{found['layout']}: {n} images, {len(found['classes'])} classes"]
+    lines += [line for note in found["notes"] for line in console.wrap(note, 78, "  ", "  ")]
+    lines += [f"  --clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
+    head = "class" if found["labels_are"] == "diagnosis" else "target"
+    width = console.column(found["classes"], 16, console.WIDTH - 16)
+    lines += ["", f"{head:{width}}{'images':>8}{'share':>8}"]
+    lines += [
+        f"{console.cell(code or '(none)', width)}{count:>8}{count / n:>8.1%}"
+        for code, count in found["classes"].items()
+    ]
+    lines.append("")
+    if found["has_groups"]:
+        per = ", ".join(f"{count} of {size}" for size, count in found["images_per_group"].items())
+        known = ", ".join(f"{found[name]} {name}" for name in ("patients", "lesions") if found[name])
+        lines.append(f"groups          {found['groups']}" + (f" ({known})" if known else ""))
+        lines += console.wrap(per, first="  by images     ", rest=" " * 16)
+    else:
+        lines.append("groups          not known: no lesion or patient is named")
+    disagreeing = found["groups_with_several_labels"]
+    if disagreeing is None:
+        lines.append("labels disagree not known: no lesion is named")
+    else:
+        lines.append(fit(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()))
+    lines.append("sizes           " + _short(found["sizes"]))
+    lines.append("modes           " + _short(found["modes"]))
+    lines.append(f"unreadable      {len(found['unreadable'])}")
+    lines += [fit(f"  {name}: {reason}") for name, reason in list(found["unreadable"].items())[:_SHOWN]]
+    if found["unused"]:
+        lines += [f"not used        {sum(map(len, found['unused'].values()))} files", *inventory.lines(found["unused"])]
+    if found["would_be_dropped"]:
+        lines += ["", "rows that --clean would drop"]
+        lines += [f"  {name:14}{count:>6}" for name, count in found["would_be_dropped"].items()]
+    lines += [
+        "",
+        f"same file       {len(found['same_file'])} sets",
+        f"same pixels     {len(found['same_pixels'])} sets",
+    ]
+    several = found["same_pixels_with_several_labels"]
+    if several:
+        lines.append(f"  {len(several)} of them under several labels")
+    lines += [fit(f"  {' '.join(one['image_ids'])}  {' '.join(one['labels'])}") for one in several[:_SHOWN]]
+    near = found["near_duplicates_across_groups"]
+    lines.append("near-duplicates " + ("not looked for" if near is None else f"{len(near)} pairs across groups"))
+    for pair in (near or [])[:_SHOWN]:
+        lines.append(fit(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}"))
+    split = found["default_split"]
+    if split is None:
+        return console.page([*lines, "", "default split   none: a class has fewer than three groups"])
+    return console.page([*lines, "", *_split_lines(split)])
+
+
+def _split_lines(split: Mapping[str, Any]) -> list[str]:
+    parts = ", ".join(f"{part} {count}" for part, count in split["images"].items())
+    leaked, random = split["leaked_share_of_test"], split["leaked_share_of_test_in_a_random_split"]
+    left_out = split["official_parts_left_out"]
+    by = ": the folders' own parts" if split["kind"] == "official" else f" (seed {split['seed']})"
+    lines = [
+        f"default split   {parts}{by}",
+        *([f"                {left_out} images of the official val and test parts left out"] if left_out else []),
+    ]
+    if leaked is None:
+        near = split["near_duplicate_share_of_test"]
+        return [
+            *lines,
+            "leaked          not known: no lesion or patient is named;",
+            f"                {near:.2%} of its test images have a near-duplicate in training",
+        ]
+    if split["kind"] == "official":
+        return [
+            *lines,
+            f"leaked          {leaked:.2%} of its test images, near-duplicates included;",
+            f"                {random:.2%} in a random split",
+        ]
+    return [
+        *lines,
+        f"leaked          {leaked:.2%} of its test images;",
+        f"                {split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;",
+        f"                {random:.2%} in a random split",
+    ]
+
+
+def _short(counts: Mapping[str, int]) -> str:
+    items = [f"{name} ({count})" for name, count in counts.items()]
+    return ", ".join(items[:3]) + (f", {len(items) - 3} more" if len(items) > 3 else "")

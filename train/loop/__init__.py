@@ -1,0 +1,1 @@
+"""The epochs: steps, losses, checkpoints, and one training on several devices."""

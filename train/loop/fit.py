@@ -1,0 +1,284 @@
+"""The epochs: train one, validate, adapt the learning rate, keep the best or the last, write a checkpoint.
+
+tf_keras makes the steps. The loop around it is here because everything it decides (plateau, kept epoch, early stopping)
+has to be in the checkpoint, so that a killed training goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...benchmarks.stats import metrics
+from ...edge_runtime import files
+from ...edge_runtime.errors import DataError
+from ..engine import keras
+from ..models.heads import choose_trained, seed_dropout
+from ..pipeline import sampling
+from ..pipeline.batches import Pictures, training_batches
+from ..pipeline.sampling import Shard
+from ..recipes.recipe import Recipe
+from ..recipes.schedules import factor
+from ..streams import Stream, generator
+from . import checkpoints, losses
+from .averaging import UpdateAverage, WeightAverage
+from .distribution import ALONE, Alone
+from .tensorboard import write_scalars
+
+MIN_LEARNING_RATE = 1e-6
+
+
+class DivergedError(DataError):
+    """An answer is not a number: the settings do not train this network."""
+
+
+def fit(
+    model: Any,
+    recipe: Recipe,
+    training: tuple[Pictures, npt.NDArray[np.int64]],
+    validation: tuple[Pictures, npt.NDArray[np.int64]],
+    labels: tuple[str, ...],
+    *,
+    folder: Path,
+    seed: int,
+    report: Callable[[str], None],
+    xla: bool = False,
+    tensorboard: Path | None = None,
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None,
+    together: Alone = ALONE,
+    soften: Callable[[Any], Any] | None = None,
+) -> checkpoints.State:
+    """Trains `model` in place until the recipe says stop and leaves the kept epoch's weights in it.
+
+    training, validation: pictures and int64 [n] label positions. folder: the run's; checkpoints/ and history.csv are
+    written there, and a checkpoint that is there already is gone on from. report: called with one line per epoch, and
+    with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
+    folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
+    written, and first with those of the epochs that a checkpoint held; what it raises ends the training. together: the
+    devices or machines that train; `model` was made in its scope. soften: makes other targets of an epoch's batches,
+    in which the images that were not degraded come third (`distillation.Teachers.soften`).
+
+    Raises DivergedError where an answer is not a number.
+    """
+    spec = recipe.input_spec
+    one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
+    if recipe.balance_validation:
+        # One draw for the whole training: the epochs are compared with each other.
+        rows = sampling.epoch_rows(validation[1], "undersample", generator(seed, Stream.BALANCED_VALIDATION))
+        validation = validation[0].take(rows), validation[1][rows]
+    kept = folder / "checkpoints"
+    # What the latest checkpoint holds; the loop below goes on to the other phase.
+    head_only = 0 < recipe.head_epochs >= checkpoints.latest_epoch(kept)
+    phase_of = partial(_Phase, model, recipe, training[1], together, xla=xla)
+    phase = phase_of(head_only=head_only)
+    with together.scope():
+        restored = checkpoints.restore_latest(kept, **phase.objects)
+    state = restored or checkpoints.State(learning_rate=recipe.learning_rate)
+    if state.epoch:
+        report(f"going on after epoch {state.epoch}")
+        _write_history(folder, state)
+        if on_epoch:
+            for row in state.history:
+                on_epoch(row)
+
+    def shard_of(epoch: int, shard: Shard) -> Any:
+        return training_batches(
+            training[0],
+            one_hot,
+            spec,
+            recipe.augmentation,
+            batch_size=recipe.batch_size,
+            seed=seed,
+            epoch=epoch,
+            balance=recipe.balance,
+            mixup=recipe.mixup,
+            shard=shard,
+            undegraded=soften is not None,
+        )
+
+    report("per epoch: loss, validation loss, balanced accuracy (* kept), speed, time left")
+
+    while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
+        epoch = state.epoch + 1
+        if phase.head_only and epoch > recipe.head_epochs:
+            phase = phase_of(head_only=False)
+        seed_dropout(model, seed, epoch)
+        batches, steps = together.batches(partial(shard_of, epoch))
+        if soften:
+            batches = soften(batches)
+        start = perf_counter()
+        progress = _Progress(epoch, recipe, steps, report)
+        callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, state.learning_rate, (epoch - 1) * steps)]
+        if phase.average:
+            callbacks.append(UpdateAverage(phase.average))
+        fitted = model.fit(
+            batches, epochs=epoch, initial_epoch=epoch - 1, steps_per_epoch=steps, verbose=0, callbacks=callbacks
+        )
+        together.level(model)
+        seconds = perf_counter() - start
+        with phase.average.in_place() if phase.average else contextlib.nullcontext():
+            probabilities = together.predict(model, recipe, validation[0])
+        if not np.isfinite(probabilities).all():
+            raise DivergedError(
+                f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate"
+            )
+        row = {
+            "epoch": epoch,
+            "learning_rate": float(phase.optimizer.learning_rate.numpy()),
+            "loss": fitted.history["loss"][0],
+            "accuracy": fitted.history["accuracy"][0],
+            **_validation_row(validation[1], probabilities, labels),
+        }
+        state.epoch = epoch
+        state.seconds += perf_counter() - start
+        state.images += steps * recipe.batch_size
+        state.history.append({name: round(float(value), 6) for name, value in row.items()})
+        _adapt(state, recipe, row)
+        checkpoints.save(kept, state, **phase.objects)
+        _write_history(folder, state)
+        if tensorboard:
+            write_scalars(tensorboard, state.history[-1:])
+        remaining = recipe.epochs - epoch
+        # Where the last epoch is kept, those before it are not worth a star, and none stops early.
+        starred = state.best_epoch == epoch and (recipe.keep == "best" or not remaining)
+        if recipe.keep == "best":
+            remaining = min(remaining, recipe.early_stopping - (epoch - state.best_epoch))
+        report(
+            f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
+            f"balanced {row['val_balanced_accuracy']:.3f}{'*' if starred else ' '}  "
+            f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
+        )
+        if on_epoch:
+            on_epoch(state.history[-1])
+    if phase.head_only != (state.best_epoch <= recipe.head_epochs):
+        phase = phase_of(head_only=not phase.head_only)
+    checkpoints.restore_best(kept, state, **phase.kept)
+    if phase.average:
+        phase.average.put()
+    return state
+
+
+class _Phase:
+    """The head alone, or all that the recipe trains: the compiled model, its optimizer and its average of weights."""
+
+    def __init__(
+        self,
+        model: Any,
+        recipe: Recipe,
+        positions: npt.NDArray[np.int64],
+        together: Alone,
+        *,
+        head_only: bool,
+        xla: bool,
+    ):
+        self.head_only = head_only
+        choose_trained(model, recipe, head_only=head_only)
+        with together.scope():
+            self._compile(model, recipe, positions, xla)
+
+    def _compile(self, model: Any, recipe: Recipe, positions: npt.NDArray[np.int64], xla: bool) -> None:
+        self.optimizer = keras.optimizers.Adam(recipe.learning_rate, weight_decay=recipe.weight_decay or None)
+        if keras.mixed_precision.global_policy().name == "mixed_float16":
+            self.optimizer = keras.mixed_precision.LossScaleOptimizer(self.optimizer)
+        classes = model.output_shape[-1]
+        loss = losses.loss(
+            recipe.loss,
+            shares=sampling.shares(positions, classes, recipe.balance),
+            weights=sampling.class_weights(positions, classes, recipe.balance),
+            label_smoothing=recipe.label_smoothing,
+            tau=recipe.logit_adjustment,
+        )
+        model.compile(optimizer=self.optimizer, loss=loss, metrics=["accuracy"], jit_compile=xla)
+        self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
+        self.kept = {"model": model} | ({"average": self.average} if self.average else {})
+        self.objects = {**self.kept, "optimizer": self.optimizer}
+
+
+def _adapt(state: checkpoints.State, recipe: Recipe, row: Mapping[str, float]) -> None:
+    """The epoch to keep; and ReduceLROnPlateau on the validation loss, as Keras does it."""
+    score = row[f"val_{recipe.best_by}"]
+    if score > state.best_score or recipe.keep == "last":
+        state.best_score, state.best_epoch = score, state.epoch
+    if recipe.schedule != "plateau":
+        return
+    if row["val_loss"] < state.plateau_loss - 1e-4:
+        state.plateau_loss, state.plateau_wait = row["val_loss"], 0
+        return
+    state.plateau_wait += 1
+    if state.plateau_wait >= recipe.plateau_patience:
+        state.learning_rate = max(state.learning_rate * recipe.plateau_factor, MIN_LEARNING_RATE)
+        state.plateau_wait = 0
+
+
+def _validation_row(
+    truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32], labels: tuple[str, ...]
+) -> dict[str, float]:
+    figures = metrics.evaluate(truth, probabilities, labels, bootstrap=0)
+    likelihood = np.clip(probabilities[np.arange(len(truth)), truth].astype(np.float64), 1e-7, 1)
+    return {
+        "val_loss": float(-np.log(likelihood).mean()),
+        "val_accuracy": figures["accuracy"],
+        "val_balanced_accuracy": figures["balanced_accuracy"],
+        "val_macro_auc": figures["macro_auc"],
+    }
+
+
+def _write_history(folder: Path, state: checkpoints.State) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(state.history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "epoch": int(row["epoch"])} for row in state.history)
+    files.write(folder / "history.csv", text.getvalue())
+
+
+class _SetLearningRate(keras.callbacks.Callback):
+    """Sets it before every step. base: the rate at factor 1. before: the steps of the epochs before this one."""
+
+    def __init__(self, optimizer: Any, recipe: Recipe, base: float, before: int):
+        super().__init__()
+        self._optimizer, self._recipe, self._base, self._before = optimizer, recipe, base, before
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        steps = self.params["steps"]
+        now = factor(
+            self._recipe.schedule,
+            self._before + batch,
+            self._recipe.epochs * steps,
+            self._recipe.warmup_epochs * steps,
+        )
+        self._optimizer.learning_rate.assign(self._base * now)
+
+
+class _Progress(keras.callbacks.Callback):
+    """A line within the epoch, at most once a second."""
+
+    def __init__(self, epoch: int, recipe: Recipe, steps: int, report: Callable[[str], None]):
+        super().__init__()
+        self._epoch, self._recipe, self._steps, self._report = epoch, recipe, steps, report
+        self._start = self._last = perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = perf_counter()
+        if now - self._last < 1:
+            return
+        self._last = now
+        rate = (batch + 1) * self._recipe.batch_size / (now - self._start)
+        left = (self._steps - batch - 1) * self._recipe.batch_size / rate
+        self._report(
+            f"\repoch {self._epoch}/{self._recipe.epochs}  step {batch + 1}/{self._steps}  {rate:.0f} images/s  "
+            f"{_duration(left)} left in it"
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"

@@ -1,0 +1,1 @@
+"""Networks: backbones, small networks, heads, and weights from files."""

@@ -1,0 +1,268 @@
+"""Pictures -> batches. Decoding and resizing are the device's own function, once per picture.
+
+What augmentation sees is the already resized picture, kept as bytes in memory or on disk (`cache.py`); each epoch then
+costs one affine resampling and one colour map per picture (`augment.py`), on threads that run ahead of the training.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache as cache_of
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...edge_runtime import files, locks, preprocess
+from ...edge_runtime.errors import DataError, ImageError
+from ...edge_runtime.preprocess import InputSpec
+from .. import streams
+from ..data.patients import Patients
+from ..engine import tf
+from ..streams import Stream
+from . import cache, degradation, sampling
+from .augment import Augmentation, apply, draw
+from .sampling import WHOLE, Shard
+
+_CHUNK = 1024
+_THREADS = min(os.cpu_count() or 1, 8)
+
+
+_Batch = tuple[npt.NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Decoded pictures, in memory or on disk.
+
+    source: uint8 [m, height, width, 3], an array or a cache.PixelFile. rows: int64 [n], which of them these are.
+    aspects: float32 [n], width / height of the originals. patients: what the network is told beside them, where it is.
+    """
+
+    source: npt.NDArray[np.uint8] | cache.PixelFile
+    rows: npt.NDArray[np.int64]
+    aspects: npt.NDArray[np.float32]
+    patients: Patients | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """All of them, in memory."""
+        return self.source[self.rows]
+
+    def gather(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return self.source[self.rows[positions]]
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Pictures:
+        """Some of them; the pixels are not copied."""
+        patients = self.patients.take(positions) if self.patients else None
+        return Pictures(self.source, self.rows[positions], self.aspects[positions], patients)
+
+
+def load(
+    paths: Sequence[str],
+    spec: InputSpec,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+    cache_folder: Path | None = None,
+    on_wait: Callable[[str], None] | None = None,
+) -> tuple[Pictures, dict[int, str]]:
+    """Decodes and resizes every picture, on all cores.
+
+    Returns the pictures, and position -> message for those that cannot be read (their pixels are zero).
+    on_progress: called with the number done, every 100 pictures. cache_folder: keeps them on disk, and finds them
+    there the next time (see cache.py); None keeps them in memory. on_wait: called with who is filling the same cache,
+    for which this waits.
+
+    Raises UsageError where they do not fit into memory, or where the folder cannot be written.
+    """
+    if cache_folder is None:
+        cache.check_memory(len(paths), spec)
+        pixels = np.zeros((len(paths), spec.height, spec.width, 3), np.uint8)
+        aspects, failures = _decode(paths, spec, pixels, on_progress)
+        return Pictures(pixels, np.arange(len(paths)), aspects), failures
+    folder, shape = cache_folder / cache.key(paths, spec), (len(paths), spec.height, spec.width, 3)
+    found = cache.read(folder, shape)
+    if found is None:
+        files.check_writable(folder)
+        with locks.locked(folder, "skin-edge", on_wait or (lambda holder: None)):
+            found = cache.read(folder, shape)  # another training may have filled it meanwhile
+            if found is None:
+                with files.replacing_folder(folder) as new:
+                    pixels = cache.PixelFile.create(new / "pixels.npy", shape)
+                    aspects, failures = _decode(paths, spec, pixels, on_progress)
+                    positions, messages = np.fromiter(failures, np.int64), np.asarray(list(failures.values()), str)
+                    np.savez(new / "index.npz", aspects=aspects, positions=positions, messages=messages)
+                found = cache.read(folder, shape)
+    if found is None:
+        raise DataError(f"{folder} was changed by another program: choose another --cache")
+    pixels, aspects, failures = found
+    return Pictures(pixels, np.arange(len(paths)), aspects), failures
+
+
+def _decode(
+    paths: Sequence[str],
+    spec: InputSpec,
+    pixels: npt.NDArray[np.uint8] | cache.PixelFile,
+    on_progress: Callable[[int], None] | None,
+) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+    """Fills `pixels`; (aspects, failures)."""
+    aspects = np.ones(len(paths), np.float32)
+    failures: dict[int, str] = {}
+
+    def decode_one(position: int) -> None:
+        if not paths[position]:
+            failures[position] = "no image file of that id"
+            return
+        try:
+            upright = preprocess.decode(paths[position], spec)
+        except ImageError as error:
+            failures[position] = str(error)
+            return
+        pixels[position] = preprocess.resize(upright, spec)
+        aspects[position] = upright.width / upright.height
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
+        for start in range(0, len(paths), _CHUNK):  # a task for each of 400,000 pictures at once would take 1 GB
+            stop = min(start + _CHUNK, len(paths))
+            for done, _ in enumerate(pool.map(decode_one, range(start, stop)), start + 1):
+                if on_progress and (done % 100 == 0 or done == len(paths)):
+                    on_progress(done)
+    return aspects, dict(sorted(failures.items()))
+
+
+def training_batches(
+    pictures: Pictures,
+    targets: npt.NDArray[np.float32],
+    spec: InputSpec,
+    augmentation: Augmentation,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    balance: str = "none",
+    mixup: float = 0.0,
+    shard: Shard = WHOLE,
+    undegraded: bool = False,
+) -> Any:
+    """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
+
+    Where patients are known, ((images, float32 [b, length]), targets), with feature dropout drawn from (seed, epoch).
+
+    targets: one-hot, float32 [n, classes]. balance: see sampling.py. mixup: alpha of the Beta distribution, from which
+    the share of another picture of the batch is drawn (Zhang et al., "mixup", arXiv 1710.09412); 0 mixes none. Order
+    and augmentation follow from (seed, epoch) alone. A last batch that is not full is left out (other pictures each
+    epoch), so that BatchNormalization never sees a handful. shard: which parts of each batch are made, one after the
+    other; the parts of all shards are, in their order, the batch that one device sees. undegraded: the images as they
+    were before they lost anything (see degradation.py) come third, after the targets.
+
+    Raises DataError where a batch that is not full would have to be shared.
+    """
+    if len(targets) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
+    order = sampling.epoch_rows(targets.argmax(axis=1), balance, streams.generator(seed, Stream.ORDER, epoch))
+    batches = len(order) // batch_size or 1
+    if shard.replicas > 1 and len(order) < batch_size:
+        raise DataError(f"an epoch shows {len(order)} images, less than one batch: lower --batch-size")
+    part = batch_size // shard.replicas
+    patients = pictures.patients
+
+    def drawn(number: int) -> _Batch:
+        batch, part_of_it = divmod(number, shard.count)
+        # Batch by batch: what is drawn for 400,000 pictures would be 40 MB.
+        generator = streams.generator(seed, Stream.AUGMENTATION, epoch, batch)
+        rows = order[batch * batch_size : (batch + 1) * batch_size]
+        # Drawn is for the whole batch, made is this part of it.
+        one = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator)
+        own = np.arange(len(rows))[(shard.first + part_of_it) * part :][:part]
+        # mixup: every picture is mixed with the one before it, the first of a batch with the last (-1).
+        used = np.concatenate([own[:1] - 1, own]) if mixup else own
+        whole = images = apply(augmentation, pictures.gather(rows[used]), one.take(used), spec)
+        if augmentation.degrades:  # a generator of its own: what augmentation draws is the same without it
+            losing = streams.generator(seed, Stream.DEGRADATION, epoch, batch)
+            losses = degradation.draw(augmentation, len(rows), losing)
+            images = degradation.degrade(whole, losses.take(used), spec)
+        arrays = [images, targets[rows[used]].astype(np.float32), *([whole] if undegraded else [])]
+        if patients:  # and of its own: with metadata or without, the pictures are the same
+            dropping = streams.generator(seed, Stream.METADATA_DROPOUT, epoch, batch)
+            arrays.insert(1, patients.dropped(rows, dropping)[used])
+        if not mixup:
+            return tuple(arrays)
+        kept = generator.beta(mixup, mixup, len(rows)).astype(np.float32)[own]
+        return tuple(_mixed(array, kept) for array in arrays)
+
+    ahead = _Ahead(drawn, batches * shard.count)
+    picture = (spec.height, spec.width, 3)
+    given = [picture, patients.vectors.shape[1:]] if patients else [picture]
+    shapes = [*given, targets.shape[1:], *([picture] if undegraded else [])]
+
+    def batch_of(number: Any) -> Any:
+        arrays = tf.numpy_function(lambda batch: ahead(int(batch)), [number], [tf.float32] * len(shapes))
+        known = [tf.ensure_shape(array, [None, *shape]) for array, shape in zip(arrays, shapes, strict=True)]
+        inputs, others = known[: len(given)], known[len(given) :]
+        return (inputs[0] if len(inputs) == 1 else tuple(inputs)), *others
+
+    return tf.data.Dataset.range(batches * shard.count).map(batch_of).prefetch(2)
+
+
+def _mixed(array: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Each row but the first mixed with the one before it: [n + 1, ...] -> [n, ...]. kept: float32 [n]."""
+    share = kept.reshape(-1, *[1] * (array.ndim - 1))
+    return (share * array[1:] + (1 - share) * array[:-1]).astype(np.float32)
+
+
+class _Ahead:
+    """Batches by number, 0 first and one after the other, made on threads before they are asked for.
+
+    tf.data would do as much, but not with deterministic operations: whatever calls Python then waits for its turn, and
+    the training for it.
+    """
+
+    def __init__(self, make: Callable[[int], _Batch], batches: int):
+        self._make, self._batches = make, batches
+        self._made: dict[int, Future[_Batch]] = {}
+
+    def __call__(self, number: int) -> _Batch:
+        """One thread at a time."""
+        for coming in range(number, min(number + _THREADS + 2, self._batches)):
+            if coming not in self._made:
+                self._made[coming] = _pool().submit(self._make, coming)
+        # TensorFlow keeps what it calls, and so this object, to the end of the process: no pixels may stay in it.
+        return self._made.pop(number).result()
+
+
+@cache_of
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS)
+
+
+def plain_batches(pictures: Pictures, spec: InputSpec, *, batch_size: int = 64) -> Any:
+    """The pictures in their order, not augmented, exactly as the device feeds them: float32 [b, height, width, 3].
+
+    Where patients are known, ((images, float32 [b, length]),): a tuple of one, for Keras takes a pair as inputs and
+    targets.
+    """
+    vectors = tf.constant(pictures.patients.vectors) if pictures.patients else None
+
+    def normalized(rows: Any) -> Any:
+        return preprocess.normalize(pictures.gather(rows), spec)
+
+    def batch(rows: Any) -> Any:
+        images = tf.numpy_function(normalized, [rows], tf.float32)
+        images = tf.ensure_shape(images, [None, spec.height, spec.width, 3])
+        return images if vectors is None else ((images, tf.gather(vectors, rows)),)
+
+    rows = tf.data.Dataset.range(len(pictures)).batch(batch_size)
+    return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def inputs_of(pictures: Pictures, spec: InputSpec) -> list[npt.NDArray[np.float32]]:
+    """What `plain_batches` holds, whole: the images and, where patients are known, their vectors."""
+    batches = [tf.nest.flatten(batch) for batch in plain_batches(pictures, spec).as_numpy_iterator()]
+    return [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]

@@ -1,0 +1,1 @@
+"""What a run, a comparison and a search show: figures, pages, tables and the lines on the terminal."""

@@ -1,0 +1,261 @@
+"""What a search leaves behind: tune.json, trials.csv, tune.html, and the lines on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...benchmarks.report import charts
+from ...benchmarks.report.escapes import html_text
+from ...benchmarks.report.page import document, html_table
+from ...benchmarks.report.sections import Table
+from ...edge_runtime import console, csv_files, files
+from ...edge_runtime.classifier import DISCLAIMER
+
+_STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+
+
+def write(
+    out: Path,
+    study: Any,
+    about: Mapping[str, Any],
+    train_line: Callable[[Mapping[str, str]], str],
+    *,
+    importances: bool,
+) -> dict[str, Any]:
+    """Writes the three files into `out`; returns what tune.json holds.
+
+    study: Optuna's. about: what the search was told, as it is kept with the study. train_line: settings -> the line
+    that trains them. importances: half a second that is not spent after every trial.
+    """
+    result = _summed_up(study, about, train_line)
+    if importances:
+        result["importances"] = _importances(study, list(about["search"]))
+    as_json = json.dumps(result, indent=2) + "\n"
+    files.write_all({out / "trials.csv": _csv(result), out / "tune.html": _page(result), out / "tune.json": as_json})
+    return result
+
+
+def text(result: Mapping[str, Any], out: Path) -> console.Page:
+    """For the terminal; lines of at most 80 columns, but for the command."""
+    best, defaults = result["best"], result["defaults"]
+    counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
+    lines = [
+        f"{len(result['trials'])} trials: {counts}",
+        f"{'validation ' + _spoken(result['figure']):36}{'trial':>6}{'value':>8}",
+    ]
+    for name, row in (("the recipe's own settings", defaults), ("best", best)):
+        if row:
+            lines.append(f"{name:36}{row['trial']:>6}{row['value']:>8.3f}")
+    if result["gain"] is not None:
+        lines.append(f"{'gain':36}{'':>6}{result['gain']:>+8.3f}")
+    lines.append("")
+    if best["settings"]:
+        lines += [f"  {name:34}{value}" for name, value in best["settings"].items()]
+    else:
+        lines.append("nothing beat the recipe's own settings")
+    lines += [
+        "",
+        "The best of several is picked on the validation part, so its value there is too good;",
+        "no trial saw the test part. Train it, and see what the test part says:",
+        f"  {result['train']}",
+        "",
+        f"written to {out}: tune.html, tune.json, trials.csv",
+        DISCLAIMER,
+    ]
+    return console.page(lines)
+
+
+def _summed_up(study: Any, about: Mapping[str, Any], train_line: Callable[[Mapping[str, str]], str]) -> dict[str, Any]:
+    last = about["recipe"].get("keep") == "last"
+    rows = [_row(trial, last) for trial in study.get_trials(deepcopy=False) if trial.state.name in _STATES]
+    complete = [row for row in rows if row["state"] == "complete"]
+    best = max(complete, key=lambda row: row["value"], default=None)
+    defaults = next((row for row in complete if row["defaults"]), None)
+    gain = None if best is None or defaults is None else round(best["value"] - defaults["value"], 6)
+    return {
+        "study": study.study_name,
+        "figure": about["recipe"]["best_by"],
+        **about,
+        "best": best,
+        "defaults": defaults,
+        "gain": gain,
+        "train": None if best is None else train_line(best["settings"]),
+        "importances": {},
+        "trials": rows,
+    }
+
+
+def _row(trial: Any, last: bool) -> dict[str, Any]:
+    """One trial. value: the kept epoch's validation figure, of a pruned trial too (null where it had no epoch).
+
+    last: the recipe keeps the last epoch, not the best.
+    """
+    curve = {int(epoch): float(value) for epoch, value in sorted(trial.intermediate_values.items())}
+    best = max(curve, key=None if last else lambda epoch: curve[epoch], default=None)
+    kept = trial.user_attrs
+    return {
+        "trial": trial.number,
+        "state": _STATES[trial.state.name],
+        "defaults": "defaults" in kept,
+        "value": None if best is None else curve[best],
+        "best_epoch": best,
+        "epochs": max(curve, default=0),
+        "seconds": kept.get("seconds"),
+        "machine": kept.get("machine"),
+        "settings": kept.get("settings", {}),
+        "error": kept.get("error", "cut off" if trial.state.name == "FAIL" else None),
+        "goes_on": kept.get("goes_on"),
+        "curve": list(curve.values()),
+    }
+
+
+def _importances(study: Any, names: list[str]) -> dict[str, float]:
+    """Each setting's share of what decides the figure, 0..1 (fANOVA, Hutter et al., ICML 2014).
+
+    Empty where Optuna cannot tell yet: fewer than four complete trials that drew every setting, or none that differ.
+    """
+    import optuna
+
+    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    values = [trial.value for trial in complete if all(name in trial.params for name in names)]
+    if len(values) < 4 or len(set(values)) < 2:
+        return {}
+    forest = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    found = optuna.importance.get_param_importances(study, evaluator=forest, params=names)
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def _csv(result: Mapping[str, Any]) -> str:
+    names = list(result["search"])
+    plain = ("trial", "state", "value", "best_epoch", "epochs", "seconds", "machine", "error")
+    return csv_files.text(
+        [*plain, *names],
+        ([*(row[key] for key in plain), *(_setting(row, name, result) for name in names)] for row in result["trials"]),
+    )
+
+
+def _setting(row: Mapping[str, Any], name: str, result: Mapping[str, Any]) -> str:
+    """As it was trained; the recipe's own where the trial has no other."""
+    if name in row["settings"]:
+        return row["settings"][name]
+    if not row["defaults"]:
+        return ""
+    inner = name.removeprefix("augmentation.")
+    recipe = result["recipe"]
+    value = recipe[inner] if inner == name else recipe["augmentation"][inner]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _page(result: Mapping[str, Any]) -> str:
+    images, best = result["images"], result["best"]
+    header = (
+        f"<h1>Search: {html_text(result['study'])}</h1>\n"
+        f'<p class="soft">skin-edge tune of recipe {html_text(result["recipe"]["name"])}, seed {result["seed"]}; '
+        f"trained on {images['train']} images, compared on the {images['val']} of the validation part; "
+        f"no trial saw the {images['test']} of the test part</p>\n"
+        f'<p class="disclaimer">{html_text(DISCLAIMER)}</p>\n'
+        '<nav><a href="#best">Best settings</a><a href="#history">History</a><a href="#trials">Trials</a></nav>'
+    )
+    main = _best(result) + _history(result) if best else '<p id="best">No trial has come to its end yet.</p>\n'
+    body = f"<header>{header}</header>\n<main>\n{main}{_trials(result)}</main>\n"
+    return document(f"{result['study']}: skin-edge tune", body)
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    best, defaults = result["best"], result["defaults"]
+    figure = _spoken(result["figure"])
+    said = f"Trial {best['trial']} reached {best['value']:.3f} {figure} on the validation part"
+    if defaults:
+        said += f"; the recipe's own settings reached {defaults['value']:.3f}, so the gain is {result['gain']:+.3f}"
+    importances = result["importances"]
+    rows = [
+        (
+            name,
+            _range(allowed),
+            _setting({"settings": {}, "defaults": True}, name, result),
+            _setting(best, name, result),
+            f"{importances[name]:.2f}" if name in importances else "-",
+        )
+        for name, allowed in result["search"].items()
+    ]
+    table = Table(("setting", "searched", "recipe", "best", "importance"), rows)
+    drawn = ""
+    if importances:
+        names = [name.removeprefix("augmentation.") for name in importances]
+        chart = charts.bars("Importance of each setting", names, [("share", "a", list(importances.values()))])
+        drawn = f'<div class="charts">{chart}</div>\n'
+    return (
+        f'<section id="best"><h2>Best settings</h2>\n<p>{html_text(said)}. The best of several is picked there, so '
+        f"its value is too good; the test part says what it is worth.</p>\n"
+        f"{html_table(table, 'Best settings')}<p>To train it:</p>\n"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="command"><pre style="margin:.6rem">'
+        f"{html_text(result['train'])}</pre></div>\n{drawn}</section>\n"
+    )
+
+
+def _history(result: Mapping[str, Any]) -> str:
+    figure = _spoken(result["figure"])
+    ended = {
+        state: [(row["trial"], row["value"]) for row in result["trials"] if row["state"] == state and row["curve"]]
+        for state in ("complete", "pruned")
+    }
+    steps: list[tuple[float, float]] = []
+    for number, value in ended["complete"]:
+        steps.append((number, max(value, steps[-1][1] if steps else value)))
+    if steps:  # to the last trial, though that one was stopped
+        steps.append((max(row["trial"] for row in result["trials"]), steps[-1][1]))
+    data = [charts.Line("best so far", "a", steps), charts.Line("complete", "a", ended["complete"], joined=False)]
+    if ended["pruned"]:
+        data.append(charts.Line("pruned", "b", ended["pruned"], joined=False))
+    drawn = [charts.lines("Each trial", "trial", figure, data, from_zero=False)]
+    best, defaults = result["best"], result["defaults"]
+    curves = [charts.Line(f"best (trial {best['trial']})", "a", _numbered(best["curve"]))]
+    if defaults and defaults["trial"] != best["trial"]:
+        curves.append(charts.Line(f"recipe (trial {defaults['trial']})", "b", _numbered(defaults["curve"])))
+    drawn.append(charts.lines("Validation after each epoch", "epoch", figure, curves, from_zero=False))
+    return f'<section id="history"><h2>History</h2>\n<div class="charts">{"".join(drawn)}</div></section>\n'
+
+
+def _trials(result: Mapping[str, Any]) -> str:
+    names = list(result["search"])
+    shown = sorted(result["trials"], key=lambda row: (row["state"] != "complete", -(row["value"] or 0)))
+    rows = [
+        (
+            str(row["trial"]) + (" (recipe)" if row["defaults"] else ""),
+            "-" if row["value"] is None else f"{row['value']:.3f}",
+            row["error"] or row["state"],
+            str(row["epochs"]),
+            "-" if row["seconds"] is None else f"{row['seconds']:.0f}",
+            *(_setting(row, name, result) or "-" for name in names),
+        )
+        for row in shown
+    ]
+    columns = ("trial", _spoken(result["figure"]), "state", "epochs", "s", *names)
+    counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
+    return (
+        f'<section id="trials"><h2>Trials</h2>\n<p>{html_text(counts)}; the best first.</p>\n'
+        f"{html_table(Table(columns, rows), 'Trials')}</section>\n"
+    )
+
+
+def _counts(result: Mapping[str, Any]) -> dict[str, int]:
+    states = [row["state"] for row in result["trials"]]
+    return {state: states.count(state) for state in _STATES.values() if state in states}
+
+
+def _numbered(values: list[float]) -> list[tuple[float, float]]:
+    return [(float(number), value) for number, value in enumerate(values, 1)]
+
+
+def _range(allowed: Mapping[str, Any]) -> str:
+    if "one_of" in allowed:
+        return ", ".join(str(value) for value in allowed["one_of"])
+    (low, high), logarithmic = next(iter(allowed.values())), "log" in allowed
+    return f"{low:g} .. {high:g}{', logarithmic' if logarithmic else ''}"
+
+
+def _spoken(figure: str) -> str:
+    return figure.replace("_", " ").replace("auc", "AUC")

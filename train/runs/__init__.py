@@ -1,0 +1,1 @@
+"""The RUN folder, and the runs before it that a training learns from."""
