@@ -75,9 +75,9 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
     Keys: measured_at (UTC), model, machine, size, network (`measure_network`), memory, latency, cold_start
     (`measure_cold_start`), processes (`measure_spread`), sweep (`sweep_threads`), sustained (`measure_sustained`),
     reference (model, size, network, latency), ratios (model to reference), data, accuracy (`parity.compare`),
-    preprocessing (`sensitivity.measure`), warnings (`caveats`), gate (None; `gate.judge` fills it). What was not asked
-    for is None. Bytes, milliseconds, 0..1. Where there are data but not scikit-learn, accuracy and preprocessing are
-    None as well, and one more key says why: not_measured, {"accuracy": reason}.
+    preprocessing (`preprocessing.measure`), warnings (`caveats`), gate (None; `gate.judge` fills it). What was not
+    asked for is None. Bytes, milliseconds, 0..1. Where there are data but not scikit-learn, accuracy and preprocessing
+    are None as well, and one more key says why: not_measured, {"accuracy": reason}.
 
     Raises UsageError, ModelFileError, ImageError or DataError with one line where an input does not serve, before
     anything is measured.

@@ -169,7 +169,7 @@ def borderline(
     probabilities: npt.NDArray[np.floating[Any]],
     others: tuple[npt.NDArray[np.int64], Sequence[npt.NDArray[np.floating[Any]]]],
 ) -> list[float]:
-    """How near to each threshold a score is borderline: `benchmarks.borderline.within` of the rows of `thresholds`.
+    """How near to each threshold a score is borderline: `borderline.within` of the rows of `thresholds`.
 
     probabilities: [n, classes] of the file itself. others: positions among the n, and what other implementations
     answer there.

@@ -123,7 +123,7 @@ def test_no_report_of_a_run_without_groups_claims_anything(ungrouped_run, tiny_i
 
 def test_what_data_holds_claims_nothing_either(tmp_path):
     data = layouts.read_dataset(miniatures.class_folders(tmp_path / "data", 8, ("mel", "nv", "bkl")))
-    found = inspection.inspect(data)
+    found = inspection.inspect(data, (0.65, 0.15, 0.2), "lesion")
     assert found["default_split"]["leaked_share_of_test"] is None and found["groups_with_several_labels"] is None
     claims_nothing(inspection.text(found))
 

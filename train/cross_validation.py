@@ -71,7 +71,7 @@ def _cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str
         settings = replace(settings, overwrite=False)
     if settings.split == "random":
         report("--split random: the folds are made by image, pictures of one lesion may be in training and test")
-    preflight.check_call(settings)
+    preflight.check_call(settings.recipe.weights, settings.cache, settings.tensorboard)
     prepared = prepare(replace(settings, near_duplicates=False) if begun else settings, report, split=False)
     if begun:
         prepared = _as_begun(prepared, *begun, out)

@@ -45,7 +45,7 @@ class TrainSettings:
     near_duplicates: whether they connect groups; None as `grouping.connect` says. xla: compile the steps. tensorboard:
     a folder for the figures of every epoch. distribute: one of `distribution.KINDS`; None is one device. teachers: runs
     to learn from (`distillation.py`). start: a run to start with the weights of. intended_use: what the model is for,
-    in words, for the contract of converted files; None as `convert.metadata` says.
+    in words, for the contract of converted files; None as `convert.tflite.contract` says.
     """
 
     data: Path
@@ -105,7 +105,7 @@ class Prepared:
 class Fold:
     """One of several trainings over the same pictures: what they share, so that nothing is done twice.
 
-    prepared: its frame with the fold's split, without unreadable pictures. pictures: `pipeline.Pictures` of its rows.
+    prepared: its frame with the fold's split, without unreadable pictures. pictures: `batches.Pictures` of its rows.
     skipped: image_id -> reason. number, of: 1 of 5, say.
     """
 
@@ -148,7 +148,7 @@ def _train(settings: TrainSettings, here: distribution.Place, report: Report, fo
     check(settings.clean)
     earlier = {flag: earlier_runs.read(folders, flag) for flag, folders in settings.earlier.items()}
     teachers, start = earlier["--teacher"], earlier["--start"]
-    preflight.check_call(settings)
+    preflight.check_call(settings.recipe.weights, settings.cache, settings.tensorboard)
     started = run_folder.read(out) if settings.resume and run_folder.is_run(out) else None
     if started:
         dataset = read_dataset(settings.data, settings.layout, settings.columns, settings.images)
@@ -401,7 +401,7 @@ def _check_there(frame: pd.DataFrame, layout: str) -> None:
 
 
 def read_pictures(frame: pd.DataFrame, settings: TrainSettings, report: Report) -> tuple[Any, dict[int, str]]:
-    """`pipeline.load` with progress: the frame's pictures, and position -> message where one cannot be read."""
+    """`batches.load` with progress: the frame's pictures, and position -> message where one cannot be read."""
     from .pipeline.batches import load
 
     with _cleared_progress(report):

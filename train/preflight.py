@@ -9,21 +9,20 @@ from ..edge_runtime import files
 from ..edge_runtime.errors import UsageError, require
 
 if TYPE_CHECKING:
-    from .job import TrainSettings
     from .recipes.recipe import Recipe
 
 _PACKAGES = ("tensorflow", "tf_keras", "sklearn", "scipy", "h5py", "matplotlib", "cv2", "imagehash")
 _SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK"}
 
 
-def check_call(settings: TrainSettings) -> None:
+def check_call(weights: str, cache: Path | None, tensorboard: Path | None) -> None:
     """Packages, the file of weights and the folders to write, in milliseconds.
 
     Raises MissingExtraError or UsageError.
     """
     require(*_PACKAGES)
-    _check_weights(settings.recipe.weights)
-    for flag, folder in (("--cache", settings.cache), ("--tensorboard", settings.tensorboard)):
+    _check_weights(weights)
+    for flag, folder in (("--cache", cache), ("--tensorboard", tensorboard)):
         if folder is not None:
             files.check_writable_in(folder, flag)
 

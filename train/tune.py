@@ -95,7 +95,7 @@ def _search(
 ) -> dict[str, Any]:
     _check_output(settings)
     out = settings.job.out
-    preflight.check_call(settings.job)
+    preflight.check_call(settings.job.recipe.weights, settings.job.cache, settings.job.tensorboard)
     prepared = job.prepare(settings.job, report)
     dataset, frame = prepared.dataset, prepared.frame
     settings = replace(settings, job=job.with_fields(settings.job, dataset))

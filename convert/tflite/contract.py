@@ -113,7 +113,7 @@ def describe(
     """The contract of a network, not sealed yet. JSON-ready.
 
     precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
-    calibration, thresholds: `confidence`'s. borderline: `benchmarks.borderline`'s, one per threshold. spec: how the
+    calibration, thresholds: `confidence`'s. borderline: `borderline`'s, one per threshold. spec: how the
     network's pictures are prepared. license: None takes what the data's terms ask. intended_use: None takes
     what the run was told, else what is known of its data.
     """

@@ -62,6 +62,7 @@ def data(
     from ..data.inspection import inspect, text, write
     from ..data.layouts import Columns, read_dataset
     from ..job import to_stderr
+    from ..recipes import published
 
     check(rules)
     if out is not None and out.exists():
@@ -70,7 +71,16 @@ def data(
         dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images, group_from)
         dataset = tasks.without_classes(dataset, drop_classes, min_images=min_images or 0)
         n = len(dataset.frame)
-        found = inspect(dataset, rules, seed, lambda done: to_stderr(f"\rreading images: {done}/{n}"), near_duplicates)
+        default = published.get(published.DEFAULT)
+        found = inspect(
+            dataset,
+            default.fractions,
+            default.split,
+            rules,
+            seed,
+            lambda done: to_stderr(f"\rreading images: {done}/{n}"),
+            near_duplicates,
+        )
         to_stderr("\r")
         if out is not None:
             write(out, found, dataset, rules, seed)

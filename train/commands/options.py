@@ -17,7 +17,7 @@ images_option = click.option(
     metavar="FOLDER",
     help="Where the pictures lie that a csv names. [default: where its paths say, or below its folder]",
 )
-"""For every command that reads a table of pictures: `benchmarks.locate.located` finds them."""
+"""For every command that reads a table of pictures: `benchmarks.inputs.locate.located` finds them."""
 
 _LONGEST_USE = 500
 

@@ -15,7 +15,6 @@ import pandas as pd
 from ...benchmarks.stats.group_kinds import UNKNOWN
 from ...edge_runtime import console, files
 from ...edge_runtime.errors import DataError
-from ..recipes.published import DEFAULT, get
 from . import contact_sheets, inventory, splits, tables
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
@@ -38,6 +37,8 @@ def labelled(dataset: Dataset) -> tuple[Dataset, str]:
 
 def inspect(
     dataset: Dataset,
+    fractions: tuple[float, float, float],
+    split: str,
     rules: Sequence[str] = (),
     seed: int = 42,
     on_progress: Callable[[int], None] | None = None,
@@ -45,6 +46,7 @@ def inspect(
 ) -> dict[str, Any]:
     """Everything below, JSON-ready; every picture is decoded. rules: of `clean.RULES`, applied first.
 
+    fractions: of training, validation and test. split: as `Recipe.split`. Both are those of "default_split".
     near_duplicates: False leaves them out, and "near_duplicates_across_groups" is None. "default_split" is None where
     a class has too few groups for one. What is about lesions is None where none is named. Raises what `clean` raises.
     """
@@ -98,15 +100,17 @@ def inspect(
         if near_duplicates
         else None,
         "groups_connected_by_near_duplicates": len(set(groups)) - len(set(together)),
-        "default_split": _split(dataset, frame.assign(named_group=groups, group=together), seed),
+        "default_split": _split(dataset, frame.assign(named_group=groups, group=together), fractions, split, seed),
         "notes": list(dataset.notes),
         "unused": inventory.unused(dataset),
     }
 
 
-def _split(dataset: Dataset, frame: pd.DataFrame, seed: int) -> dict[str, Any] | None:
-    """What `skin-edge train` does by default, beside a split of the named groups and a random one."""
-    fractions, kind = get(DEFAULT).fractions, dataset.split_kind(get(DEFAULT).split)
+def _split(
+    dataset: Dataset, frame: pd.DataFrame, fractions: tuple[float, float, float], split: str, seed: int
+) -> dict[str, Any] | None:
+    """The split that `fractions` and `split` ask for, beside a split of the named groups and a random one."""
+    kind = dataset.split_kind(split)
     held_out = frame["official"].isin(("val", "test")) & (dataset.has_official_parts and kind != "official")
     frame = frame.loc[(frame["label"] != "") & ~held_out]
     by_names = frame.assign(group=frame["named_group"])

@@ -115,7 +115,8 @@ def read_dataset(
     """Recognises the layout, or takes the one that is named, and reads it.
 
     data: a folder, or the csv of the layouts isic-cli and csv. columns: of a plain csv; naming any makes it one.
-    images: the folder in which the pictures lie that a table names, where it is another one (benchmarks/inputs/locate.py).
+    images: the folder in which the pictures lie that a table names, where it is another one
+    (benchmarks/inputs/locate.py).
     group_from: what gives the pictures their groups where the data names none (`named_groups.py`).
 
     Raises UsageError where there is no such folder, or `images` is given and the pictures are in class folders;

@@ -1,12 +1,13 @@
-"""The recipes as data: the published systems this project grew from and its own. The fields: `recipes.Recipe`.
+"""The recipes as data: the published systems this project grew from and its own. The fields: `recipe.Recipe`.
 
 Where a publication leaves a number open, the one here is this project's, and the summary says so. Pretrained networks
 get the values their weights were trained on, whatever the publication fed them; small networks get what it fed them
 (networks.py). Published figures on random splits of images are too good: about a third of HAM10000's test images then
 show a lesion that is in training too (docs/results.md).
 
-hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.studies.step_times NAME`, on a machine that
-did other work at the same time: an upper limit. Recipes that train the same layers at the same size share one figure.
+hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.studies.step_times NAME`, on a
+machine that did other work at the same time: an upper limit. Recipes that train the same layers at the same size share
+one figure.
 """
 
 from __future__ import annotations

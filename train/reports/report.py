@@ -86,7 +86,7 @@ def on_part(
     *,
     with_subgroups: bool = True,
 ) -> dict[str, Any]:
-    """`figures.describe` of rows with the columns label and group, and age, sex and site where they are there."""
+    """`describe.describe` of rows with the columns label and group, and age, sex and site where they are there."""
     columns = [name for name in ATTRIBUTES if name in rows.columns and (rows[name].astype(str).str.strip() != "").any()]
     return describe.describe(
         targets(rows, labels),
@@ -100,7 +100,7 @@ def on_part(
 
 
 def mistakes(rows: pd.DataFrame, probabilities: Probabilities, labels: Sequence[Label]) -> dict[str, Any]:
-    """`figures.mistakes`, each with the image_id and path of its row."""
+    """`describe.mistakes`, each with the image_id and path of its row."""
     found = describe.mistakes(targets(rows, labels), probabilities, labels)
     for kind in found.values():
         for case in kind["shown"]:

@@ -155,8 +155,8 @@ def there(folder: str | Path, path: str) -> Path:
 def read(folder: str | Path, images: Path | None = None, data: Path | None = None) -> Run:
     """Reads a run folder, its paths as they are here.
 
-    images: the folder in which its pictures lie now, by the rules of `benchmarks/inputs/locate.py`. data: where the run's data
-    lies now. Without both the run's own way there is gone.
+    images: the folder in which its pictures lie now, by the rules of `benchmarks/inputs/locate.py`. data: where the
+    run's data lies now. Without both the run's own way there is gone.
 
     Raises UsageError where there is none, DataError where it is damaged.
     """
