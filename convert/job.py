@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..benchmarks.stats.calibration import choose_temperature, logits_of, softmax
 from ..benchmarks.stats.metrics import wilson
+from ..edge_runtime import training_pictures
 from ..edge_runtime.containers import is_there
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT, LABELS_FILE, labels_text
 from ..edge_runtime.errors import ConversionError, DataError, GateError, OutputExistsError, UnknownNameError, UsageError
@@ -287,6 +288,8 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
     calibrated = confidence.Calibration(tau, tuple(map(float, shift)), temperature)
     plain = confidence.Calibration(0.0, (0.0,) * len(codes), 1.0)
 
+    trained_on = _training_pictures(run, report)
+
     def packed(content: bytes, precision: str, quantization: Any, used: Any, scores: Any) -> tuple[bytes, str]:
         thresholds = confidence.thresholds(scores, truth, run.labels, where)
         others = _other_answers(content, validation, spec, report)
@@ -301,6 +304,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
             spec=spec,
             license=settings.license,
             intended_use=settings.intended_use,
+            training_pictures=trained_on,
         )
         return metadata.packed(content, run, contract, settings.author)
 
@@ -369,6 +373,24 @@ def _check_there(run: Run) -> None:
             f"{len(gone)} of {len(rows)} pictures of {run.folder} are not there, the first is {gone[0] or 'unknown'}: "
             "--images FOLDER says where they lie now"
         )
+
+
+def _training_pictures(run: Run, report: Report) -> dict[str, Any] | None:
+    """For the contract: the hashes of all that the run, and those that it learned from, have seen."""
+    known = run_folder.learned_from(run)
+    parts = {part: list(known.loc[known["split"] == part, "path"]) for part in training_pictures.PARTS}
+    found = training_pictures.described(parts)
+    count = sum(map(len, parts.values()))
+    if found is None:
+        report(
+            f"{count} training pictures: more than {training_pictures.MOST}, so the file has no hashes of them and "
+            "cannot tell later which pictures it has seen"
+        )
+        return None
+    missing = count - training_pictures.count(found)
+    if missing:
+        report(f"warning: {missing} of {count} training pictures cannot be read: the file has no hashes of them")
+    return found
 
 
 def _is_conversion(folder: Path) -> bool:

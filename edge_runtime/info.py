@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import console
+from . import console, training_pictures
 from .classifier import DISCLAIMER, METADATA_INPUT, SkinClassifier
 from .interpreter import Tensor
 from .model_file import ModelFile, read_model_file, tflite_metadata
@@ -197,10 +197,19 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"seed {provenance.get('seed')}, SHA-256 {str(data.get('fingerprint_sha256'))[:12]}...",
             )
         )
+    if contract:
+        rows.append(("trained on", _training_pictures(contract)))
     if provenance.get("versions"):
         rows.append(("versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())))
     rows += [(key.replace("_", " "), str(contract[key])) for key in ("intended_use", "license") if contract.get(key)]
     return rows
+
+
+def _training_pictures(contract: Mapping[str, Any]) -> str:
+    hashes = training_pictures.hashes_of(contract)
+    if hashes is None:
+        return "training pictures: not known (the file has no hashes of them)"
+    return f"training pictures: {len(hashes['train']):,} hashes, and {len(hashes['val']):,} of validation"
 
 
 def _said(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from skin_edge.edge_runtime import SkinClassifier, info
+from skin_edge.edge_runtime import SkinClassifier, info, training_pictures
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ConversionError, GateError, UsageError
 from skin_edge.edge_runtime.interpreter import Interpreter
@@ -117,6 +118,11 @@ def test_a_conversion_holds_all_that_is_promised(folder, learned_run, request):
     assert contract["input"]["scale"] == pytest.approx(2 / 255)
     assert [output["dtype"] for output in contract["outputs"]] == ["float32"]
     assert contract["provenance"]["data"]["fingerprint_sha256"]
+    hashes = training_pictures.hashes_of(contract)
+    split = run_folder.read(learned_run).split
+    for part in ("train", "val"):
+        paths = split.loc[split["split"] == part, "path"]
+        assert hashes[part] == sorted(hashlib.sha256(Path(path).read_bytes()).digest()[:4] for path in paths)
     assert contract["quantization"]["float_operators"] == ["SOFTMAX"]
     classifier = SkinClassifier(out / "model_int8.tflite")
     assert classifier.contract == contract

@@ -19,7 +19,7 @@ from ..benchmarks.inputs.cases import METADATA
 from ..benchmarks.inputs.locate import folder_of, located
 from ..benchmarks.stats import group_kinds, operating_points
 from ..benchmarks.stats.subgroups import ATTRIBUTES
-from ..edge_runtime import csv_files, files, preprocess
+from ..edge_runtime import csv_files, files, preprocess, training_pictures
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
 from .data import grouping, patients, seen, tables, tasks
@@ -76,10 +76,11 @@ def evaluate(
         known = run_folder.learned_from(run)
         leaked, chose = (float(seen.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
         named = [(of["group_kind"] != group_kinds.UNKNOWN).any() for of in (known, rows)]
-        checked = {"pictures": True, "groups": all(map(bool, named))}
+        checked, by_hash = {"pictures": True, "groups": all(map(bool, named))}, None
     else:
-        labels, frozen, about, answers, errors = _by_tflite(model, rows, report_line)
-        leaked, chose, checked = None, None, {"pictures": False, "groups": False}
+        labels, frozen, about, answers, errors, by_hash = _by_tflite(model, rows, report_line)
+        leaked, chose = _shares(by_hash, len(rows))
+        checked = {"pictures": leaked is not None, "groups": False}
     codes = tuple(label.code for label in labels)
     if chosen.dataset is not None:
         of_id = dict(zip(chosen.dataset.frame["image_id"], chosen.dataset.frame["malignant"], strict=True))
@@ -118,6 +119,7 @@ def evaluate(
             "leaked_share_of_test": leaked,
             "share_that_chose_thresholds": chose,
             "checked": checked,
+            "seen_by_hash": by_hash,
             **grouping.groups_in(measured),
         },
         "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
@@ -332,13 +334,16 @@ def _told(classifier: Any, rows: pd.DataFrame) -> Iterator[npt.NDArray[np.float3
 
 def _by_tflite(
     path: Path, rows: pd.DataFrame, say: Report
-) -> tuple[Sequence[Label], dict[str, Any], dict[str, Any], npt.NDArray[np.float32], dict[int, str]]:
-    """(labels, frozen, about, answers, errors) as for a run."""
+) -> tuple[
+    Sequence[Label], dict[str, Any], dict[str, Any], npt.NDArray[np.float32], dict[int, str], dict[str, Any] | None
+]:
+    """(labels, frozen, about, answers, errors) as for a run, and what `training_pictures.seen` says."""
     from ..edge_runtime.classifier import SkinClassifier
 
     paths = list(rows["path"])
     with SkinClassifier(path) as classifier:
         labels, contract = classifier.labels, classifier.contract
+        by_hash = training_pictures.seen(contract, map(training_pictures.digest, paths))
         answers = np.full((len(paths), len(labels)), np.nan, np.float32)
         errors: dict[int, str] = {}
         # "" is no file: it ends in an error as any missing one does, but with the reason.
@@ -362,4 +367,18 @@ def _by_tflite(
         "operating_points": operating_points.from_contract(thresholds, labels),
     }
     about = {"kind": "a .tflite", "name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return labels, frozen, about, answers, errors
+    return labels, frozen, about, answers, errors, by_hash
+
+
+def _shares(by_hash: Mapping[str, Any] | None, n: int) -> tuple[float | None, float | None]:
+    """Of the pictures (0..1) that the weights were fitted to, and that chose the thresholds; None where not known.
+
+    by_hash: what `training_pictures.seen` says of `n` pictures. What chance may have found is none.
+    """
+    if by_hash is None or not by_hash["compared"]:
+        return None, None
+    fitted, chose = (
+        by_hash[part]["found"] / n if training_pictures.is_seen(by_hash[part]) else 0.0
+        for part in training_pictures.PARTS
+    )
+    return fitted, chose

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...edge_runtime import preprocess
+from ...edge_runtime import preprocess, training_pictures
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from ..inputs.cases import Case, groups_of
@@ -40,7 +40,7 @@ def compare(
     class differs, those first that `reference` had right. failed: images that could not be assessed; they are left out
     of both. metadata: for a model that takes some, how many images say nothing of each field, or what it does not know;
     None for others. operating_points: what each file's own frozen thresholds give on these images, as {"model": [...],
-    "reference": [...]}.
+    "reference": [...]}. seen_in_training: so too, what `training_pictures.seen` says of the images, or None.
 
     What the model's contract says of a logit shift and a temperature in its last layer is applied to the reference's
     answers first, for the question is what quantization changed; recalibrated says so. Without a reference, what is
@@ -96,11 +96,18 @@ def compare_all(
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed; the first: {failed[0]['error']}")
     answered = [_Answered(classifier, np.stack(rows)) for classifier, rows in zip(classifiers, scores, strict=True)]
+    digests = [training_pictures.digest(case.path) for case in assessed]
     theirs = next((one for one in answered if one.classifier is reference), None)
     return [
         _compared(None if one is theirs else theirs, one, assessed, failed, bootstrap, seed, margin)
+        | {"seen_in_training": _seen(None if one is theirs else reference, one.classifier, digests)}
         for one in answered[: len(models)]
     ]
+
+
+def _seen(reference: SkinClassifier | None, model: SkinClassifier, digests: Sequence[bytes]) -> dict[str, Any]:
+    named = {"model": model, **({"reference": reference} if reference else {})}
+    return {name: training_pictures.seen(one.contract, digests) for name, one in named.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,6 +123,11 @@ def _accuracy(result: _Result) -> Section:
         f"{model['n']} images of {result['data']['path']}{part}, of {group_kinds.counted(model['groups'])}.",
         f"Accuracy of always '{model['majority_class']}': {model['majority_class_baseline']:.3f}.",
         f"{group_kinds.intervals(model['groups'])}.",
+        *(
+            f"{name}: {sentence}."
+            for name, one in several.rows(result)
+            for sentence in group_kinds.seen_before({**one["accuracy"], "reference": None})
+        ),
     ]
     if first["failed"]:
         notes.append(f"{len(first['failed'])} more images cannot be assessed and are left out of all figures.")

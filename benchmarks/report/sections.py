@@ -148,6 +148,7 @@ def _accuracy(result: _Result) -> list[Section]:
     notes = [
         f"{first['n']} images of {result['data']['path']}{part}, of {group_kinds.counted(first['groups'])}.",
         f"{group_kinds.intervals(first['groups'])}.",
+        *(f"{sentence}." for sentence in group_kinds.seen_before(accuracy)),
     ]
     if accuracy.get("recalibrated"):
         notes.append("The reference has the model's logit shift and temperature.")

@@ -149,6 +149,9 @@ def _accuracy(result: _Result) -> list[list[str]]:
         lines.append(_line(name, cells, 21))
     always = f"always '{model['majority_class']}': accuracy {model['majority_class_baseline']:.3f}"
     lines += wrapped(f"{always}; {group_kinds.intervals(model['groups'])}")
+    for name, one in rows(result):
+        for sentence in group_kinds.seen_before({**one["accuracy"], "reference": None}):
+            lines += wrapped(f"{tail(name, _NAME)}: {sentence}")
     if first["failed"]:
         failed = first["failed"]
         lines.append(f"  cannot assess {len(failed)} of {model['n'] + len(failed)} images, left out of all; the first:")

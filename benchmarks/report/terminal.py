@@ -250,7 +250,10 @@ def _accuracy(result: _Result) -> list[str]:
     for k in (2, 3):
         if f"top_{k}_accuracy" in model:
             line(f"top {k} accuracy", [f"{one[f'top_{k}_accuracy']:.3f}{'':14}" for one in both])
-    lines += [*wrapped(group_kinds.intervals(model["groups"])), "", *_per_class(both)]
+    lines += wrapped(group_kinds.intervals(model["groups"]))
+    for sentence in group_kinds.seen_before(accuracy):
+        lines += wrapped(sentence)
+    lines += ["", *_per_class(both)]
     lines += _operating_points(accuracy["operating_points"])
     if reference is not None:
         lines += ["", *_parity(accuracy)]

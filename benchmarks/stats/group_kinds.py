@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...edge_runtime import training_pictures
+
 PATIENT, LESION, GIVEN, UNKNOWN = "patient", "lesion", "given", "unknown"
 KINDS = (PATIENT, LESION, GIVEN, UNKNOWN)
 """Of one picture's group. given: the data, or the user, names groups and does not say of what. unknown: nobody names
@@ -139,7 +141,8 @@ def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
 
     split: of metrics.json. groups: of the test images (`Groups.described`). leaked_share_of_test: 0..1, None where it
     is not known; leaked_share_of_test_with_near_duplicates where those were looked for. checked: of an evaluation,
-    {"pictures", "groups"}, what could be compared with the training. share: how the share under a key is written.
+    {"pictures", "groups"}, what could be compared with the training. seen_by_hash: of a model file's,
+    `training_pictures.seen`. share: how the share under a key is written.
     """
     groups, checked, leaked = split["groups"], split.get("checked"), "leaked_share_of_test"
     one = unit(groups, plural=False)
@@ -148,7 +151,11 @@ def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
             return ["Whether any of these images, or of their lesions, was in training is not known"]
         if checked["groups"]:
             return [f"{share(leaked)} of these images were in training, or another image of their {one} was"]
-        return [f"{share(leaked)} of these images were in training; whether others of their lesions were is not known"]
+        found = [f"{share(leaked)} of these images were in training; whether others of their lesions were is not known"]
+        if split.get("seen_by_hash"):
+            found.append("That is told by the bytes of the files: a copy that was saved anew is not found")
+            found += _limits_of_hashes(split["seen_by_hash"])
+        return found
     near = f"{leaked}_with_near_duplicates"
     looked_for = split.get(near) is not None
     if split[leaked] is None:
@@ -158,6 +165,44 @@ def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
     of = f"the {groups['images'] - unknown:,} test images whose {one} is known" if unknown else "the test images"
     found = [f"{share(leaked)} of {of} show a {one} of training"]
     return found + ([f"{share(near)} of the test images do so, or have a near-duplicate there"] if looked_for else [])
+
+
+def _limits_of_hashes(seen: Mapping[str, Any]) -> list[str]:
+    """What keeps the hashes of a model file from telling all that it has seen. seen: `training_pictures.seen`'s."""
+    parts = [seen[part] for part in training_pictures.PARTS]
+    found: list[str] = []
+    lacking = sum(part["pictures"] - part["hashes"] for part in parts)
+    if lacking > 0:
+        found.append(f"The file lacks the hashes of {lacking:,} pictures of its training")
+    by_chance = sum(part["found"] for part in parts if not training_pictures.is_seen(part))
+    if by_chance:
+        found.append(f"{by_chance:,} of these images have the hash of one by chance: no more than that explains")
+    return found
+
+
+def seen_before(accuracy: Mapping[str, Any]) -> list[str]:
+    """What of the measured images a model file, and its reference, has learned from: sentences without full stops.
+
+    accuracy: of `parity.compare`; one of an older version says nothing, which is "not known".
+    """
+    said: list[str] = []
+    found: Mapping[str, Any] = accuracy.get("seen_in_training") or {}
+    for who in ("model", "reference") if accuracy["reference"] else ("model",):
+        seen = found.get(who)
+        if seen is None or not seen["compared"]:
+            said.append(f"Whether the {who} has learned from any of these images is not known")
+            continue
+        fitted, chose = (
+            seen[part]["found"] if training_pictures.is_seen(seen[part]) else 0 for part in training_pictures.PARTS
+        )
+        if fitted:
+            said.append(f"{fitted:,} of these images were in training of the {who}: its figures are too good")
+        if chose:
+            said.append(f"{chose:,} of these images chose the thresholds of the {who}: its figures are too good")
+        if not fitted and not chose:
+            said.append(f"None of these images was in training of the {who}, by the bytes of the files")
+        said += _limits_of_hashes(seen)
+    return said
 
 
 def too_good(split: Mapping[str, Any]) -> bool:

@@ -109,13 +109,15 @@ def describe(
     spec: InputSpec,
     license: str | None,
     intended_use: str | None = None,
+    training_pictures: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contract of a network, not sealed yet. JSON-ready.
 
     precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
     calibration, thresholds: `confidence`'s. borderline: `borderline`'s, one per threshold. spec: how the
     network's pictures are prepared. license: None takes what the data's terms ask. intended_use: None takes
-    what the run was told, else what is known of its data.
+    what the run was told, else what is known of its data. training_pictures: `training_pictures.described`'s of the
+    run.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
@@ -154,6 +156,7 @@ def describe(
             "split": run.config["split"],
             "data": {key: value for key, value in run.config["data"].items() if key != "folder"},
             "versions": _versions(),
+            **({"training_pictures": dict(training_pictures)} if training_pictures else {}),
         },
     }
     return additions(described, borderline, input_bytes(_image(interpreter), spec))

@@ -34,6 +34,7 @@ from PIL import Image
 
 from ...edge_runtime import preprocess
 from ...edge_runtime.errors import ImageError
+from ...edge_runtime.training_pictures import digest
 
 MOST_BITS = 8
 LEAST_CORRELATION = 0.72
@@ -117,8 +118,8 @@ def same_files(paths: Sequence[str]) -> list[list[int]]:
                 of_size.setdefault(Path(path).stat().st_size, []).append(position)
     found: dict[bytes, list[int]] = {}
     for position in chain.from_iterable(positions for positions in of_size.values() if len(positions) > 1):
-        with contextlib.suppress(OSError):
-            found.setdefault(hashlib.sha256(Path(paths[position]).read_bytes()).digest(), []).append(position)
+        if content := digest(paths[position]):
+            found.setdefault(content, []).append(position)
     return sorted(positions for positions in found.values() if len(positions) > 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from ...benchmarks.stats.group_kinds import UNKNOWN
 from ...edge_runtime.containers import split_path
+from ...edge_runtime.training_pictures import digest
 from .grouping import with_group_kinds
 
 
@@ -40,7 +40,8 @@ def same_pictures(known: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.boo
     paths = dict(zip(known["image_id"], known["path"], strict=True))
     by_size: dict[int, list[str]] = {}
     for path in known["path"]:
-        by_size.setdefault(_size(path), []).append(path)
+        if not split_path(path)[1]:
+            by_size.setdefault(_size(path), []).append(path)
     digests: dict[int, set[bytes]] = {}
     found = np.zeros(len(rows), bool)
     for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
@@ -54,16 +55,6 @@ def same_pictures(known: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.boo
             digests[size] = {one for other in by_size[size] if (one := digest(other))}
         found[position] = digest(path) in digests[size]
     return found
-
-
-def digest(path: str) -> bytes:
-    """SHA-256 of a file's bytes; b"" where it is not there or lies within another file."""
-    if not path or split_path(path)[1]:
-        return b""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).digest()
-    except OSError:
-        return b""
 
 
 def _size(path: str) -> int:

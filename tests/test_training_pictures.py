@@ -1,0 +1,169 @@
+"""What a model file says of the pictures it has learned from, and what is made of it when the file is measured."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skin_edge.benchmarks import group_kinds
+from skin_edge.edge_runtime import training_pictures
+from skin_edge.edge_runtime.cli import run
+
+from . import miniatures
+
+CODES = ("mel", "nv", "bkl", "bcc")
+QUICK = ["--num-runs", "1", "--warmup-runs", "0", "--cold-starts", "0", "--json"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """40 pictures in four class folders."""
+    return miniatures.class_folders(tmp_path_factory.mktemp("seen") / "data", 10, CODES)
+
+
+def taught(model, target, train, val=()):
+    """A copy of `model` whose contract has the hashes of these pictures."""
+    found = training_pictures.described({"train": list(map(str, train)), "val": list(map(str, val))})
+    return miniatures.resealed(
+        model, target, lambda contract: contract.setdefault("provenance", {}).update(training_pictures=found)
+    )
+
+
+def evaluated(model, data, capsys, *flags):
+    assert run(["evaluate", str(model), str(data), "--json", *flags]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_same_bytes_are_found_under_any_name_and_nothing_else(folder, tiny_int8, tmp_path, capsys):
+    pictures = sorted(folder.rglob("*.png"))
+    model = taught(tiny_int8, tmp_path / "model.tflite", pictures[:10], pictures[10:15])
+    other = tmp_path / "other"
+    for number, path in enumerate((*pictures[:4], *pictures[10:13], *pictures[20:])):
+        (other / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, other / path.parent.name / f"renamed-{number}.png")
+    results = evaluated(model, other, capsys)
+    split = results["split"]
+    assert split["seen_by_hash"]["train"] == {
+        "pictures": 10, "hashes": 10, "found": 4, "by_chance": pytest.approx(27 * 10 / 2**32)
+    }  # fmt: skip
+    assert (split["seen_by_hash"]["val"]["found"], split["seen_by_hash"]["compared"]) == (3, 27)
+    assert split["leaked_share_of_test"] == pytest.approx(4 / 27)
+    assert split["share_that_chose_thresholds"] == pytest.approx(3 / 27)
+    assert split["checked"] == {"pictures": True, "groups": False}
+    assert run(["evaluate", str(model), str(other), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "seen in training                 14.8%  the figures are too good" in shown
+    assert "chose epoch and thresholds       11.1%  the figures are too good" in shown
+    assert "a copy that was saved anew is not found" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines()[:-3])) <= 80
+    for name in ("report.html", "figures.md"):
+        assert "saved anew is not found" in (tmp_path / "out" / name).read_text()
+
+
+def test_pictures_that_it_has_not_seen_are_none(folder, tiny_int8, tmp_path, capsys):
+    pictures = sorted(folder.rglob("*.png"))
+    model = taught(tiny_int8, tmp_path / "model.tflite", pictures[:1])
+    (tmp_path / "one").mkdir()
+    data = miniatures.class_folders(tmp_path / "new", 5, CODES)
+    for number, path in enumerate(sorted(data.rglob("*.png"))):
+        miniatures.picture(path.parent.name, 5000 + number).save(path)
+    split = evaluated(model, data, capsys)["split"]
+    assert split["leaked_share_of_test"] == 0 and split["seen_by_hash"]["train"]["found"] == 0
+
+
+@pytest.mark.parametrize("change", [
+    lambda contract: None,
+    lambda contract: contract.update(provenance={"training_pictures": None}),
+    lambda contract: contract.update(provenance={"training_pictures": {"hash": "of another version"}}),
+    lambda contract: contract.update(provenance={"training_pictures": []}),
+    lambda contract: contract.update(
+        provenance={"training_pictures": {
+            "hash": training_pictures.HASH,
+            "train": {"pictures": "many", "hashes": "####"},
+            "val": {"pictures": 0, "hashes": ""},
+        }}
+    ),
+])  # fmt: skip
+def test_what_a_file_does_not_say_is_not_known(change, folder, tiny_int8, tmp_path, capsys):
+    model = miniatures.resealed(tiny_int8, tmp_path / "model.tflite", change)
+    split = evaluated(model, folder, capsys)["split"]
+    assert split["seen_by_hash"] is None and split["leaked_share_of_test"] is None
+    assert split["share_that_chose_thresholds"] is None
+    assert run(["info", str(model)]) == 0
+    assert "training pictures: not known" in " ".join(capsys.readouterr().out.split())
+    assert run(["bench", str(model), "--data", str(folder), *QUICK]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"]["seen_in_training"] == {"model": None}
+
+
+def test_bench_counts_them_too(folder, tiny_int8, tiny_float32, tmp_path, capsys):
+    pictures = sorted(folder.rglob("*.png"))
+    model = taught(tiny_int8, tmp_path / "model.tflite", pictures[:7], pictures[7:9])
+    with (tmp_path / "data.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *((path, path.parent.name) for path in pictures)])
+    flags = ["--reference", str(tiny_float32), "--data", str(tmp_path / "data.csv"), *QUICK]
+    outputs = ["--html", str(tmp_path / "b.html"), "--markdown", str(tmp_path / "b.md")]
+    assert run(["bench", str(model), *flags, *outputs]) == 0
+    seen = json.loads(capsys.readouterr().out)["accuracy"]["seen_in_training"]
+    assert (seen["model"]["train"]["found"], seen["model"]["val"]["found"]) == (7, 2)
+    assert seen["reference"] is None
+    said = "7 of these images were in training of the model: its figures are too good"
+    for name in ("b.html", "b.md"):
+        assert said in (tmp_path / name).read_text()
+    assert run(["bench", str(model), *flags[:-1]]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert said in shown and "2 of these images chose the thresholds of the model" in shown
+    assert "Whether the reference has learned from any of these images is not known" in shown
+    assert run(["bench", str(model), str(tiny_int8), "--data", str(tmp_path / "data.csv"), *QUICK[:-1]]) == 0
+    assert "7 of these images were in training of the model" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_hashes_are_those_of_the_files_and_more_than_a_limit_are_left_out(folder, monkeypatch):
+    pictures = [str(path) for path in sorted(folder.rglob("*.png"))]
+    field = training_pictures.described({"train": [*pictures[:5], "", "not there.png"], "val": pictures[5:6]})
+    wanted = sorted(hashlib.sha256(Path(path).read_bytes()).digest()[:4] for path in pictures[:5])
+    contract = {"provenance": {"training_pictures": field}}
+    assert training_pictures.hashes_of(contract)["train"] == wanted
+    assert field["train"]["pictures"] == 7 and training_pictures.count(field) == 6
+    said = group_kinds.seen_before(
+        {"reference": None, "seen_in_training": {"model": training_pictures.seen(contract, [b"\0" * 32])}}
+    )
+    assert any("lacks the hashes of 2 pictures" in sentence for sentence in said)
+    monkeypatch.setattr(training_pictures, "MOST", 5)
+    assert training_pictures.described({"train": pictures[:6], "val": []}) is None
+
+
+def test_what_chance_explains_is_not_called_seen():
+    """Of 400,000 pictures and 30,000 hashes 2.8 are expected to be found where none was seen."""
+
+    def part(found, by_chance):
+        return {"pictures": 1, "hashes": 1, "found": found, "by_chance": by_chance}
+
+    assert training_pictures.is_seen(part(1, 0.003)) and not training_pictures.is_seen(part(0, 0.003))
+    assert not training_pictures.is_seen(part(5, 2.8)) and training_pictures.is_seen(part(9, 2.8))
+    rng = np.random.default_rng(1)
+    assert np.mean([training_pictures.is_seen(part(n, 2.8)) for n in rng.poisson(2.8, 10_000)]) < 0.01
+    seen = {"compared": 400_000, "train": part(3, 2.8), "val": part(0, 0.0)}
+    said = group_kinds.seen_before({"reference": None, "seen_in_training": {"model": seen}})
+    assert said[0].startswith("None of these images was in training") and "by chance" in said[1]
+
+
+def test_a_member_of_an_hdf5_file_is_hashed_as_the_file_it_was(folder, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    picture = next(iter(sorted(folder.rglob("*.png"))))
+    with h5py.File(tmp_path / "all.hdf5", "w") as file:
+        file["one"] = np.void(picture.read_bytes())
+    assert training_pictures.digest(f"{tmp_path / 'all.hdf5'}::one") == training_pictures.digest(picture) != b""
+    assert training_pictures.digest(f"{tmp_path / 'all.hdf5'}::other") == b""
+
+
+def test_info_counts_them(folder, tiny_int8, tmp_path, capsys):
+    pictures = sorted(folder.rglob("*.png"))
+    model = taught(tiny_int8, tmp_path / "model.tflite", pictures[:30], pictures[30:])
+    assert run(["info", str(model)]) == 0
+    assert "training pictures: 30 hashes, and 10 of validation" in " ".join(capsys.readouterr().out.split())
