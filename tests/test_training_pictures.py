@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skin_edge.benchmarks import group_kinds
+from skin_edge.benchmarks.stats import group_kinds
 from skin_edge.edge_runtime import training_pictures
 from skin_edge.edge_runtime.cli import run
 
