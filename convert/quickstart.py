@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from ..benchmarks.bench import BenchSettings, run_bench
 from ..benchmarks.inputs.cases import read_cases
+from ..edge_runtime import files
 from ..edge_runtime.classifier import Prediction, SkinClassifier
 from ..edge_runtime.errors import OutputExistsError
 from ..train.data.synthetic import draw_dataset
@@ -41,10 +42,24 @@ class Quickstart:
 def quickstart(out: Path, report: Report, seed: int = 42) -> Quickstart:
     """Draws a synthetic data set in `out`, trains, converts, benches and predicts.
 
-    Raises OutputExistsError where `out` is not empty.
+    `out` appears whole or not at all. Raises OutputExistsError where it is not empty.
     """
+    _check_output(out)
+    # In a folder that takes its place when all of it is there: what is stopped half way does not stand in the next
+    # one's way.
+    with files.alone_in(out, "skin-edge quickstart"), files.replacing_folder(out) as folder:
+        _check_output(out)
+        done = _all_of_it(folder, report, seed)
+    moved = {name: out / getattr(done, name).relative_to(folder) for name in ("data", "run", "model", "image")}
+    return replace(done, **moved)
+
+
+def _check_output(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputExistsError(out, "choose another --out, or remove it")
+
+
+def _all_of_it(out: Path, report: Report, seed: int) -> Quickstart:
     start = perf_counter()
     report("1/5 drawing synthetic lesions")
     data, run, tflite = out / "synthetic", out / "run", out / "int8"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from . import __version__, console
+from . import __version__, console, stopping
 from .errors import SkinEdgeError, missing_extra, unknown
 
 _LONGEST = 2000  # characters of an error: it may quote what a file holds
@@ -90,23 +89,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupted (SIGINT, SIGTERM).
     """
     console.take_over()
-    signal.signal(signal.SIGTERM, _terminated)
+    stopping.listen()
     sys.exit(run(arguments))
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the work stops as at Ctrl-C, and what is half written goes."""
-
-
-def _terminated(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
-    raise Terminated
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code instead of exiting."""
     # Pillow's own size limit warns where ours refuses, and damaged EXIF blocks warn on every photo of some phones.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        return _run(arguments)
+    except Exception as error:
+        if not stopping.was_stopped():
+            raise
+        return _fail("interrupted", stopping.exit_code(error))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         outcome: Any = root.main(args=arguments, prog_name="skin-edge", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -119,8 +118,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         stopped = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
-        remedy = f": {stopped}" if isinstance(stopped, KeyboardInterrupt) and str(stopped) else ""
-        return _fail(f"interrupted{remedy}", 143 if isinstance(stopped, Terminated) else 130)
+        goes_on = isinstance(stopped, KeyboardInterrupt) and str(stopped) == stopping.GOES_ON
+        return _fail(f"interrupted{_remedy(arguments) if goes_on else ''}", stopping.exit_code(stopped))
     except SkinEdgeError as error:
         return _fail(str(error), error.exit_code)
     except ModuleNotFoundError as error:
@@ -138,6 +137,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror or error}", 1)
     except UnicodeEncodeError as error:
         return _fail(f"a name is no text in {error.encoding}: {error.object[:200]}", 1)
+
+
+def _remedy(arguments: Sequence[str] | None) -> str:
+    """The line that goes on with what was interrupted, to be pasted."""
+    words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word not in _HOW]
+    line = console.command_line("skin-edge", *words, "--resume")
+    return f"; to go on: {line}" if len(line) < _LONGEST - 100 else f": {stopping.GOES_ON}"
+
+
+_HOW = ("--overwrite", "--resume")
 
 
 def _fail(message: str, code: int) -> int:

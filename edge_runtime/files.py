@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
+from . import stopping
 from .errors import UnwritableError, UsageError
 from .locks import locked, try_lock
 
@@ -246,10 +247,10 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def telling(path: str | Path, remedy: str = "") -> Generator[None, None, None]:
+def telling(path: str | Path, remedy: str | None = None) -> Generator[None, None, None]:
     """Makes an UnwritableError of an OSError that says that `path` cannot be written: no space, no permission, no disk.
 
-    remedy: what follows the reason, such as ": make room, and go on with --resume".
+    remedy: what follows the reason, such as ": make room, and go on with --resume"; None leaves what it was.
     """
     try:
         yield
@@ -257,11 +258,11 @@ def telling(path: str | Path, remedy: str = "") -> Generator[None, None, None]:
         there = Path(str(error.path)).resolve()
         if not any(_FOLDER.search(part) for part in there.parts) and not there.is_relative_to(Path(path).resolve()):
             raise
-        raise UnwritableError(path, error.reason, remedy or error.remedy) from None
+        raise UnwritableError(path, error.reason, error.remedy if remedy is None else remedy) from None
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        raise UnwritableError(path, os.strerror(error.errno), remedy) from None
+        raise UnwritableError(path, os.strerror(error.errno), remedy or "") from None
 
 
 @contextlib.contextmanager
@@ -277,14 +278,13 @@ def alone_in(folder: str | Path, doing: str, *, resume: bool | None = None) -> G
         check_writable_in(folder)
     else:
         check_writable(folder)
-    remedy = "" if resume is None else "; make room or mend it, then the same line with --resume goes on"
-    try:
-        with locked(folder, doing), telling(folder, remedy):
-            yield
-    except KeyboardInterrupt as stopped:
-        if resume is None:
-            raise
-        raise type(stopped)("the same line with --resume goes on") from None
+    remedy = "" if resume is None else f"; make room or mend it, then {stopping.GOES_ON}"
+    with (
+        stopping.saying("" if resume is None else stopping.GOES_ON),
+        locked(folder, doing),
+        telling(folder, remedy),
+    ):
+        yield
 
 
 def is_leftover(name: str) -> bool:

@@ -528,3 +528,25 @@ assert classifier.predict(picture).probabilities == expected
 def test_a_fork_while_a_thread_predicts_does_not_hang(num_threads, tiny_int8):
     command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tiny_int8), str(num_threads)]
     subprocess.run(command, check=True, timeout=60)
+
+
+POOL = """
+import multiprocessing, sys, threading
+import numpy as np
+from skin_edge.edge_runtime import SkinClassifier
+classifier, picture = SkinClassifier(sys.argv[1]), np.zeros((300, 300, 3), np.uint8)
+def ask(_=None):
+    return classifier.predict(picture).probabilities
+def ask_forever():
+    while True:
+        ask()
+expected = ask()
+threading.Thread(target=ask_forever, daemon=True).start()
+with multiprocessing.get_context("fork").Pool(3) as pool:
+    assert pool.map(ask, range(12)) == [expected] * 12
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_pool_of_forked_processes_predicts(tiny_int8):
+    subprocess.run([sys.executable, "-W", "ignore", "-c", POOL, str(tiny_int8)], check=True, timeout=60)

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ archive classifier cli commands console containers contract csv_files errors files
-        flatbuffer formats frames heatmap info interpreter labels limits locks model_file named_pictures network
+    "edge_runtime": """__init__ __main__ archive classifier cli commands console containers contract csv_files errors
+        files flatbuffer formats frames heatmap info interpreter labels limits locks model_file named_pictures network
         network_check operator_names operators patient pictures preprocess quantization quiet resize
-        tflite_metadata training_pictures""",
+        stopping tflite_metadata training_pictures""",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity preprocessing",
     "benchmarks/bundle": "__init__ commands golden hand_over integration mistakes pictures verify",

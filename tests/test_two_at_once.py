@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -126,17 +127,24 @@ def test_a_killed_search_goes_on(ham, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_says_how_it_goes_on(ham, tmp_path, number, code):
-    out = tmp_path / "run"
-    process = started("train", ham, "--out", out, *SMALL, "--epochs", "500", "--set", "early_stopping=500")
+    out = tmp_path / "the run"
+    arguments = ["train", ham, "--out", out, *SMALL, "--epochs", "500", "--set", "early_stopping=500"]
+    process = started(*arguments)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints" / "epoch-0002").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
     said = process.communicate()[1]
     assert process.returncode == code
-    assert said.splitlines()[-1] == "error: interrupted: the same line with --resume goes on"
+    line = said.splitlines()[-1].removeprefix("error: interrupted; to go on: ")
+    assert shlex.split(line) == ["skin-edge", *map(str, arguments), "--resume"]
     assert "Traceback" not in said
     assert not list(tmp_path.rglob(".*"))
+    ended = [*shlex.split(line)[1:], "--set", "epochs=3"]
+    assert (
+        "was started with other settings (epochs)"
+        in subprocess.run([*COMMAND, *ended], capture_output=True, text=True).stderr
+    )
 
 
 @pytest.mark.slow

@@ -83,7 +83,8 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
                 f"recipe '{recipe.name}' searches {name}: trials would not be compared on the same pictures"
             )
     _check_output(settings)
-    with files.alone_in(out, "skin-edge tune", resume=settings.resume):
+    resume = None if settings.storage else settings.resume  # one behind a storage is joined from another folder
+    with files.alone_in(out, "skin-edge tune", resume=resume):
         return _search(settings, space, train_line, report)
 
 

@@ -108,8 +108,9 @@ def debug_quantization(
                 ]
             )
         )
-    files.write(out / "layer_errors.csv", layer_errors.to_csv(rows))
-    layer_errors.draw(rows, out / "layer_errors.png")
+    with files.replacing(out / "layer_errors.csv") as table:  # both or none
+        table.write_bytes(layer_errors.to_csv(rows).encode("utf-8", "surrogateescape"))
+        layer_errors.draw(rows, out / "layer_errors.png")
 
 
 def _of_probabilities(rows: Sequence[Row]) -> float:
