@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
-from ..edge_runtime.errors import ImageError, UsageError, missing_extra
+from ..edge_runtime.errors import ImageError, UsageError
 from ..edge_runtime.model_file import left_out
 from .accuracy import parity
 from .accuracy import preprocessing as sensitivity
@@ -76,8 +76,7 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
     (`measure_cold_start`), processes (`measure_spread`), sweep (`sweep_threads`), sustained (`measure_sustained`),
     reference (model, size, network, latency), ratios (model to reference), data, accuracy (`parity.compare`),
     preprocessing (`preprocessing.measure`), warnings (`caveats`), gate (None; `gate.judge` fills it). What was not
-    asked for is None. Bytes, milliseconds, 0..1. Where there are data but not scikit-learn, accuracy and preprocessing
-    are None as well, and one more key says why: not_measured, {"accuracy": reason}.
+    asked for is None. Bytes, milliseconds, 0..1.
 
     Raises UsageError, ModelFileError, ImageError or DataError with one line where an input does not serve, before
     anything is measured.
@@ -119,7 +118,6 @@ def _run(
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """(each model's result, the reference's where there are several models)."""
     _check(settings)
-    missing = _missing_for_accuracy() if settings.data is not None else None
     told = _told(settings, [model for model in (*models, settings.reference) if model])
 
     def load(path: Path | None) -> _Opened:
@@ -173,10 +171,7 @@ def _run(
     if several and reference and reference not in opened:
         asked.append(reference.classifier)  # for its own figures
     accuracies: list[dict[str, Any]] | None = None
-    if missing:
-        for result in results:
-            result["not_measured"] = {"accuracy": missing}
-    elif settings.data is not None:
+    if settings.data is not None:
         accuracies = parity.compare_all(
             reference.classifier if reference else None, asked, cases, margin=settings.margin, progress=progress
         )
@@ -276,15 +271,6 @@ def _check(settings: BenchSettings) -> None:
         raise UsageError("--preprocessing measures accuracy: it goes with --data, which is not given")
     if settings.model is None and not DEFAULT_MODEL.is_file():
         raise UsageError("no MODEL given, and this installation holds no packaged model")
-
-
-def _missing_for_accuracy() -> str | None:
-    """Why accuracy cannot be measured here although there are images; None where it can."""
-    try:
-        import sklearn  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
-    except ModuleNotFoundError as error:
-        return str(missing_extra(error) or error)
-    return None
 
 
 def _picture(image: Path | None, cases: Sequence[Case]) -> Picture:

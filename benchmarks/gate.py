@@ -16,7 +16,6 @@ from typing import Any
 
 from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
 from .inputs import documents
-from .report.terminal import why_no_accuracy
 from .stats import group_kinds, metrics
 
 # `--gate default`: is this model still its float reference? About accuracy alone, which is the same on every machine;
@@ -103,7 +102,7 @@ def _agreement(result: _Result) -> float | str:
 def _own(figure: str) -> Callable[[_Result], float | str]:
     def read(result: _Result) -> float | str:
         if result["accuracy"] is None:
-            return why_no_accuracy(result) or "no --data was given"
+            return "no --data was given"
         value = result["accuracy"]["model"][figure]
         return f"{figure} is not defined on these images" if value is None else value
 
@@ -112,7 +111,7 @@ def _own(figure: str) -> Callable[[_Result], float | str]:
 
 def _compared(result: _Result) -> _Result | str:
     if result["accuracy"] is None:
-        return why_no_accuracy(result) or "no --data was given"
+        return "no --data was given"
     return "no --reference was given" if result["accuracy"]["reference"] is None else result["accuracy"]
 
 

@@ -107,7 +107,7 @@ class MissingExtraError(SkinEdgeError):
 
 # Top-level module -> the extra that brings it.
 EXTRA_OF_MODULE = {
-    "sklearn": "bench",
+    "sklearn": "train",
     "tensorflow": "train",
     "tf_keras": "train",
     "tensorflow_model_optimization": "train",

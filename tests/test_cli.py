@@ -200,12 +200,13 @@ def test_help_needs_neither_numpy_nor_pillow():
         (["train", "data", "--out", "run"], "pandas", "train"),
         (["convert", "run", "--int8"], "pandas", "train"),
         (["quickstart", "--out", "new"], "pandas", "train"),
-        (["bench", "--data", "data"], "sklearn", "bench"),
+        (["bench", "--gate", "limits.yaml"], "yaml", "bench"),
     ],
 )
 def test_a_missing_extra_is_answered_with_the_pip_line(command, missing, extra, tmp_path, tiny_int8):
     """In a process where the package cannot be imported, as after the device install."""
     miniatures.class_folders(tmp_path / "data")
+    (tmp_path / "limits.yaml").write_text("max_file_mb: 1\n")
     if command[0] == "bench":
         command = ["bench", str(tiny_int8), *command[1:]]
     code = (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as sk
 
 from skin_edge.benchmarks.stats import describe, metrics, operating_points, resamples
 from skin_edge.edge_runtime.labels import Label
@@ -35,6 +36,81 @@ def described(y_true, p, lesions, labels=LABELS, bootstrap=20):
         {"target": "mel", "classes": ["mel"], "chosen_for": "sensitivity", "wanted": 0.9, "threshold": 0.3, "on": ""}
     ]
     return describe.describe(y_true, p, labels, lesions, frozen=frozen, temperature=1.5, bootstrap=bootstrap)
+
+
+def by_scikit_learn(y_true, p, weights):
+    """What `weighted_figures` gives for one row of weights; what is undefined is NaN."""
+    kept = weights > 0
+    y_true, p, weights = y_true[kept], p[kept], weights[kept]
+    predicted, present = p.argmax(axis=1), np.unique(y_true)
+
+    def shares(positive, found):
+        return sk.recall_score(positive, found, sample_weight=weights) if positive.any() else math.nan
+
+    def auc(positive, scores):
+        both = 0 < positive.sum() < len(positive)
+        return sk.roc_auc_score(positive, scores, sample_weight=weights) if both else math.nan
+
+    aucs = [auc(y_true == i, p[:, i]) for i in range(p.shape[1])]
+    kinds = {"labels": present, "average": "macro", "zero_division": 0, "sample_weight": weights}
+    return {
+        "accuracy": sk.accuracy_score(y_true, predicted, sample_weight=weights),
+        "balanced_accuracy": sk.recall_score(y_true, predicted, **kinds),
+        "macro_f1": sk.f1_score(y_true, predicted, **kinds),
+        "macro_auc": np.mean([value for value in aucs if value == value] or [math.nan]),
+        "class_sensitivity": [shares(y_true == i, predicted == i) for i in range(p.shape[1])],
+        "class_specificity": [shares(y_true != i, predicted != i) for i in range(p.shape[1])],
+        "class_auc": aucs,
+    }
+
+
+how_often = st.one_of(st.integers(0, 4).map(float), st.floats(0.001, 1000))
+
+
+@quick
+@given(answers(), st.data())
+def test_weighted_figures_are_scikit_learns(given_answers, data):
+    """Over any weights, ties, classes without images, and one class alone."""
+    y_true, p, _ = given_answers
+    p = p.astype(data.draw(st.sampled_from([np.float64, np.float32])))
+    rows = st.lists(how_often, min_size=len(y_true), max_size=len(y_true)).filter(any)
+    weights = np.array(data.draw(st.lists(rows, min_size=1, max_size=3)))
+    ours = metrics.weighted_figures(y_true, p, weights)
+    for i, row in enumerate(weights):
+        for name, value in by_scikit_learn(y_true, p, row).items():
+            assert ours[name][i] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), name
+
+
+@quick
+@given(answers(least=1))
+def test_the_figures_of_a_report_are_scikit_learns(given_answers):
+    y_true, p, _ = given_answers
+    said, predicted = metrics.evaluate(y_true, p, CODES, bootstrap=0), p.argmax(axis=1)
+    matrix = sk.confusion_matrix(y_true, predicted, labels=range(3))
+    assert said["confusion_matrix"] == matrix.tolist()
+    expected = by_scikit_learn(y_true, p, np.ones(len(y_true)))
+    for name in metrics.HEADLINES:
+        value = math.nan if said[name] is None else said[name]
+        assert value == pytest.approx(expected[name], rel=1e-12, nan_ok=True), name
+    for i, code in enumerate(CODES):
+        row = {name: math.nan if value is None else value for name, value in said["per_class"][code].items()}
+        for name in ("sensitivity", "specificity", "auc"):
+            assert row[name] == pytest.approx(expected[f"class_{name}"][i], rel=1e-12, nan_ok=True)
+        precision = sk.precision_score(y_true == i, predicted == i, zero_division=np.nan)
+        assert row["precision"] == pytest.approx(precision, rel=1e-12, nan_ok=True)
+        brier = sk.brier_score_loss(y_true == i, p[:, i].clip(0, 1), pos_label=True)
+        assert figures.class_calibration(y_true == i, p[:, i])["brier"] == pytest.approx(brier, rel=1e-12)
+
+
+@quick
+@given(answers(), st.booleans())
+def test_the_roc_curve_is_scikit_learns(given_answers, corners_only):
+    y_true, p, _ = given_answers
+    positive = y_true == 0
+    if 0 < positive.sum() < len(positive):
+        ours = operating_points.roc(positive, p[:, 0], corners_only=corners_only)
+        theirs = sk.roc_curve(positive, p[:, 0], drop_intermediate=corners_only)[:2]
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def numbers(value, path=()):

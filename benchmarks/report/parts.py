@@ -10,13 +10,13 @@ from ..stats import group_kinds, metrics
 from . import several
 from .sections import (
     GATE_COLUMNS,
+    NO_LABELLED_IMAGES,
     Section,
     Table,
     gate_cells,
     gate_notes,
     machine_section,
     milliseconds,
-    no_accuracy_note,
     number,
     sections,
     verdict,
@@ -90,7 +90,7 @@ def _summary(result: _Result) -> Section:
     if result["gate"]:
         notes.append(f"Gate: {gate_verdict(result['gate'])}.")
     if not measured:
-        notes.append(no_accuracy_note(result["models"][0]))
+        notes.append(NO_LABELLED_IMAGES)
     notes += [f"{name}: {verdict(accuracy['non_inferiority'])}" for name, accuracy in several.compared(result)]
     return Section("summary", "In short", [Table(columns, rows)], notes)
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..stats import group_kinds
-from .terminal import MOST_CLASSES, gate_mark, gate_verdict, shown_classes, spread_text, why_no_accuracy
+from .terminal import MOST_CLASSES, gate_mark, gate_verdict, shown_classes, spread_text
 
 _Result = Mapping[str, Any]
+
+NO_LABELLED_IMAGES = "No labelled images were given, so accuracy was not measured."
 
 _STATISTICS = ("median", "avg", "std", "p5", "p90", "p95", "p99")
 
@@ -76,19 +78,10 @@ def _summary(result: _Result) -> Section:
         notes.append(f"The same top class for {accuracy['agreement']:.2%} of {accuracy['model']['n']} images.")
         notes.append(verdict(accuracy["non_inferiority"]))
     if not accuracy:
-        notes.append(no_accuracy_note(result))
+        notes.append(NO_LABELLED_IMAGES)
     if result["warnings"]:
         notes.append("The times are doubtful: see the warnings.")
     return Section("summary", "In short", [Table(("", *(who for who, _ in both)), rows)], notes)
-
-
-def no_accuracy_note(result: _Result) -> str:
-    reason = why_no_accuracy(result)
-    return (
-        f"Accuracy was not measured: {reason}."
-        if reason
-        else "No labelled images were given, so accuracy was not measured."
-    )
 
 
 def _gate(gate: _Result) -> Section:

@@ -12,6 +12,7 @@ from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
 from ..stats import group_kinds, metrics
 from .terminal import (
+    NO_ACCURACY,
     WIDTH,
     described,
     endurance_lines,
@@ -21,7 +22,6 @@ from .terminal import (
     hanging,
     joined,
     machine_lines,
-    no_accuracy,
     preprocessing_lines,
     row_of,
     shown_classes,
@@ -136,7 +136,7 @@ def _device(result: _Result) -> list[str]:
 def _accuracy(result: _Result) -> list[list[str]]:
     first = result["models"][0]["accuracy"]
     if first is None:
-        return [no_accuracy(result["models"][0])]
+        return [[NO_ACCURACY]]
     model = first["model"]
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
     lines = [

@@ -13,6 +13,8 @@ from ..stats import group_kinds
 
 MOST_FLIPPED = 10
 
+NO_ACCURACY = "no --data: accuracy not measured"
+
 # Of more classes than these only those with images are listed: ImageNet's thousand on ten pictures say nothing.
 MOST_CLASSES = 32
 
@@ -227,7 +229,7 @@ def _timings(name: str, figures: _Result) -> str:
 def _accuracy(result: _Result) -> list[str]:
     accuracy = result["accuracy"]
     if accuracy is None:
-        return no_accuracy(result)
+        return [NO_ACCURACY]
     model, reference = accuracy["model"], accuracy["reference"]
     both = [model] if reference is None else [model, reference]
     part = f", {result['data']['split']} part" if result["data"]["split"] else ""
@@ -265,17 +267,6 @@ def _accuracy(result: _Result) -> list[str]:
             *wrapped(failed[0]["error"]),
         ]
     return lines
-
-
-def no_accuracy(result: _Result) -> list[str]:
-    """Instead of the accuracy section, which is not there."""
-    reason = why_no_accuracy(result)
-    return wrapped(f"accuracy not measured: {reason}") if reason else ["no --data: accuracy not measured"]
-
-
-def why_no_accuracy(result: _Result) -> str | None:
-    """What kept accuracy from being measured on the data; None where none were given."""
-    return result.get("not_measured", {}).get("accuracy")
 
 
 def _per_class(both: Sequence[_Result]) -> list[str]:

@@ -31,7 +31,7 @@ def choose_temperature(probabilities: Scores, truth: Truth) -> float:
         peak = scaled.max(axis=1)
         return float((np.log(np.exp(scaled - peak[:, None]).sum(axis=1)) + peak - scaled[rows, truth]).mean())
 
-    from scipy import optimize  # pyright: ignore[reportMissingTypeStubs]  # comes with scikit-learn
+    from scipy import optimize  # pyright: ignore[reportMissingTypeStubs]  # extra [train]
 
     minimize: Any = optimize.minimize_scalar  # pyright: ignore
     found = minimize(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})

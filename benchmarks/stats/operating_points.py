@@ -146,15 +146,21 @@ def on_roc(
 def roc(
     positive: npt.NDArray[np.bool_], scores: metrics.Scores, *, corners_only: bool = False
 ) -> tuple[metrics.Floats, metrics.Floats]:
-    """(false positive rate, true positive rate) from (0, 0) to (1, 1), by scikit-learn; both classes must be there.
+    """(false positive rate, true positive rate) from (0, 0) to (1, 1), a point per score; both classes must be there.
 
+    positive: bool [n]. scores: [n], found where score >= threshold. Fawcett, "An introduction to ROC analysis", Pattern
+    Recognition Letters 27 (2006), algorithm 1.
     corners_only: without the points on a straight line between others. For drawing: such a point can be the best one
     that still has the sensitivity that is wanted.
     """
-    from sklearn import metrics as sk  # pyright: ignore[reportMissingTypeStubs]
-
-    curve: Any = sk.roc_curve(positive, scores, drop_intermediate=corners_only)  # pyright: ignore
-    return curve[0], curve[1]
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])  # of each run of equal scores
+    true = np.cumsum(positive[order])[last]
+    false = last + 1 - true
+    if corners_only:
+        turns = np.r_[True, (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0), True] if len(last) > 2 else slice(None)
+        true, false = true[turns], false[turns]
+    return np.r_[0, false] / false[-1], np.r_[0, true] / true[-1]
 
 
 def threshold_for_specificity(positive: npt.NDArray[np.bool_], scores: metrics.Scores, specificity: float) -> float:

@@ -63,12 +63,13 @@ def shares(positions: npt.NDArray[np.int64], classes: int, balance: str) -> npt.
 def class_weights(positions: npt.NDArray[np.int64], classes: int, balance: str) -> npt.NDArray[np.float32]:
     """The weight of each class in the loss: float32 [classes].
 
-    For "class-weight" n / (classes that occur * n of the class), as scikit-learn's "balanced" (King and Zeng,
-    "Logistic Regression in Rare Events Data", 2001); else, and for a class that does not occur, 1.
+    For "class-weight" scikit-learn's "balanced", n / (classes that occur * n of the class) (King and Zeng, "Logistic
+    Regression in Rare Events Data", 2001); else, and for a class that does not occur, 1.
     """
     weights = np.ones(classes, np.float32)
     if balance == "class-weight":
-        counts = np.bincount(positions, minlength=classes)
-        there = counts > 0
-        weights[there] = len(positions) / (there.sum() * counts[there])
+        from sklearn.utils.class_weight import compute_class_weight
+
+        there = np.unique(positions)
+        weights[there] = compute_class_weight("balanced", classes=there, y=positions)
     return weights
