@@ -62,8 +62,8 @@ def evaluate(
     figures = {
         name: values[0] for name, values in weighted_figures(y_true, probabilities, np.ones((1, len(y_true)))).items()
     }
-    confusion = np.bincount(y_true * classes + probabilities.argmax(axis=1), minlength=classes**2)
-    confusion = confusion.reshape(classes, classes)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (y_true, probabilities.argmax(axis=1)), 1)
     counts, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     majority = int(counts.argmax())
     grouped = group_kinds.of(groups, len(y_true))
