@@ -99,7 +99,7 @@ def test_the_figures_of_a_report_are_scikit_learns(given_answers):
         precision = sk.precision_score(y_true == i, predicted == i, zero_division=np.nan)
         assert row["precision"] == pytest.approx(precision, rel=1e-12, nan_ok=True)
         brier = sk.brier_score_loss(y_true == i, p[:, i].clip(0, 1), pos_label=True)
-        assert figures.class_calibration(y_true == i, p[:, i])["brier"] == pytest.approx(brier, rel=1e-12)
+        assert describe.class_calibration(y_true == i, p[:, i])["brier"] == pytest.approx(brier, rel=1e-12)
 
 
 @quick

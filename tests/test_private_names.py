@@ -100,13 +100,13 @@ def wrapped_weights() -> None:
 
 
 def calibrator() -> Any:
-    from skin_edge.convert.to_tflite import float32_tflite
+    from skin_edge.convert.tflite.to_tflite import float32_tflite
 
     return import_module("tensorflow.lite.python.optimize.calibrator").Calibrator(float32_tflite(dense()))._calibrator
 
 
 def calibrate_only() -> None:
-    from skin_edge.convert.to_tflite import converter_of
+    from skin_edge.convert.tflite.to_tflite import converter_of
 
     # Setting an attribute that nobody reads would go unnoticed: the file would come out quantized, without the ranges.
     assert converter_of(dense())._experimental_calibrate_only is False
