@@ -6,6 +6,7 @@ Nothing here decides whether a file is whole: where it ends too early, the decod
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 
 from .errors import ImageError
@@ -30,10 +31,13 @@ def _number(source: Source, at: int, code: str) -> int:
 _MOST_CHUNKS = 200_000
 _MOST_OTHER_CHUNKS = 10_000
 _MOST_OTHER_BYTES = 64 * _MIB
+# Chunks that the answer follows from and of which a file has one: decoders differ in which of two they take.
+_ONCE = {b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf"}
 
 
 def _check_png(source: Source) -> Demand:
     at, chunks, others, other_bytes = 8, 0, 0, 0
+    seen: set[bytes] = set()
     while at + 8 <= source.size:
         head = source.at(at, 8)
         length, name = int.from_bytes(head[:4], "big"), head[4:]
@@ -41,6 +45,11 @@ def _check_png(source: Source) -> Demand:
         if name != b"IDAT":
             others += 1
             other_bytes += length
+            if name in _ONCE and name in seen:
+                raise ImageError(f"{source.name} is damaged: it has two chunks {name.decode()}")
+            seen.add(name)
+        if (name == b"IDAT" or name in _ONCE) and at + 12 + length <= source.size and not _whole(source, at, length):
+            raise ImageError(f"{source.name} is damaged: the checksum of a chunk {name.decode()} is wrong")
         if name == b"IEND":
             break
         at += 12 + length
@@ -49,6 +58,14 @@ def _check_png(source: Source) -> Demand:
         if chunks > _MOST_CHUNKS or others > _MOST_OTHER_CHUNKS or other_bytes > _MOST_OTHER_BYTES:
             raise ImageError(f"{source.name} has too much in it beside its pixels: save it anew")
     return Demand()
+
+
+def _whole(source: Source, at: int, length: int) -> bool:
+    """Whether a chunk's checksum is right. Pillow does not look at that of the last pixels and what is behind them."""
+    sum_, end = 0, at + 8 + length
+    for start in range(at + 4, end, _MIB):
+        sum_ = zlib.crc32(source.at(start, min(_MIB, end - start)), sum_)
+    return sum_ == _number(source, end, ">I")
 
 
 # ---------------------------------------------------------------------------------------------------------------- WebP

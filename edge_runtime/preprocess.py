@@ -405,7 +405,10 @@ def _decoded(
         room.take(most)
         if scale > 1:
             image.draft(None, (width // scale, height // scale))
+        depth = _grey_bits(image)
         image.load()
+        if depth:
+            _of_8_bits(image, depth)
         orientation = _orientation(image, name)
         stored = image.size
         upright = _instead(image, _upright(image, orientation), owned)
@@ -419,6 +422,22 @@ def _decoded(
         raise ImageError(f"{name} does not fit into memory at {width}x{height} pixels") from None
     except Exception as error:
         raise ImageError(f"{name} is truncated or damaged: {_said(error)}") from None
+
+
+# What Pillow calls grey samples of a PNG in its file -> their bits.
+_GREY_BITS = {"1": 1, "L;2": 2, "L;4": 4}
+
+
+def _grey_bits(image: Image.Image) -> int:
+    """Bits, fewer than 8, of a grey PNG that is not loaded yet and has a transparent value; else 0."""
+    tiles: Any = getattr(image, "tile", None) or [("", None, 0, "")]
+    return _GREY_BITS.get(tiles[0][3], 0) if image.format == "PNG" and "transparency" in image.info else 0
+
+
+def _of_8_bits(image: Image.Image, depth: int) -> None:
+    """Pillow scales such samples to 0..255 and leaves the transparent value as it is in the file."""
+    top = 2**depth - 1
+    image.info["transparency"] = (image.info["transparency"] & top) * 255 // top
 
 
 def _instead(old: Image.Image, new: Image.Image, owned: bool) -> Image.Image:

@@ -318,18 +318,35 @@ def numbers() -> list[str]:
     return [*texts, "9007199254740992.5", "9007199254740993.5", "0.007843137718737125", "1844674407370955161", "1e-30"]
 
 
-def png(width: int, height: int, depth: int, colour: int, seed: int, transparent: bytes = b"") -> bytes:
-    """A PNG of noise as Pillow does not write it: 16 bits in RGB, grey with alpha and RGBA, or with a tRNS chunk."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def png(width: int, height: int, depth: int, colour: int, seed: int, chunks: bytes = b"", interlaced: int = 0) -> bytes:
+    """A PNG of noise as Pillow does not write it: of any depth, interlaced, with chunks before the pixels."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     draw = random.Random(seed)
-    rows = b"".join(b"\0" + draw.randbytes(width * channels * depth // 8) for _ in range(height))
+    data = b""
+    for x, y, dx, dy in PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - x) // dx), -(-(height - y) // dy)
+        size = (columns * channels * depth + 7) // 8
+        data += b"".join(b"\0" + draw.randbytes(size) for _ in range(rows if columns > 0 else 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
+    return b"\x89PNG\r\n\x1a\n" + head + chunks + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    chunks = chunk(b"IHDR", head) + (chunk(b"tRNS", transparent) if transparent else b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+def icc_chunk(profile: bytes) -> bytes:
+    return chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))
+
+
+def spoilt(content: bytes, name: bytes) -> bytes:
+    """A PNG with a wrong checksum of its chunk of this name."""
+    at = content.index(name)
+    end = at + 4 + struct.unpack(">I", content[at - 4 : at])[0]
+    return content[:end] + bytes([content[end] ^ 1]) + content[end + 1 :]
 
 
 def p3_profile() -> bytes:
@@ -393,12 +410,36 @@ def pictures(folder: Path) -> dict[str, Path]:
         for name, (image, options) in files.items():
             paths[name] = folder / f"{name}.{kind}"
             image.save(paths[name], **options)
-    for name, colour in (("rgb 16", 2), ("grey alpha 16", 4), ("rgba 16", 6)):
+    for name, content in odd_pngs(width, height).items():
         paths[name] = folder / f"{name}.png"
-        paths[name].write_bytes(png(width, height, 16, colour, colour))
-    paths["transparent 16"] = folder / "transparent 16.png"
-    paths["transparent 16"].write_bytes(png(width, height, 16, 2, 2, random.Random(2).randbytes(6)))
+        paths[name].write_bytes(content)
     return paths
+
+
+def odd_pngs(width: int, height: int) -> dict[str, bytes]:
+    """name -> PNGs as Pillow does not write them."""
+    values = random.Random(2).randbytes(6)
+    made = {
+        "rgb 16": png(width, height, 16, 2, 2),
+        "grey alpha 16": png(width, height, 16, 4, 4),
+        "rgba 16": png(width, height, 16, 6, 6),
+        "transparent 16": png(width, height, 16, 2, 2, chunk(b"tRNS", values)),
+        "transparent 8 with high bits": png(width, height, 8, 0, 3, chunk(b"tRNS", b"\1\x40")),
+        "short palette": png(width, height, 4, 3, 5, chunk(b"PLTE", bytes(range(30)))),
+        "profile behind sRGB": png(width, height, 8, 2, 6, chunk(b"sRGB", b"\0") + icc_chunk(p3_profile())),
+        "profile of rgb 16": png(width, height, 16, 2, 7, icc_chunk(p3_profile())),
+        "exif with its prefix": png(width, height, 8, 2, 8, chunk(b"eXIf", b"Exif\0\0" + exif(6))),
+    }
+    for depth in (1, 2, 4):
+        grey = chunk(b"tRNS", struct.pack(">H", 1))
+        made[f"transparent {depth}"] = png(width, height, depth, 0, depth, grey)
+    for depth, colour in ((1, 0), (4, 0), (8, 2), (16, 6)):
+        made[f"interlaced {depth} {colour}"] = png(width, height, depth, colour, depth, interlaced=1)
+    return made
+
+
+NEEDS_COLOUR = ("profile", "profile in png", "profile behind sRGB", "profile of rgb 16")
+"""Of `pictures`: what a port without colour management refuses, and one with its own reaches level B on."""
 
 
 def broken_pictures(folder: Path) -> dict[str, Path]:
@@ -420,6 +461,11 @@ def broken_pictures(folder: Path) -> dict[str, Path]:
         "flipped.png": whole[:100] + bytes([whole[100] ^ 1]) + whole[101:],
         "bomb.png": bytes(bomb),
         "magic alone.png": whole[:8],
+        "spoilt pixels.png": spoilt(whole, b"IDAT"),
+        "spoilt transparency.png": spoilt(png(40, 30, 8, 0, 1, chunk(b"tRNS", b"\0\1")), b"tRNS"),
+        "spoilt profile.png": spoilt(png(40, 30, 8, 2, 1, icc_chunk(p3_profile())), b"iCCP"),
+        "spoilt orientation.png": spoilt(png(40, 30, 8, 2, 1, chunk(b"eXIf", exif(6))), b"eXIf"),
+        "spoilt late orientation.png": spoilt(whole[:-12] + chunk(b"eXIf", exif(6)) + whole[-12:], b"eXIf"),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)

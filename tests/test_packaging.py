@@ -24,7 +24,7 @@ CONTENTS = {
         stopping tflite_metadata training_pictures""",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity preprocessing",
-    "benchmarks/bundle": "__init__ commands golden hand_over integration mistakes pictures verify",
+    "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
     "benchmarks/inputs": "__init__ cases class_folders documents locate",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/report": "__init__ charts escapes markdown page parts sections several terminal",

@@ -14,6 +14,8 @@ from skin_edge.edge_runtime import preprocess, resize
 from skin_edge.edge_runtime.errors import ImageError, ModelFileError
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, normalize, to_pixels
 
+from . import port_vectors
+
 SPEC = InputSpec(24, 32)
 
 
@@ -74,6 +76,28 @@ def test_grey_alpha_palette_and_16_bit(scene):
     half = np.asarray(decode(encoded(Image.fromarray(np.concatenate([scene, alpha], axis=-1)))))
     assert (half[:, :30] == 255).all(), "transparent is white"
     assert np.array_equal(half[:, 30:], scene[:, 30:])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_transparent_grey_is_compared_as_it_is_in_the_file(depth):
+    """docs/contract.md, section 2; Pillow compares it with the samples brought to 8 bits."""
+    width, height, top = 60, 40, 2**depth - 1
+    for value in {0, 1, top}:
+        content = port_vectors.png(width, height, depth, 0, depth, port_vectors.chunk(b"tRNS", bytes([0, value])))
+        plain = np.asarray(decode(port_vectors.png(width, height, depth, 0, depth)))
+        expected = np.where(plain == value * 255 // top, 255, plain)
+        assert np.array_equal(np.asarray(decode(content)), expected) and (plain == value * 255 // top).any()
+
+
+def test_a_png_with_two_orientations_or_a_spoilt_one_is_refused():
+    whole = port_vectors.png(9, 5, 8, 2, 1, port_vectors.chunk(b"eXIf", port_vectors.exif(6)))
+    twice = whole[:-12] + port_vectors.chunk(b"eXIf", port_vectors.exif(3)) + whole[-12:]
+    assert decode(whole).size == (5, 9)
+    with pytest.raises(ImageError, match="two chunks eXIf"):
+        decode(twice)
+    for name in (b"eXIf", b"IDAT"):
+        with pytest.raises(ImageError, match=f"checksum of a chunk {name.decode()}"):
+            decode(port_vectors.spoilt(whole, name))
 
 
 def test_a_dark_16_bit_picture_stays_dark():

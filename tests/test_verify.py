@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from skin_edge.benchmarks.accuracy import preprocessing
+from skin_edge.benchmarks.bundle import answers as own_answers
 from skin_edge.benchmarks.bundle import mistakes, verify
 from skin_edge.edge_runtime import SkinClassifier, preprocess
 from skin_edge.edge_runtime.cli import run
@@ -298,3 +299,16 @@ def test_every_mistake_has_a_remedy():
     spec = preprocess.InputSpec(8, 8)
     named |= {name for name, _ in mistakes.value_maps(spec, {"scale": 2 / 255, "zero_point": 128})}
     assert named == set(mistakes.MISTAKES)
+
+
+def test_skin_edge_itself_answers_as_an_app_does(answers, handover, capsys):
+    with pytest.raises(SystemExit) as ended:
+        own_answers.main([str(handover)])
+    assert ended.value.code == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == list(answers)
+    for line in lines:
+        assert line["error"].startswith("cannot assess: ") if "error" in line else line == answers[line["file"]]
+    with pytest.raises(SystemExit) as ended:
+        own_answers.main(["nowhere"])
+    assert ended.value.code == 2 and capsys.readouterr().err == "error: no such bundle: nowhere\n"

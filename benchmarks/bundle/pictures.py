@@ -40,6 +40,8 @@ def good(height: int, width: int) -> dict[str, bytes]:
         "cmyk.jpg": _cmyk(lesion(300, 400, 14)),
         "alpha.png": _png(np.concatenate([lesion(240, 320, 15), _fade(240, 320)[..., None]], axis=-1)),
         "palette.png": _palette(lesion(240, 320, 16)),
+        "transparent-grey.png": _transparent_grey(lesion(240, 320, 23)[..., 1]),
+        "interlaced.png": _interlaced(lesion(243, 325, 24)),
         "grey-16.png": _png(_deep(lesion(240, 320, 17)[..., 1])),
         "rgb-16.png": _png(_deep(lesion(240, 320, 18))),
         "display-p3.jpg": _jpeg(lesion(450, 600, 19), subsampling=0, quality=92, icc_profile=display_p3()),
@@ -64,6 +66,7 @@ def broken(max_pixels: int) -> dict[str, bytes]:
     return {
         "truncated.jpg": jpeg[: len(jpeg) * 6 // 10],
         "truncated.png": png[: len(png) * 6 // 10],
+        "wrong-checksum.png": _wrong_checksum(png),
         "headers-only.jpg": jpeg[: jpeg.index(b"\xff\xda")],
         "empty.jpg": b"",
         "text.jpg": b"This is no picture, whatever its name says.\n",
@@ -179,8 +182,30 @@ def _rows(pixels: npt.NDArray[Any]) -> bytes:
     return zlib.compress(b"".join(b"\0" + row.tobytes() for row in stored), 9)
 
 
-def _png_file(width: int, height: int, depth: int, kind: int, data: bytes, between: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+def _transparent_grey(pixels: Pixels) -> bytes:
+    """4 bits of grey, the commonest value transparent."""
+    levels = pixels >> 4
+    packed = (levels[:, ::2] << 4) | levels[:, 1::2]
+    most = int(np.bincount(levels.ravel(), minlength=16).argmax())
+    return _png_file(pixels.shape[1], pixels.shape[0], 4, 0, _rows(packed), _chunk(b"tRNS", struct.pack(">H", most)))
+
+
+def _interlaced(pixels: Pixels) -> bytes:
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = [b"\0" + row.tobytes() for x, y, dx, dy in passes for row in pixels[y::dy, x::dx]]
+    return _png_file(pixels.shape[1], pixels.shape[0], 8, 2, zlib.compress(b"".join(rows), 9), interlace=1)
+
+
+def _wrong_checksum(png: bytes) -> bytes:
+    """Of the compressed pixels, which are whole."""
+    end = png.index(b"IEND") - 4
+    return png[: end - 1] + bytes([png[end - 1] ^ 1]) + png[end:]
+
+
+def _png_file(
+    width: int, height: int, depth: int, kind: int, data: bytes, between: bytes = b"", interlace: int = 0
+) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlace)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + between + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 

@@ -148,6 +148,9 @@ static void decode_png(const uint8_t *file, size_t length, const skin_edge_model
   } else {
     png_set_read_fn(png, &bytes, png_fill);
     png_set_user_limits(png, 0x7fffffff, 0x7fffffff); /* ours is on pixels */
+    png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    /* Ignored by the contract; libpng would leave a profile out that stands behind sRGB. */
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, (png_const_bytep) "sRGB\0gAMA\0cHRM", 3);
     png_read_info(png, info);
     if ((uint64_t)png_get_image_width(png, info) * png_get_image_height(png, info) > model->max_pixels) {
       out->error = skin_edge_message(SKIN_EDGE_MANY_PIXELS);

@@ -337,6 +337,9 @@ async function inflated(bytes, most) {
 const CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4};
 const PASSES = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
+const ANSWERED_BY = ['tRNS', 'iCCP', 'eXIf']; // chunks that are not critical, and that the answer follows from
+const ONCE = ['IHDR', 'PLTE', ...ANSWERED_BY];
+
 /**
  * A PNG's pixels at full depth, which a canvas does not give: it multiplies by alpha and cuts to 8 bits.
  *
@@ -345,10 +348,13 @@ const PASSES = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2
 export async function decodePng(file, maxPixels) {
   let head, palette, transparent, profile = null;
   const data = [];
+  const seen = new Set();
   let ended = false;
   for (const {name, body, crc, from} of chunks(file)) {
-    const critical = name[0] === name[0].toUpperCase();
-    if (critical) require(crc32(file.subarray(from, from + 4 + body.length)) === crc, 'the picture is damaged or truncated');
+    const counts = name[0] === name[0].toUpperCase() || ANSWERED_BY.includes(name);
+    if (counts) require(crc32(file.subarray(from, from + 4 + body.length)) === crc, 'the picture is damaged or truncated');
+    if (ONCE.includes(name)) require(!seen.has(name), 'the picture is damaged or truncated');
+    seen.add(name);
     if (name === 'IHDR' && body.length === 13) head = body;
     if (name === 'PLTE') palette = body;
     if (name === 'tRNS') transparent = body;
@@ -440,7 +446,7 @@ function expanded({samples, width, height, depth, colour, palette, transparent})
     return {data: samples, width, height, layout};
   }
   const channels = CHANNELS[colour];
-  const key = Array.from({length: channels}, (_, c) => transparent[2 * c] * 256 + transparent[2 * c + 1]);
+  const key = Array.from({length: channels}, (_, c) => (transparent[2 * c] * 256 + transparent[2 * c + 1]) & ((1 << depth) - 1));
   const data = new Uint8Array((channels + 1) * count);
   for (let i = 0; i < count; i++) {
     const pixel = samples.subarray(channels * i, channels * (i + 1));

@@ -12,6 +12,10 @@ internal class Png(val picture: Picture, val profile: ByteArray?)
 private val DEPTHS = mapOf(0 to listOf(1, 2, 4, 8, 16), 2 to listOf(8, 16), 3 to listOf(1, 2, 4, 8), 4 to listOf(8, 16), 6 to listOf(8, 16))
 private val CHANNELS = mapOf(0 to 1, 2 to 3, 3 to 1, 4 to 2, 6 to 4)
 
+// Chunks that are not critical, and that the answer follows from.
+private val ANSWERED_BY = listOf("tRNS", "iCCP", "eXIf")
+private val ONCE = listOf("IHDR", "PLTE") + ANSWERED_BY
+
 /** The part of an interlaced picture that one of its passes holds. */
 private class Pass(val x: Int, val y: Int, val dx: Int, val dy: Int)
 
@@ -23,7 +27,8 @@ internal fun decodePng(file: ByteArray, maxPixels: Long): Png {
     val damaged = CannotAssess("the picture is damaged or truncated")
     val all = chunks(file)
     val chunks = all.take(all.indexOfFirst { it.name == "IEND" }.let { if (it < 0) all.size else it + 1 })
-    if (chunks.any { it.name[0].isUpperCase() && !it.isWhole }) throw damaged
+    if (chunks.any { (it.name[0].isUpperCase() || it.name in ANSWERED_BY) && !it.isWhole }) throw damaged
+    if (ONCE.any { name -> chunks.count { it.name == name } > 1 }) throw damaged
     fun data(name: String) = chunks.find { it.name == name }?.let { file.copyOfRange(it.from, it.to) }
     val head = data("IHDR")?.takeIf { it.size == 13 } ?: throw damaged
     val palette = data("PLTE")
@@ -141,7 +146,7 @@ private fun expanded(
         if (depth < 8) for (i in samples.indices) samples[i] = (samples.at(i) * 255 / top).toByte()
         return Picture(samples, width, height, layout)
     }
-    val key = List(channels) { transparent.big16(2 * it) }
+    val key = List(channels) { transparent.big16(2 * it) and top }
     val data = ByteArray((channels + 1) * count)
     for (i in 0 until count) {
         for (c in 0 until channels) data[(channels + 1) * i + c] = (samples.at(channels * i + c) * 255 / top).toByte()
