@@ -130,7 +130,7 @@ def text(comparison: _Result) -> console.Page:
 
 def _identity(result: _Result) -> dict[str, Any]:
     machine = dict(result["machine"])
-    memory = machine.get("memory_bytes")
+    memory = _number(result, ("machine", "memory_bytes"))
     # The kernel keeps some of the memory, another one a little more.
     machine["memory_gib"] = round(memory / 2**30) if memory else None
     return {key: machine.get(key) for key in IDENTITY}
@@ -151,7 +151,8 @@ def _unlike(a: _Result, b: _Result) -> dict[str, list[Any]]:
         "images": ("accuracy", "model", "n"),
     }
     found = {name: [_at(a, keys), _at(b, keys)] for name, keys in ways.items()}
-    versions: list[dict[str, Any]] = [_at(result, ("machine", "versions")) or {} for result in (a, b)]
+    told = [_at(result, ("machine", "versions")) for result in (a, b)]
+    versions: list[dict[str, Any]] = [one if isinstance(one, dict) else {} for one in told]
     found |= {name: [version.get(name) for version in versions] for name in sorted({*versions[0], *versions[1]})}
     return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
 
@@ -166,7 +167,9 @@ def _at(result: Any, keys: Sequence[str]) -> Any:
 
 def _number(result: _Result, keys: Sequence[str]) -> float | None:
     value = _at(result, keys)
-    return value if isinstance(value, int | float) else None
+    # Of an edited file it may be anything; the comparison holds for whole numbers of any length, and not for NaN.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and -1e15 <= value <= 1e15
+    return value if is_number else None
 
 
 def _about(result: _Result) -> dict[str, Any]:

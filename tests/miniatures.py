@@ -106,7 +106,7 @@ def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
 
     near_duplicates: so many pictures of the test part, of one class, are one group, as near-duplicates would be.
     """
-    from skin_edge.train.data import layouts, splits
+    from skin_edge.train.data import layouts, splits, tables
     from skin_edge.train.recipes import published
     from skin_edge.train.reports import run_results
     from skin_edge.train.runs import run_folder
@@ -120,9 +120,9 @@ def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
     config = {"seed": 1, "split": "lesion", "data": {"layout": found.layout}, "near_duplicates": near}
     run = run_folder.begin(folder, recipe=recipe, labels=found.labels, config=config, split=frame, skipped={})
     rows = [
-        "epoch,loss,accuracy,val_loss,val_accuracy,val_balanced_accuracy",
-        "1,1.5,0.4,1.4,0.5,0.4",
-        "2,1,0.6,1,0.6,0.5",
+        ",".join(tables.HISTORY_COLUMNS),
+        "1,0.001,1.5,0.4,1.4,0.5,0.4,0.7",
+        "2,0.001,1,0.6,1,0.6,0.5,0.8",
     ]
     (folder / "history.csv").write_text("\n".join(rows) + "\n")
     answers = {}

@@ -12,12 +12,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skin_edge.benchmarks import gate
+from skin_edge.benchmarks import diff, gate
 from skin_edge.benchmarks.inputs import documents
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UsageError
-from skin_edge.train import compare, evaluate
+from skin_edge.train import compare, cross_validation, evaluate
 from skin_edge.train.data import tables
+from skin_edge.train.reports import run_results
 from skin_edge.train.runs import run_folder
 
 from .miniatures import one_line
@@ -215,3 +216,135 @@ def test_names_that_are_no_text_come_back_as_they_were(tmp_path):
     assert tables.read(tmp_path / "split.csv", ("image_id", "split"))["image_id"][0] == name
     files.write(tmp_path / "config.yaml", yaml.safe_dump({"folder": name}, allow_unicode=True))
     assert documents.read_yaml(tmp_path / "config.yaml") == {"folder": name}
+
+
+ROW = dict(zip(tables.HISTORY_COLUMNS, (1, 0.001, 1.5, 0.4, 1.4, 0.5, 0.4, 0.7), strict=True))
+STATE = {
+    "epoch": 2, "learning_rate": 0.001, "best_epoch": 1, "best_score": 0.4, "plateau_loss": float("inf"),
+    "plateau_wait": 0, "seconds": 3.5, "images": 64, "history": [ROW, {**ROW, "epoch": 2}],
+}  # fmt: skip
+
+
+def read_state(folder, content):
+    from skin_edge.train.loop import checkpoints
+
+    (folder / "state.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return checkpoints.read_state(folder / "state.json")
+
+
+@many
+@given(st.lists(st.integers(0, 99), max_size=3), ODD | st.just("gone"))
+def test_a_changed_state_of_a_training(tmp_path, path, odd):
+    assert read_state(tmp_path, STATE).history[1]["epoch"] == 2
+    try:
+        state = read_state(tmp_path, replaced(STATE, path, odd))
+    except DataError as error:
+        assert "state" in str(error) and "\n" not in str(error)[:200]
+    else:  # another number that could be one
+        assert state.best_epoch in (1, 2) and all(abs(value) <= 1e15 for row in state.history for value in row.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epoch": "2"}, "state.epoch must be a whole number"),
+        ({"epoch": True}, "state.epoch must be a whole number"),
+        ({"epoch": 3}, "do not agree"),
+        ({"best_epoch": 3}, "do not agree"),
+        ({"best_epoch": -(2**70)}, "state.best_epoch is out of range"),
+        ({"learning_rate": float("nan")}, "state.learning_rate is out of range"),
+        ({"seconds": 10**400}, "state.seconds is out of range"),
+        ({"best_score": float("inf")}, "state.best_score is out of range"),
+        ({"history": [ROW, ROW]}, "row 2 of state.history must be of epoch 2"),
+        ({"history": [ROW, {**ROW, "epoch": 2, "val_loss": float("nan")}]}, "row 2 .* out of range"),
+        ({"history": [ROW, {"epoch": 2}]}, "row 2 .* hold epoch, learning_rate"),
+        ({"history": {}}, "state.history must be a list"),
+        ({"more": 1}, "state.more is no field"),
+    ],
+)
+def test_what_is_wrong_with_a_state_is_named(change, says, tmp_path):
+    with pytest.raises(DataError, match=says):
+        read_state(tmp_path, {**STATE, **change})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"epoch": ' + "9" * 5000 + "}", "\udcff"])
+def test_what_is_no_state(text, tmp_path):
+    with pytest.raises(DataError):
+        read_state(tmp_path, text.encode("utf-8", "surrogateescape").decode("latin-1"))
+    from skin_edge.train.loop import checkpoints
+
+    (tmp_path / "epoch-0001").mkdir()
+    (tmp_path / "epoch-0001.old").mkdir()  # of a user
+    (tmp_path / "epoch-x").mkdir()
+    assert checkpoints.latest_epoch(tmp_path) == 1
+    with pytest.raises(DataError, match="epoch-0001 cannot be restored: no such file"):
+        checkpoints.restore_latest(tmp_path, None, None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["epoch,loss", "1,2"], "no column learning_rate"),
+        ([",".join(ROW), ",".join(["x"] * len(ROW))], "could not convert"),
+        ([",".join(ROW), ",".join(["nan"] * len(ROW))], "what is no number"),
+        ([",".join(ROW), ",".join(["1e999"] * len(ROW))], "what is no number"),
+        ([",".join(ROW)], "holds no epoch"),
+        ([",".join([*ROW, "loss"]), ",".join(["1"] * (len(ROW) + 1))], "column loss twice"),
+        ([""], "no column epoch"),
+    ],
+)
+def test_a_damaged_history(lines, says, tmp_path):
+    (tmp_path / "history.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=says):
+        run_results.read_history(tmp_path / "history.csv")
+
+
+def test_a_history_of_fifty_thousand_columns(tmp_path):
+    names = [*ROW, *(f"c{number}" for number in range(50_000))]
+    (tmp_path / "history.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
+    start = perf_counter()
+    assert list(run_results.read_history(tmp_path / "history.csv")) == list(ROW)
+    assert perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[]", "must be named values"),
+        ("folds: .inf\nnear_duplicates: {}", "folds.yaml.folds must be a whole number"),
+        ("folds: '5'\nnear_duplicates: {}", "folds.yaml.folds must be a whole number"),
+        ("folds: 5", "folds.yaml.near_duplicates is missing"),
+    ],
+)
+def test_damaged_folds(text, says, tmp_path):
+    (tmp_path / "folds.yaml").write_text(text)
+    with pytest.raises(DataError, match=says):
+        cross_validation.read(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"split": {"leaked_share_of_test": "x"}, "training": {}}')
+    with pytest.raises(DataError, match=r"metrics\.split\.leaked_share_of_test must be a number"):
+        cross_validation._figures(tmp_path / "metrics.json")
+
+
+RESULT = {
+    "measured_at": "now",
+    "model": {"path": "a.tflite", "precision": "int8"},
+    "machine": {"board": "x", "memory_bytes": 2**30, "versions": {"numpy": "1"}},
+    "size": {"file_bytes": 10, "network_bytes": 9},
+    "latency": {"median_ms": 1.5, "stages": {"decode": {"median_ms": 1}}, "num_threads": 1},
+    "memory": {"peak_bytes": 100},
+    "accuracy": {"agreement": 0.9, "model": {"n": 3, "accuracy": 0.5, "calibration": {"ece": 0.1}}},
+    "data": {"path": "x", "split": None},
+}
+
+
+@many
+@given(st.lists(st.integers(0, 99), max_size=4), ODD | st.just("gone"))
+def test_a_changed_result_of_bench(tmp_path, path, odd):
+    (tmp_path / "x.json").write_text(json.dumps(replaced(RESULT, path, odd)))
+    try:
+        changed = diff.read_result(tmp_path / "x.json")
+    except DataError:
+        return
+    for pair in ((RESULT, changed), (changed, RESULT)):
+        found = diff.compare(*pair, different_machines=True)
+        assert all(len(line) <= 80 for line in diff.text(found).splitlines())

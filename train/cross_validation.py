@@ -39,6 +39,7 @@ from .job import (
     train,
     without_unreadable,
 )
+from .recipes import run_config
 from .runs import run_folder
 
 
@@ -92,11 +93,9 @@ def is_cross_validation(folder: Path) -> bool:
 
 def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """folds.yaml and folds.csv (image_id, group, label, fold; all text). Raises DataError where they are damaged."""
-    try:
-        begun = documents.read_yaml(folder / "folds.yaml")
-        begun["folds"], begun["near_duplicates"] = int(begun["folds"]), dict(begun["near_duplicates"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / 'folds.yaml'} is damaged: {error}") from None
+    begun = documents.read_yaml(folder / "folds.yaml")
+    if problem := run_config.incomplete(begun, {"folds": int, "near_duplicates": {}}, "folds.yaml"):
+        raise DataError(f"{folder / 'folds.yaml'} is damaged: {problem}")
     columns = ["image_id", "group", "label", "fold"]
     table: Any = read_table(folder / "folds.csv", columns)[columns]
     return begun, table
@@ -219,7 +218,7 @@ def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]
         table = read_table(run.folder / "predictions.csv", columns, extra, numbers="p_")
         tables.append(grouping.with_group_kinds(table.loc[table["split"] == "test"]).assign(fold=number))
     results = pooled(tables, tuple(label.code for label in runs[0].labels))
-    each = [documents.read_json(run.folder / "metrics.json") for run in runs]
+    each = [_figures(run.folder / "metrics.json") for run in runs]
     leaked = [found["split"]["leaked_share_of_test"] for found in each]
     results["split"] = {
         "kind": settings.split,
@@ -231,6 +230,19 @@ def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]
     files.write(out / "predictions.csv", table_text(pd.concat(tables)))
     files.write(out / "metrics.json", json.dumps(results, indent=2) + "\n")
     return results
+
+
+_OF_A_FOLD: dict[str, Any] = {
+    "split": {"near_duplicates": ({}, bool, None), "leaked_share_of_test": (float, None)},
+    "training": {"hours": float},
+}
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    found = documents.read_json(path)
+    if problem := run_config.incomplete(found, _OF_A_FOLD, "metrics"):
+        raise DataError(f"{path} is damaged: {problem}")
+    return found
 
 
 def text(results: Mapping[str, Any], out: Path) -> console.Page:

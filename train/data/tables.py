@@ -12,6 +12,12 @@ import pandas as pd
 from ...edge_runtime import csv_files
 from ...edge_runtime.errors import DataError, UsageError
 
+# Of history.csv.
+HISTORY_COLUMNS = (
+    *("epoch", "learning_rate", "loss", "accuracy"),
+    *("val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_auc"),
+)
+
 # What a data set says beside them (`layouts.Dataset`). split.csv carries those of them that hold anything, behind.
 EXTRA_COLUMNS = ("group_kind", "patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
 

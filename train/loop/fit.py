@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ...benchmarks.stats import metrics
 from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
+from ..data.tables import HISTORY_COLUMNS
 from ..engine import keras
 from ..models.heads import choose_trained, seed_dropout
 from ..pipeline import sampling
@@ -234,7 +235,7 @@ def _validation_row(
 
 def _write_history(folder: Path, state: checkpoints.State) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(state.history[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=HISTORY_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "epoch": int(row["epoch"])} for row in state.history)
     files.write(folder / "history.csv", text.getvalue())

@@ -102,6 +102,18 @@ def problem(value: Any, kind: Any, name: str) -> str:
     return "" if fits(value, kind) else f"{name} must be {_NAMES[kind]}, not {_shown(value)}"
 
 
+def incomplete(value: Any, kinds: dict[str, Any], name: str) -> str:
+    """As `problem` of named values, all of which must be there, in named values within them too."""
+    if wrong := problem(value, kinds, name):
+        return wrong
+    for key, kind in kinds.items():
+        if key not in value:
+            return f"{name}.{key} is missing"
+        if isinstance(kind, dict) and (wrong := incomplete(value[key], kind, f"{name}.{key}")):
+            return wrong
+    return ""
+
+
 _NAMES = {int: "a whole number", str: "a text", bool: "true or false", float: "a number", None: "null"}
 
 

@@ -13,7 +13,9 @@ import pandas as pd
 
 from ...benchmarks.inputs.locate import relative_to
 from ...edge_runtime import files
-from ..data.tables import text as table_text
+from ...edge_runtime.errors import DataError
+from ..data import tables
+from ..data.tables import HISTORY_COLUMNS
 from ..runs.run_folder import Run
 from . import drawn, report, report_page
 
@@ -28,9 +30,9 @@ def write_results(
     """
     codes = tuple(label.code for label in run.labels)
     results = report.of_run(run, probabilities, extra)
-    tables = [predictions(run.part(part), probabilities[part], codes, run.pictures) for part in ("val", "test")]
-    files.write(run.folder / "predictions.csv", table_text(pd.concat(tables), float_format="%.6g"))
-    history = pd.read_csv(run.folder / "history.csv")
+    both = [predictions(run.part(part), probabilities[part], codes, run.pictures) for part in ("val", "test")]
+    files.write(run.folder / "predictions.csv", tables.text(pd.concat(both), float_format="%.6g"))
+    history = read_history(run.folder / "history.csv")
     _draw_curves(history, run, results["training"]["best_epoch"])
     _draw_confusion(results["test"], codes, run)
     curves = {str(column): history[column].to_list() for column in history.columns}
@@ -39,6 +41,18 @@ def write_results(
     # Last: a run with a metrics.json is complete.
     files.write(run.folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     return results
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """The epochs of a training, float64 of HISTORY_COLUMNS. Raises DataError where they cannot have been written so."""
+    table = tables.read(path, HISTORY_COLUMNS)
+    try:
+        values = table.astype("float64")
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+    if not len(values) or not np.isfinite(values.to_numpy()).all():
+        raise DataError(f"{path} is damaged: it holds no epoch, or what is no number")
+    return values
 
 
 def predictions(
