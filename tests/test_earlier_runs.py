@@ -120,7 +120,7 @@ def test_a_student_learns_from_its_teacher_and_resumes_the_same(ham, tmp_path, c
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(["train", str(ham), "--out", str(whole), *taught, "--epochs", "2"]) == 0
     config = yaml.safe_load((whole / "config.yaml").read_text())
-    assert [one["run"] for one in config["teachers"]] == [str(first)]
+    assert [(whole / one["run"]).resolve() for one in config["teachers"]] == [first.resolve()]
     assert config["recipe"]["distillation"] == 1
 
     from skin_edge.train.loop import fit

@@ -28,7 +28,7 @@ CONTENTS = {
     "benchmarks/inputs": "__init__ cases class_folders documents locate",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/report": "__init__ charts escapes markdown page parts sections several terminal",
-    "benchmarks/stats": """__init__ borderline calibration describe group_kinds metrics operating_points resamples
+    "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
     "benchmarks/studies": "__init__ confusion copies overhead peers tail",
     "benchmarks/studies/hostile": "__init__ __main__ costly fuzz models mutations networks pictures run",

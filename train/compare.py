@@ -93,10 +93,10 @@ def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[st
     """JSON-ready: {"part", "names", "figures", "runs", "paired", "warnings", "baseline", "bootstrap"}.
 
     figures: [{key, title}]. runs: per run {name, n, groups (`Groups.described`), n_groups, cannot_assess,
-    majority_class, majority_class_baseline, figures {key: {value, interval}}}. paired: per run but the first {name,
-    differences {key: {difference, interval}}, mcnemar}, this run minus the first over the same resamples of whole
-    groups; empty where the runs' test images differ. Values are computed from predictions.csv, whose probabilities have
-    six digits.
+    majority_class, majority_class_baseline, counts {code: images}, figures {key: {value, interval}}}. paired: per run
+    but the first {name, differences {key: {difference, interval}}, mcnemar}, this run minus the first over the same
+    resamples of whole groups; empty where the runs' test images differ. Values are computed from predictions.csv, whose
+    probabilities have six digits.
 
     Raises UsageError where the test images or their labels differ and `different_data` does not allow it.
     """
@@ -133,6 +133,7 @@ def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[st
                 "n_groups": grouping.groups_of(run.rows).described()["n"],
                 "cannot_assess": run.cannot_assess,
                 **_majority(run),
+                "counts": {code: int((run.rows["label"] == code).sum()) for code in run.codes},
                 "figures": {
                     key: {
                         "value": metrics.defined(point[path][0]) if path in point else None,

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from ..benchmarks.inputs import documents
-from ..benchmarks.stats import group_kinds, metrics
+from ..benchmarks.stats import few, group_kinds, metrics
 from ..edge_runtime import console, files
 from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
@@ -273,7 +273,9 @@ def text(results: Mapping[str, Any], out: Path) -> console.Page:
         cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
         lines.append(f"{console.cell(code, 20)}{row['n']:>10}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}")
     split = results["split"]
+    said = few.of_classes(together["per_class"])
     sentences = [
+        *([said] if said else []),
         group_kinds.intervals(together["groups"]),
         *group_kinds.leaks(split, lambda name: f"{min(split[name]):.2%} to {max(split[name]):.2%}"),
     ]

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..stats import group_kinds, metrics
+from ..stats import few, group_kinds, metrics
 from . import several
 from .sections import (
     GATE_COLUMNS,
     NO_LABELLED_IMAGES,
     Section,
     Table,
+    few_notes,
     gate_cells,
     gate_notes,
     machine_section,
@@ -188,7 +189,7 @@ def _per_class(result: _Result) -> Section:
         )
         for key, title in figures.items()
     ]
-    return Section("per-class", "Per class", tables)
+    return Section("per-class", "Per class", tables, few_notes(few.of_classes(counts)))
 
 
 def _thresholds(result: _Result) -> list[Section]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..stats import group_kinds
+from ..stats import few, group_kinds
 from .terminal import MOST_CLASSES, gate_mark, gate_verdict, shown_classes, spread_text
 
 _Result = Mapping[str, Any]
@@ -179,6 +179,7 @@ def _per_class(accuracy: _Result, who: Sequence[str]) -> Section:
     matrices = [_confusion(labels, accuracy[name]["confusion_matrix"], name) for name in who]
     left_out = len(labels) - len(rows)
     notes = [f"{left_out} classes without images are left out."] if left_out else []
+    notes += few_notes(few.of_classes(accuracy["model"]["per_class"]))
     return Section("per-class", "Per class", [Table(columns, rows), *matrices], notes)
 
 
@@ -204,7 +205,13 @@ def _operating_points(points: Mapping[str, Sequence[_Result]]) -> Section:
         for row in of_one
     ]
     columns = ("chosen on other images", "threshold", "sensitivity", "specificity", "positive / negative")
-    return Section("thresholds", "At frozen thresholds", [Table(columns, rows)])
+    notes = few_notes(few.of_points(next(of_one for of_one in points.values() if of_one)))
+    return Section("thresholds", "At frozen thresholds", [Table(columns, rows)], notes)
+
+
+def few_notes(sentence: str) -> list[str]:
+    """sentence: of `few`."""
+    return [f"{sentence}."] if sentence else []
 
 
 def _parity(accuracy: _Result) -> Section:

@@ -10,12 +10,13 @@ from typing import Any
 
 from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
-from ..stats import group_kinds, metrics
+from ..stats import few, group_kinds, metrics
 from .terminal import (
     NO_ACCURACY,
     WIDTH,
     described,
     endurance_lines,
+    few_lines,
     fit,
     flipped_lines,
     gate_title,
@@ -198,7 +199,8 @@ def _per_class(result: _Result) -> list[list[str]]:
         value = one["accuracy"]["model"]["per_class"][code]["sensitivity"]
         return "-" if value is None else f"{value:.3f}"
 
-    return [_blocks(result, "sensitivity", codes, 8, sensitivity)]
+    said = few_lines(few.of_classes(result["models"][0]["accuracy"]["model"]["per_class"]))
+    return [[*_blocks(result, "sensitivity", codes, 8, sensitivity), *said]]
 
 
 def _thresholds(result: _Result) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.console import WIDTH, fit, tail
-from ..stats import group_kinds
+from ..stats import few, group_kinds
 
 MOST_FLIPPED = 10
 
@@ -280,7 +280,12 @@ def _per_class(both: Sequence[_Result]) -> list[str]:
             for key in ("sensitivity", "specificity", "precision", "auc")
         ]
         lines.append(f"  {console.cell(code, 14)}{row['n']:>8}" + "".join(f"{cell:>14}" for cell in cells))
-    return lines
+    return lines + few_lines(few.of_classes(both[0]["per_class"]))
+
+
+def few_lines(sentence: str) -> list[str]:
+    """sentence: of `few`."""
+    return wrapped(sentence) if sentence else []
 
 
 def shown_classes(figures: _Result) -> dict[str, _Result]:
@@ -302,7 +307,7 @@ def _operating_points(points: Mapping[str, Sequence[_Result]]) -> list[str]:
         rows = [of_one.get((target, sensitivity), nothing) for of_one in found]
         cells = (f"{_number(row['sensitivity']):>15}{_number(row['specificity']):>12}" for row in rows)
         lines.append(console.pad(f"  {fit(target, 12)} for {sensitivity:.2f}", 26) + "".join(cells))
-    return lines
+    return lines + few_lines(few.of_points(points[who[0]]))
 
 
 def _parity(accuracy: _Result) -> list[str]:

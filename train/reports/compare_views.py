@@ -8,7 +8,7 @@ from typing import Any
 
 from ...benchmarks.report.escapes import html_text
 from ...benchmarks.report.page import document
-from ...benchmarks.stats import group_kinds
+from ...benchmarks.stats import few, group_kinds
 from ...edge_runtime import console, csv_files, files
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.errors import OutputExistsError, UsageError
@@ -80,7 +80,11 @@ def text(comparison: _Comparison) -> console.Page:
     if not comparison["paired"]:
         lines += ["", "NOT THE SAME TEST IMAGES: no difference is computed, and none should be read"]
         lines.append("from the columns above.")
-    lines += ["", *(line for said in _intervals(comparison) for line in console.wrap(said)), DISCLAIMER]
+    lines += [
+        "",
+        *(line for said in (*_few(comparison), *_intervals(comparison)) for line in console.wrap(said)),
+        DISCLAIMER,
+    ]
     return console.page(lines)
 
 
@@ -94,6 +98,13 @@ def _intervals(comparison: _Comparison) -> list[str]:
     if len(set(said)) == 1:
         return said[:1]
     return [f"{number}: {sentence}" for number, sentence in enumerate(said, 1)]
+
+
+def _few(comparison: _Comparison) -> list[str]:
+    """Which classes have too few images for their sensitivity to say much, of each run that has other counts."""
+    said = {few.sentence(run["counts"]): number for number, run in reversed(list(enumerate(comparison["runs"], 1)))}
+    told = sorted((number, sentence) for sentence, number in said.items() if sentence)
+    return [sentence if len(said) == 1 else f"{number}: {sentence}" for number, sentence in told]
 
 
 def table(comparison: _Comparison) -> str:
@@ -136,8 +147,11 @@ def page(comparison: _Comparison) -> str:
     plots = "".join(_dots(comparison, figure) for figure in _plotted(comparison))
     body = (
         f'<header><h1>Runs side by side</h1>\n<p class="disclaimer">{html_text(DISCLAIMER)}</p></header>\n<main>\n'
-        f"<ol>{names}</ol>\n" + (f"<ul>{warned}</ul>\n" if warned else "") + f"{_scrolled('Figures', heads, rows)}"
-        f'<p class="soft">In brackets: {"; ".join(_intervals(comparison))}.</p>\n'
+        f"<ol>{names}</ol>\n"
+        + (f"<ul>{warned}</ul>\n" if warned else "")
+        + f"{_scrolled('Figures', heads, rows)}"
+        + "".join(f'<p class="soft">{html_text(said)}.</p>\n' for said in _few(comparison))
+        + f'<p class="soft">In brackets: {"; ".join(_intervals(comparison))}.</p>\n'
         f'<h2>Plots</h2>\n<div class="plot">{plots}</div>\n{_paired_html(comparison)}</main>\n'
     )
     return document("Runs side by side: skin-edge compare", body, _STYLE)

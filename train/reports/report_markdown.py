@@ -7,8 +7,8 @@ from typing import Any
 
 from ...benchmarks.report.escapes import markdown_text
 from ...benchmarks.report.markdown import blocks_of
-from ...benchmarks.report.sections import Section, Table, with_interval
-from ...benchmarks.stats import group_kinds
+from ...benchmarks.report.sections import Section, Table, few_notes, with_interval
+from ...benchmarks.stats import few, group_kinds
 from ...edge_runtime.classifier import DISCLAIMER
 
 _HEADLINES = (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy"), ("macro_auc", "macro AUC"))
@@ -77,7 +77,8 @@ def _classes(test: Mapping[str, Any]) -> Section:
         for code, row in test["per_class"].items()
     ]
     columns = ("class", "images", "sensitivity", "specificity", "precision", "AUC")
-    return Section("classes", "Each class, where the most probable one is the answer", [Table(columns, rows)])
+    notes = few_notes(few.of_classes(test["per_class"]))
+    return Section("classes", "Each class, where the most probable one is the answer", [Table(columns, rows)], notes)
 
 
 def _confusion(test: Mapping[str, Any]) -> Section:
@@ -105,7 +106,8 @@ def _thresholds(test: Mapping[str, Any]) -> Section:
         )
     notes = [
         f"Frozen on {points[0]['on']}, and measured here as they are. The last column is what the ROC of these very "
-        "images has there, which no device can have."
+        "images has there, which no device can have.",
+        *few_notes(few.of_points(points)),
     ]
     columns = ("target", "threshold", "sensitivity", "specificity", "own ROC")
     return Section("thresholds", "At frozen thresholds", [Table(columns, rows)], notes)

@@ -15,7 +15,7 @@ from typing import Any
 from ...benchmarks.report import charts
 from ...benchmarks.report.escapes import html_text
 from ...benchmarks.report.page import document
-from ...benchmarks.stats import group_kinds
+from ...benchmarks.stats import few, group_kinds
 from ...edge_runtime import preprocess
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.errors import ImageError
@@ -343,6 +343,7 @@ def _classes(results: Mapping[str, Any], show: _Figures) -> str:
         "share that was not. Precision: of the pictures called so, the share that is. Here the answer is the most "
         "probable class; for thresholds see the operating points."
     ]
+    notes += _few(few.of_classes(results["test"]["per_class"]))
     columns = ["class", "images", "sensitivity", "specificity", "precision", "AUC", "ECE", "Brier"]
     return _notes(notes) + _table("", columns, rows)
 
@@ -419,6 +420,7 @@ def _operating_points(results: Mapping[str, Any], show: _Figures) -> str:
             f"{html_text(name)}: {html_text(', '.join(target['classes']))}; "
             f"{show('test', 'targets', name, 'n', form=',')} pictures."
         )
+    notes += _few(few.of_points(points))
     columns = ["target", "threshold", "when frozen: sensitivity / specificity", "sensitivity", "specificity", "own ROC"]
     return _notes(notes) + _table("", columns, rows)
 
@@ -583,6 +585,10 @@ def picture_uri(path: str | Path, side: int = _PICTURE) -> str | None:
     buffer = io.BytesIO()
     bare.save(buffer, "JPEG", quality=82, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _few(sentence: str) -> list[str]:
+    return [f"{html_text(sentence)}."] if sentence else []
 
 
 def _percent(show: _Figures, *path: str | int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.stats import group_kinds
+from ...benchmarks.stats import few, group_kinds
 from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
 
@@ -34,10 +34,15 @@ def summary(metrics: Mapping[str, Any], out: Path, *, qat: bool = True) -> conso
     for code, row in codes.items():
         cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
         lines.append(f"{console.cell(code, width)}{row['n']:>8}{cells[0]:>13}{cells[1]:>13}{cells[2]:>8}")
+    lines += _few(few.of_classes(codes))
     convert = console.command_line("skin-edge", "convert", out, "--int8", *([] if qat else ["--ptq"]))
     lines += ["", *_claims(metrics["test"], metrics["split"])]
     lines += ["", f"written to {out}; next:", f"  {convert}", DISCLAIMER]
     return console.page(lines)
+
+
+def _few(sentence: str) -> list[str]:
+    return console.wrap(f"{sentence}.", rest="  ") if sentence else []
 
 
 def _claims(test: Mapping[str, Any], split: Mapping[str, Any]) -> list[str]:
@@ -89,7 +94,8 @@ def evaluation(results: Mapping[str, Any], out: Path | None) -> console.Page:
         for row in test["operating_points"]:
             name = console.cell(f"{row['target']}, {row['wanted']:.0%} {row['chosen_for']}", 30)
             lines.append(f"{name}{_with_interval(row, 'sensitivity'):>22}{_with_interval(row, 'specificity'):>22}")
-    lines += ["", *_claims(test, results["split"])]
+    few_of = [few.of_classes(test["per_class"]), few.of_points(test["operating_points"])]
+    lines += ["", *(line for sentence in few_of for line in _few(sentence)), *_claims(test, results["split"])]
     written = [f"written to {out}: report.html, figures.md, metrics.json, predictions.csv"] if out else []
     return console.page([*lines, "", *written, DISCLAIMER])
 
