@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ..edge_runtime.errors import ImageError, UsageError
+from ..edge_runtime.labels import Label
 from ..edge_runtime.model_file import left_out
 from .accuracy import parity
 from .accuracy import preprocessing as sensitivity
 from .inputs.cases import Case, read_cases
+from .inputs.classes import is_table_of_labels, read_labels
+from .inputs.columns import PATH_LABEL_GROUP, Columns
 from .measure.caveats import caveats
 from .measure.latency import load_timed, measure_latency, sweep_threads
 from .measure.machine import describe_machine, swapped_pages, temperature_c, throttled
@@ -30,14 +33,15 @@ from .stats.metrics import NON_INFERIORITY_MARGIN
 class BenchSettings:
     """What is measured.
 
-    model: a .tflite of 'skin-edge convert'; None is the packaged one. reference: its float twin. data, split, images:
-    as `cases.read_cases` takes them; without data no accuracy is measured. image: what latency and memory are measured
-    with; by default the first image of the data, else a generated one. processes: how many more
-    processes the latency is measured in; none where 1. cold_starts: how many whole processes are timed. sweep: whether
+    model: a .tflite of 'skin-edge convert'; None is the packaged one. reference: its float twin. data, split, images,
+    columns: as `cases.read_cases` takes them; without data no accuracy is measured. image: what latency and memory are
+    measured with; by default the first image of the data, else a generated one. processes: how many more processes the
+    latency is measured in; none where 1. cold_starts: how many whole processes are timed. sweep: whether
     the latency is measured over threads. duration_s: of the sustained run, none where 0. preprocessing: whether the
     sensitivity to the app's preprocessing is measured; it needs data. margin: of non-inferiority, in balanced accuracy.
     mean, std, labels: of models that others made, as SkinClassifier takes them, and the reference among them: labels go
-    to every file without skin-edge's contract, mean and std to those of them that take floats.
+    to every file without skin-edge's contract, mean and std to those of them that take floats. Where labels is a table
+    (`classes.read_labels`), it says what the data's labels are instead.
     """
 
     model: Path | None = None
@@ -45,6 +49,7 @@ class BenchSettings:
     data: Path | None = None
     split: str | None = None
     images: Path | None = None
+    columns: Columns = PATH_LABEL_GROUP
     image: Path | None = None
     num_runs: int = 50
     warmup_runs: int = 5
@@ -118,6 +123,11 @@ def _run(
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """(each model's result, the reference's where there are several models)."""
     _check(settings)
+    of_data: tuple[Label, ...] = ()
+    if settings.labels and is_table_of_labels(settings.labels):
+        if settings.data is None:
+            raise UsageError(f"--labels {settings.labels} is of the data's labels: it goes with --data, not given here")
+        of_data, settings = read_labels(settings.labels), replace(settings, labels=None)
     told = _told(settings, [model for model in (*models, settings.reference) if model])
 
     def load(path: Path | None) -> _Opened:
@@ -137,6 +147,8 @@ def _run(
             split=settings.split,
             images=settings.images,
             known_labels=[label.code for label in opened[0].classifier.labels],
+            columns=settings.columns,
+            labels=of_data,
         )
     picture = _picture(settings.image, cases)
     # Before anything is measured: the load average of later models would be that of the earlier ones.
@@ -259,14 +271,14 @@ def _told(settings: BenchSettings, paths: Sequence[Path]) -> dict[Path | None, d
     if idle and len(readable) == len(paths):
         raise UsageError(
             f"leave {', '.join(idle)} out: every model here says so itself (--labels is for those without skin-edge's "
-            "contract, --mean and --std for those of them that take floats)"
+            "contract, or a csv code,name,malignant of the data's labels; --mean and --std for those that take floats)"
         )
     return told
 
 
 def _check(settings: BenchSettings) -> None:
-    if settings.data is None and (settings.split or settings.images):
-        raise UsageError("--split and --images go with --data, which is not given")
+    if settings.data is None and (settings.split or settings.images or settings.columns != PATH_LABEL_GROUP):
+        raise UsageError("--split, --images and the columns' names go with --data, which is not given")
     if settings.data is None and settings.preprocessing:
         raise UsageError("--preprocessing measures accuracy: it goes with --data, which is not given")
     if settings.model is None and not DEFAULT_MODEL.is_file():

@@ -11,9 +11,19 @@ import click
 from ..edge_runtime import console
 from ..edge_runtime.commands import told_of_foreign_models
 from ..edge_runtime.errors import GateError, UsageError
+from ..edge_runtime.help import SectionedCommand
+from .inputs.options import column_options
+
+_SECTIONS = {
+    "Accuracy": ("data", "image_column", "label_column", "group_column", "images", "split", "preprocessing", "margin"),
+    "Models": ("reference", "mean", "std", "labels"),
+    "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration"),
+    "Limits and comparisons": ("gate", "compare", "different_machines"),
+    "Output": ("result_json", "html", "markdown", "as_json"),
+}
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=_SECTIONS)
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @click.option(
     "--reference",
@@ -23,7 +33,7 @@ from ..edge_runtime.errors import GateError, UsageError
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="CSV|FOLDER", help="Labelled images for accuracy.")
 @click.option("--split", metavar="PART", help='Part of the data, or "all".  [default: test, where there are parts]')
-@click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Where the images of the csv lie now.")
+@column_options
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
@@ -80,6 +90,9 @@ def bench(
     reference: Path | None,
     data: Path | None,
     split: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    group_column: str | None,
     images: Path | None,
     image: Path | None,
     num_runs: int,
@@ -108,11 +121,13 @@ def bench(
     --reference, the files side by side, the interval of each difference and the images that flipped. JSON of several
     models holds one result for each under "models".
 
-    --data is a csv with the columns path and label (image_id, group, split are optional; a run's split.csv is one), or
-    a folder <label>/*.jpg.
+    --data is a csv with the columns path and label (image_id, group, split are optional; a run's split.csv is one;
+    others by --image-column, --label-column, --group-column), a table of HAM10000, ISIC or PAD-UFES-20 or the folder
+    with it, or a folder <label>/*.jpg.
 
     --labels goes to every file that carries no contract of skin-edge, --mean and --std to those of them that take
-    floats; the reference is one of these files.
+    floats; the reference is one of these files. A csv code,name,malignant says of the data's labels instead which are
+    malignant, as in 'train'.
 
     An image that cannot be read is reported and left out, and the exit code is 1.
 
@@ -144,6 +159,7 @@ def bench(
     from ..edge_runtime.classifier import DISCLAIMER
     from . import gate as gates
     from .bench import BenchSettings, run_bench, run_benches
+    from .inputs.columns import Columns
     from .report import several, terminal
 
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
@@ -156,6 +172,7 @@ def bench(
         data=data,
         split=split,
         images=images,
+        columns=Columns(image_column, label_column, group_column),
         image=image,
         num_runs=num_runs,
         warmup_runs=warmup_runs,

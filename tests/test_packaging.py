@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[1]
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
     "edge_runtime": """__init__ __main__ archive classifier cli commands console containers contract csv_files errors
-        files flatbuffer formats frames heatmap info interpreter labels limits locks model_file named_pictures network
+        files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file named_pictures network
         network_check operator_names operators patient pictures preprocess quantization quiet resize
         stopping tflite_metadata training_pictures""",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity preprocessing",
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
-    "benchmarks/inputs": "__init__ cases class_folders documents locate",
+    "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/report": "__init__ charts escapes markdown page parts sections several terminal",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
@@ -44,7 +44,7 @@ CONTENTS = {
     "train/recipes": "__init__ published recipe run_config schedules search_space",
     "train/reports": """__init__ compare_views drawn report report_markdown report_page run_results summary
         tune_results""",
-    "train/runs": "__init__ distillation earlier_runs run_folder",
+    "train/runs": "__init__ distillation earlier_runs reading run_folder",
     "train/studies": "__init__ step_times throughput",
     "convert": "__init__ confidence job layer_errors quickstart renew",
     "convert/commands": "__init__ convert debug summary",

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..benchmarks.inputs import class_folders, documents
 from ..benchmarks.inputs.cases import METADATA
+from ..benchmarks.inputs.columns import PATH_LABEL_GROUP, Columns, canonical
 from ..benchmarks.inputs.locate import folder_of, located
 from ..benchmarks.stats import group_kinds, operating_points
 from ..benchmarks.stats.subgroups import ATTRIBUTES
@@ -23,12 +24,16 @@ from ..edge_runtime import csv_files, files, preprocess, training_pictures
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
 from .data import grouping, patients, seen, tables, tasks
-from .data.layouts import Dataset, read_dataset
+from .data.layouts import is_isic_export, read_dataset
+from .data.named_groups import groups_of
 from .recipes import run_config
 from .reports import report, report_markdown, report_page
 from .reports.run_results import predictions
 from .runs import run_folder
+from .runs.reading import Reading, as_trained
 from .runs.run_folder import Run
+
+FOUND_OUT = Reading()
 
 CANNOT_ASSESS = "cannot assess"
 
@@ -41,25 +46,24 @@ Report = Callable[[str], None]
 class NewData:
     """rows: path, image_id, group, label, split ("" without parts), and what there is of ATTRIBUTES and METADATA.
 
-    dataset: None where `rows` came from a csv. pictures: where the paths that are written start.
+    pictures: where the paths that are written start.
     """
 
     name: str
     license: str
     part: str
     rows: pd.DataFrame
-    dataset: Dataset | None
     pictures: Path
 
 
 def evaluate(
-    model: Path, data: Path, part: str | None, report_line: Report, images: Path | None = None
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """(what metrics.json holds, what predictions.csv holds) of `model` on `data`.
+    model: Path, data: Path, part: str | None, report_line: Report, told: Reading = FOUND_OUT
+) -> tuple[dict[str, Any], pd.DataFrame, Path]:
+    """(what metrics.json holds, what predictions.csv holds, where their paths start) of `model` on `data`.
 
     model: a run folder, whose Keras model answers, or a .tflite. data: a csv with path and label (split.csv of a run is
     one), or a folder in a known layout. part: a part of the data, or "all"; None means test where there are parts.
-    images: the folder in which the pictures of a csv or a layout's table lie now.
+    told: how the data is to be read; what it leaves open is as a run was trained.
 
     A picture that cannot be assessed is counted as that. A label that the model does not know is counted, and its
     pictures are answered, but in no figure. Thresholds and temperature are those of the run's validation part or of the
@@ -67,10 +71,15 @@ def evaluate(
 
     Raises UsageError where model or data does not exist, DataError where nothing can be measured.
     """
-    chosen = read(data, part, images)
+    run = run_folder.read(model) if model.is_dir() else None
+    table = data
+    if run and data.exists():
+        told, table, lines = as_trained(told, run, data)
+        for line in lines:
+            report_line(line)
+    chosen = read(table, part, told, report_line)
     rows = chosen.rows
-    if model.is_dir():
-        run = run_folder.read(model)
+    if run:
         labels, frozen, about = run.labels, _frozen(run), _about_run(run)
         answers, errors = _by_keras(run, rows, report_line)
         known = run_folder.learned_from(run)
@@ -82,10 +91,7 @@ def evaluate(
         leaked, chose = _shares(by_hash, len(rows))
         checked = {"pictures": leaked is not None, "groups": False}
     codes = tuple(label.code for label in labels)
-    if chosen.dataset is not None:
-        of_id = dict(zip(chosen.dataset.frame["image_id"], chosen.dataset.frame["malignant"], strict=True))
-        rows = rows.assign(malignant=rows["image_id"].map(of_id))
-    meant, lines = tasks.as_classes(rows, codes)
+    meant, lines = tasks.as_classes(rows, codes, told.task, told.labels)
     for line in lines:
         report_line(line)
     rows = rows.assign(label=meant)
@@ -133,12 +139,12 @@ def evaluate(
         "test": figures,
         "mistakes": report.mistakes(measured, answers[used], labels),
     }
-    table = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes, chosen.pictures)
+    answered = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes, chosen.pictures)
     columns = [f"p_{code}" for code in codes]
-    table[columns] = table[columns].astype("float64").where(pd.Series(assessed), np.nan)
-    table.loc[~assessed, "predicted"] = CANNOT_ASSESS
-    table["error"] = [errors.get(position, "") for position in range(len(rows))]
-    return results, table
+    answered[columns] = answered[columns].astype("float64").where(pd.Series(assessed), np.nan)
+    answered.loc[~assessed, "predicted"] = CANNOT_ASSESS
+    answered["error"] = [errors.get(position, "") for position in range(len(rows))]
+    return results, answered, chosen.pictures
 
 
 def write(
@@ -159,11 +165,6 @@ def write(
         files.write(folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
-def start_of(data: Path, images: Path | None) -> Path:
-    """Where the paths start that are written of `data`: at its pictures."""
-    return images or (data if data.is_dir() else folder_of(data))
-
-
 def check_free(out: Path) -> None:
     """Raises OutputExistsError where `out` holds something: nothing of a run is written over."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -180,20 +181,21 @@ def check_replaceable(out: Path) -> None:
         )
 
 
-def read(data: Path, part: str | None, images: Path | None = None) -> NewData:
+def read(data: Path, part: str | None, told: Reading = FOUND_OUT, say: Report = lambda line: None) -> NewData:
     """The pictures of `data` that are to be measured; see `evaluate`."""
-    dataset = None
-    if data.is_file():
-        rows, name, terms = _from_csv(data, images), data.name, report.license_of("")
+    if not data.exists():
+        raise UsageError(f"no such file or folder: {data}")
+    if data.is_file() and _is_plain(data, told):
+        rows, name, terms = _from_csv(data, told.columns, told.images), data.name, report.license_of("")
         config = data.parent / "config.yaml"
         if config.is_file() and run_folder.is_run(data.parent):
             terms = report.license_of(str(run_folder.read(data.parent).config["data"]["layout"]))
-    elif data.exists():
-        dataset = read_dataset(data, images=images)
+    else:
+        dataset = read_dataset(data, told.layout, told.columns, told.images, prefer=told.likely_layout)
         rows, name, terms = dataset.frame, dataset.layout, report.license_of(dataset.layout)
         rows = rows.assign(split=rows["official"])
-    else:
-        raise UsageError(f"no such file or folder: {data}")
+    rows = grouping.with_group_kinds(rows)
+    rows = _grouped(rows, data.resolve() if data.is_dir() else data.resolve().parent, told, say)
     there = [str(value) for value in rows["split"].unique() if value]
     wanted = part or ("test" if there else "all")
     if wanted != "all":
@@ -203,14 +205,22 @@ def read(data: Path, part: str | None, images: Path | None = None) -> NewData:
                 f"{data} has no picture in part '{wanted}'; parts there: {', '.join(there) or 'none'} "
                 "(--split-part all takes every picture)"
             )
-    rows = grouping.with_group_kinds(rows)
     known = dict.fromkeys((*ATTRIBUTES, *METADATA, *tables.EXTRA_COLUMNS))
     columns = [*run_folder.SPLIT_COLUMNS, *(c for c in known if c in rows.columns)]
-    start = start_of(data, images)
+    # Where the paths start that are written of them: at the pictures.
+    start = told.images or (data if data.is_dir() else folder_of(data))
     described = "every picture" if wanted == "all" else f"part {wanted}"
-    return NewData(
-        name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), dataset, start
-    )
+    return NewData(name, terms, described, rows.loc[:, columns].fillna("").astype(str).reset_index(drop=True), start)
+
+
+def _is_plain(table: Path, told: Reading) -> bool:
+    """Whether a file is read as a table of pictures and labels, and not as the layout that it is one of."""
+    if told.layout is not None:
+        return told.layout == "csv"
+    if told.columns != PATH_LABEL_GROUP or table.suffix.lower() not in (".csv", ".tsv", ".tab", ".txt"):
+        return True
+    names = csv_files.read(table, most=0).columns
+    return not (is_isic_export(names) and not {"path", "label"} <= set(names))
 
 
 def cannot_assess(
@@ -233,29 +243,49 @@ def cannot_assess(
     }
 
 
-def _from_csv(path: Path, images: Path | None) -> pd.DataFrame:
-    table = csv_files.read(path)
+def _from_csv(path: Path, columns: Columns, images: Path | None) -> pd.DataFrame:
+    table = canonical(csv_files.read(path), path, columns)
     frame = pd.DataFrame(table.rows, columns=table.columns, dtype=str)
-    missing = [name for name in ("path", "label") if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(frame.columns)}")
-    blank = frame[(frame[["label"]] == "").any(axis=1)]
+    if "malignant" in frame.columns:
+        frame["malignant"] = frame["malignant"].replace({"1.0": "1", "0.0": "0"})
+    blank = frame[(frame["label"] == "") & (frame["malignant"] == "" if "malignant" in frame.columns else True)]
     if len(blank):
         raise DataError(f"{path} line {table.lines[int(blank.index[0])]}: label is blank")
     if not len(frame):
         raise DataError(f"{path} has no rows")
-    class_folders.check_labels(list(frame["label"]), f"{path}, column label")
+    class_folders.check_labels(list(frame["label"]), f"{path}, column {columns.label or 'label'}")
     names = frame["path"]
     start = folder_of(path)
     found = located(list(names), start, images=images, table=path)
     # A picture that is not there cannot be assessed; its name says which one that is.
     frame["path"] = [there or (str(start / name) if name else "") for there, name in zip(found, names, strict=True)]
-    for column, values in (("image_id", names), ("group", names), ("split", pd.Series("", index=frame.index))):
-        if column not in frame.columns:
-            frame[column] = values
-        elif column != "split":
-            frame[column] = frame[column].where(frame[column] != "", names)
+    frame = frame.assign(**{name: "" for name in ("image_id", "group", "split") if name not in frame.columns})
+    frame["image_id"] = frame["image_id"].where(frame["image_id"] != "", names)
+    for column in ("patient", "lesion"):
+        if column in frame.columns:
+            frame["group"] = frame["group"].where(frame["group"] != "", frame[column])
+    frame["group"] = frame["group"].where(frame["group"] != "", names)
     return frame
+
+
+def _grouped(rows: pd.DataFrame, root: Path, told: Reading, say: Report) -> pd.DataFrame:
+    """`rows`, with the groups of --group-from, where they name none themselves."""
+    named = (rows[group_kinds.COLUMN] != group_kinds.UNKNOWN).any()
+    if named and told.group_from:
+        raise UsageError(f"--group-from is for data without groups, and {root} names some")
+    group_from = told.group_from or told.likely_group_from
+    if named or not group_from:
+        return rows
+    try:
+        groups, notes = groups_of(rows, root, group_from)
+    except SkinEdgeError as error:
+        if told.group_from:
+            raise
+        say(f"groups are not known, for what the run was trained with does not serve here: {error}")
+        return rows
+    for line in notes:
+        say(line)
+    return rows.assign(**{column: groups[column] for column in groups})
 
 
 def _frozen(run: Run) -> dict[str, Any]:

@@ -10,13 +10,16 @@ from pathlib import Path, PurePosixPath
 from ...edge_runtime import csv_files, files
 from ...edge_runtime.containers import is_there
 from ...edge_runtime.errors import DataError, UsageError
-from ...edge_runtime.labels import same_label
+from ...edge_runtime.labels import Label
 from ..stats.group_kinds import COLUMN, KINDS, UNKNOWN, Groups, kinds_of
 from . import class_folders
+from .classes import class_of
+from .columns import PATH_LABEL_GROUP, Columns, canonical, is_known
 from .locate import folder_of, located
 
 PARTS = ("train", "val", "test")
 COLUMNS = ("path", "image_id", "group", "label", "split", "group_kind")
+_WITHOUT_SUFFIX = ("HAM10000_metadata",)  # as Dataverse hands it out
 METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS, without NumPy
 
 
@@ -24,7 +27,8 @@ METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS
 class Case:
     """One labelled image. group: images that belong together, of `group_kind` (group_kinds.KINDS). split: "" for none.
 
-    metadata: what the csv says of the fields of `patient.FIELDS`, as it stands there.
+    metadata: what the csv says of the fields of `patient.FIELDS`, as it stands there. malignant: the data set's own
+    target, "1", "0" or "".
     """
 
     path: Path
@@ -34,42 +38,53 @@ class Case:
     split: str
     group_kind: str = field(default=UNKNOWN, compare=False)
     metadata: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
+    malignant: str = field(default="", compare=False)
 
 
 def read_cases(
-    data: str | Path, *, split: str | None = None, images: str | Path | None = None, known_labels: Sequence[str]
+    data: str | Path,
+    *,
+    split: str | None = None,
+    images: str | Path | None = None,
+    known_labels: Sequence[str],
+    columns: Columns = PATH_LABEL_GROUP,
+    labels: Sequence[Label] = (),
 ) -> list[Case]:
     """The cases of `data`, in its order; every image exists.
 
     data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
-    paths start at the csv's folder, those of a run's split.csv at the run's data), or class folders
-    (`class_folders.py`). split: the part that is wanted, or "all"; by default "test" where the data has parts, else
-    everything. images: the folder where the images of a csv lie now (`locate.py` has the rules). known_labels: the
-    model's; a label of the same meaning is read
-    as that (`labels.same_label`).
+    paths start at the csv's folder, those of a run's split.csv at the run's data), a table of a known data set or its
+    folder (`columns.py`), or class folders (`class_folders.py`). split: the part that is wanted, or "all"; by default
+    "test" where the data has parts, else everything. images: the folder where the images of a table lie now
+    (`locate.py` has the rules). known_labels: the model's; a label means one of them as `classes.class_of` says.
+    columns: of a csv. labels: what the user says of the data's labels (`classes.read_labels`).
 
-    Without the column group, or where it is empty, every image is its own group, and nothing is known of lesions.
+    Where no column group, patient or lesion has a value, an image is its own group, and nothing is known of lesions.
 
-    Raises UsageError where `data` or `images` does not exist; DataError where a column, the part or an image is
-    missing, where there are no images, or where a label is not among `known_labels`.
+    Raises UsageError where `data` or `images` does not exist, or the columns of folders are named; DataError where a
+    column, the part or an image is missing, where there are no images, or where a label is not among `known_labels`.
     """
     data = Path(data)
+    table = known_table(data) if data.is_dir() and columns == PATH_LABEL_GROUP else None
+    data = table or data
     if data.is_dir():
-        if images is not None:
-            raise UsageError(f"--images goes with a csv, but {data} is a folder")
+        if images is not None or columns != PATH_LABEL_GROUP:
+            flag = "--images goes" if images is not None else f"{columns.flags()}: columns go"
+            raise UsageError(f"{flag} with a csv, but {data} is a folder: name the csv")
         cases = _from_folders(data)
     elif data.is_file():
-        cases = _from_csv(data)
+        cases = _from_csv(data, columns)
     else:
         raise UsageError(f"no such file or folder: {data}")
     every, cases = cases, _part(data, cases, split)
-    meant = {label: same_label(label, known_labels) for label in {case.label for case in cases}}
+    said = {(case.label, case.malignant) for case in cases}
+    meant = {both: class_of(both[0], known_labels, target=both[1], own=labels) for both in said}
     for case in cases:
-        if meant[case.label] is None:
+        if meant[case.label, case.malignant] is None:
             raise DataError(
                 f"{data}: label '{case.label}' of {case.image_id} is not among the model's: {', '.join(known_labels)}"
             )
-    cases = [replace(case, label=meant[case.label] or case.label) for case in cases]
+    cases = [replace(case, label=meant[case.label, case.malignant] or case.label) for case in cases]
     if not data.is_dir():
         cases = _located(data, cases, Path(images) if images is not None else None, every)
     missing = [case.path for case in cases if not is_there(case.path)]
@@ -94,17 +109,34 @@ def write_cases(path: str | Path, cases: Iterable[Case]) -> None:
     files.write(path, csv_files.text(COLUMNS, rows))
 
 
-def _from_csv(path: Path) -> list[Case]:
-    table = csv_files.read(path)
-    missing = [name for name in ("path", "label") if name not in table.columns]
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}; found: {', '.join(table.columns) or 'none'}")
+def known_table(folder: Path) -> Path | None:
+    """The one table of a known data set in a folder (`columns.py`), None where there is none.
+
+    Raises DataError where there are several.
+    """
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and (path.suffix.lower() in (".csv", ".tab", ".tsv") or path.name in _WITHOUT_SUFFIX):
+            try:
+                names = csv_files.read(path, most=0).columns
+            except DataError:
+                continue  # any file may lie beside the pictures
+            if is_known(names):
+                found.append(path)
+    if len(found) > 1:
+        raise DataError(f"{folder} holds several tables of pictures ({_first(found)}): name one")
+    return found[0] if found else None
+
+
+def _from_csv(path: Path, columns: Columns) -> list[Case]:
+    table = canonical(csv_files.read(path), path, columns)
     cases: list[Case] = []
     said: dict[str, list[str]] = {"group": [], "patient": [], "lesion": []}
     for cells, line in zip(table.rows, table.lines, strict=True):
         row = dict(zip(table.columns, cells, strict=True))
         name = row["path"]
-        if not name or not row["label"]:
+        target = row.get("malignant", "")
+        if not name or not (row["label"] or target):
             raise DataError(f"{path}, line {line}: path or label is empty")
         for column, values in said.items():
             values.append(row.get(column, ""))
@@ -112,11 +144,12 @@ def _from_csv(path: Path) -> list[Case]:
             Case(
                 path=Path(name),
                 image_id=row.get("image_id") or PurePosixPath(name).stem,
-                group=row.get("group") or name,
+                group=row.get("group") or row.get("patient") or row.get("lesion") or name,
                 label=row["label"],
                 split=row.get("split", ""),
                 group_kind=row.get(COLUMN, ""),
                 metadata={name: row[name] for name in METADATA if name in row},
+                malignant={"1.0": "1", "0.0": "0"}.get(target, target),
             )
         )
     if not cases:

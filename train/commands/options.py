@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ...benchmarks.inputs.classes import TASKS
+from ...benchmarks.inputs.options import column_options
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
-
-images_option = click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Where the pictures lie that a csv names. [default: where its paths say, or below its folder]",
-)
-"""For every command that reads a table of pictures: `benchmarks.inputs.locate.located` finds them."""
 
 _LONGEST_USE = 500
 
@@ -40,20 +34,12 @@ intended_use_option = click.option(
 )
 """Of `train`, which keeps it in config.yaml, and of `convert`, where it goes before what the run says."""
 
-_LAYOUT = (
-    click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]"),
-    click.option(
-        "--image-column", metavar="NAME", help="Of a plain csv: the picture's path, name or id. [default: path]"
-    ),
-    click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]"),
-    click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]"),
-    images_option,
-    click.option(
-        "--group-from",
-        metavar="REGEX|CSV",
-        help="Patients or lesions, where DATA names none: one (group) in a picture's path below DATA, such as "
-        "'(p[0-9]+)_', or a csv with image and group.",
-    ),
+_LAYOUT = click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]")
+_GROUP_FROM = click.option(
+    "--group-from",
+    metavar="REGEX|CSV",
+    help="Patients or lesions, where DATA names none: one (group) in a picture's path below DATA, such as "
+    "'(p[0-9]+)_', or a csv with image and group.",
 )
 
 _CLASSES = (
@@ -62,25 +48,14 @@ _CLASSES = (
 )
 
 
-class SectionedCommand(click.Command):
-    """A command whose help lists its options under titles, in the order of `sections`.
+def label_options(labels: str, task: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--labels and --task: what DATA's labels mean. labels, task: their help."""
 
-    sections: title -> the options' names in Python. What is in none of them comes last, as "Options".
-    """
+    def added(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option("--task", type=click.Choice(TASKS), help=task)(command)
+        return click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help=labels)(command)
 
-    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **named: Any):
-        super().__init__(*arguments, **named)
-        self.sections = sections
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        params = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
-        named = {name for names in self.sections.values() for name in names}
-        rest = [str(param.name) for param in params if param.name not in named]
-        for title, names in {**self.sections, "Options": rest}.items():
-            records = [param.get_help_record(ctx) for name in names for param in params if param.name == name]
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl([record for record in records if record])
+    return added
 
 
 def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,6 +67,4 @@ def class_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def layout_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--layout, --image-column, --label-column, --group-column, --images and --group-from: how DATA is to be read."""
-    for option in reversed(_LAYOUT):
-        command = option(command)
-    return command
+    return _LAYOUT(column_options(_GROUP_FROM(command)))

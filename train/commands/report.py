@@ -9,9 +9,26 @@ import click
 
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
+from ...edge_runtime.help import SectionedCommand
+from .options import label_options, layout_options
+
+_SECTIONS = {
+    "Data": (
+        "layout",
+        "image_column",
+        "label_column",
+        "group_column",
+        "images",
+        "group_from",
+        "labels",
+        "task",
+        "part",
+    ),
+    "Output": ("out", "overwrite", "as_json"),
+}
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=_SECTIONS)
 @click.argument("model", metavar="RUN|MODEL.tflite", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
@@ -26,7 +43,11 @@ from ...edge_runtime.errors import UsageError
     metavar="PART",
     help='Part of the data, or "all".  [default: test, where there are parts]',
 )
-@click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the pictures lie now.")
+@layout_options
+@label_options(
+    "Of DATA's labels: csv code,name,malignant. [default: as RUN was trained]",
+    "Of the model. [default: RUN's, else as the model's classes say]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation in FOLDER.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
 def evaluate(
@@ -34,11 +55,22 @@ def evaluate(
     data: Path,
     out: Path | None,
     part: str | None,
+    layout: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    group_column: str | None,
     images: Path | None,
+    group_from: str | None,
+    labels: Path | None,
+    task: str | None,
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Measure a trained RUN or a .tflite on DATA: a folder in a known layout, or a csv with path and label.
+    """Measure a trained RUN or a .tflite on DATA: a folder in a known layout, or a csv of pictures and labels.
+
+    DATA is read as 'train' reads it, by the same flags. What they leave open is as RUN was trained, where that fits:
+    the columns of a csv, which labels are malignant, how groups are named, and where RUN's own data lies its layout and
+    --images. A .tflite remembers none of that.
 
     Nothing is chosen on DATA: thresholds are those of RUN's validation part or of the file. A picture that cannot be
     assessed is counted as that, and never as right.
@@ -47,19 +79,23 @@ def evaluate(
     Example:
       skin-edge evaluate runs/first other-clinic --out other-clinic-report
       skin-edge evaluate runs/first/int8/model_int8.tflite runs/first/split.csv
+      skin-edge evaluate model_int8.tflite clinic.csv --image-column file \\
+        --label-column finding
     """
     from ...edge_runtime import files
     from .. import evaluate as new_data
+    from ..data.layouts import Columns
     from ..job import to_stderr
     from ..reports.summary import evaluation
+    from ..runs import reading
 
     if out is not None:
         new_data.check_replaceable(out) if overwrite else new_data.check_free(out)
         files.check_replaceable(out, [model, data])
+    told = reading.told(layout, Columns(image_column, label_column, group_column), images, group_from, labels, task)
     with files.alone_in(out, "skin-edge evaluate") if out is not None else contextlib.nullcontext():
-        results, table = new_data.evaluate(model, data, part, to_stderr, images)
+        results, table, start = new_data.evaluate(model, data, part, to_stderr, told)
         if out is not None:
-            start = new_data.start_of(data, images)
             new_data.write(out, results, table, overwrite=overwrite, pictures=start)
     console.say_json(results) if as_json else console.say(evaluation(results, out))
 

@@ -10,7 +10,8 @@ import click
 
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
-from .options import SectionedCommand, class_options, intended_use_option, layout_options
+from ...edge_runtime.help import SectionedCommand
+from .options import class_options, intended_use_option, label_options, layout_options
 
 
 class ImageSize(click.ParamType):
@@ -76,10 +77,7 @@ _SECTIONS = {
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
 @layout_options
 @class_options
-@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Own classes: csv code,name,malignant.")
-@click.option(
-    "--task", type=click.Choice(["diagnosis", "malignant", "malignant-classes"]), help="[default: the recipe's]"
-)
+@label_options("Own classes: csv code,name,malignant.", "[default: the recipe's]")
 @click.option(
     "--teacher",
     "teachers",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...benchmarks.inputs import class_folders as folders
+from ...benchmarks.inputs.columns import PATH_LABEL_GROUP, Columns
 from ...benchmarks.inputs.locate import folder_of, located
 from ...benchmarks.stats import group_kinds
 from ...edge_runtime.errors import DataError, UnknownNameError, UsageError
@@ -27,18 +28,6 @@ _HAM_COLUMNS = {"age": "age", "sex": "sex", "localization": "site"}
 
 # Listed in the ground truth of HAM10000's test part without any metadata, but not in the archive of its images.
 _NEVER_PUBLISHED = "ISIC_0035068"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a plain csv hold the picture, its label and its group; None takes path, label and group."""
-
-    image: str | None = None
-    label: str | None = None
-    group: str | None = None
-
-
-PATH_LABEL_GROUP = Columns()
 
 
 @dataclass(frozen=True)
@@ -111,13 +100,15 @@ def read_dataset(
     columns: Columns = PATH_LABEL_GROUP,
     images: str | Path | None = None,
     group_from: str | None = None,
+    prefer: str | None = None,
 ) -> Dataset:
     """Recognises the layout, or takes the one that is named, and reads it.
 
     data: a folder, or the csv of the layouts isic-cli and csv. columns: of a plain csv; naming any makes it one.
     images: the folder in which the pictures lie that a table names, where it is another one
     (benchmarks/inputs/locate.py).
-    group_from: what gives the pictures their groups where the data names none (`named_groups.py`).
+    group_from: what gives the pictures their groups where the data names none (`named_groups.py`). prefer: the layout
+    that is taken where several fit.
 
     Raises UsageError where there is no such folder, or `images` is given and the pictures are in class folders;
     UnknownNameError for a layout that does not exist; DataError where no layout fits (the message names the known
@@ -148,6 +139,8 @@ def read_dataset(
             raise UsageError(f"{data} is a file, and layout {layout} is a folder")
         first, then = (layout,), ()
     found = [dataset for name in first if (dataset := LAYOUTS[name](given)) is not None]
+    if len(found) > 1:
+        found = [dataset for dataset in found if dataset.layout == prefer] or found
     if len(found) > 1:
         fitting = ", ".join(dataset.layout for dataset in found)
         raise DataError(f"{data} fits several layouts ({fitting}): choose one with --layout")
@@ -340,7 +333,7 @@ def isic_cli(given: Given) -> Dataset | None:
     diagnosis' own words, which are no class unless --labels makes them one. "Indeterminate" is no target.
     """
     candidates = [given.table] if given.table else sorted(given.root.glob("*.csv"))
-    fitting = [table for table in candidates if _is_isic_export(_columns_of(table))]
+    fitting = [table for table in candidates if is_isic_export(_columns_of(table))]
     if not fitting:
         return None
     if len(fitting) > 1:
@@ -385,7 +378,8 @@ def _columns_of(table: Path) -> list[str]:
         return []
 
 
-def _is_isic_export(columns: list[str]) -> bool:
+def is_isic_export(columns: list[str]) -> bool:
+    """Whether a header is that of an export of isic-cli."""
     return "isic_id" in columns and "target" not in columns and bool({"diagnosis_1", "diagnosis"} & set(columns))
 
 

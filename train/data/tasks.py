@@ -10,50 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from ...benchmarks.inputs.classes import SIDES, TASKS, class_of, read_labels
 from ...edge_runtime.errors import DataError, UnknownNameError, UsageError
-from ...edge_runtime.labels import (
-    BENIGN_MALIGNANT,
-    Label,
-    has_control_characters,
-    is_precancerous,
-    label_for,
-    same_label,
-)
-from . import layout_tables
+from ...edge_runtime.labels import BENIGN_MALIGNANT, Label, is_precancerous, label_for, same_label
 from .layouts import Dataset
 
-TASKS = ("diagnosis", "malignant", "malignant-classes")
-
-_SIDES = tuple(label.code for label in BENIGN_MALIGNANT)
 _MOST_SHOWN = 12  # classes in a message
-
-_TRUE_FALSE = {"1": True, "0": False, "": None}
-
-
-def read_labels(path: str | Path) -> tuple[Label, ...]:
-    """The classes of a csv with the columns code, name and malignant (1, 0 or blank), in its order.
-
-    A blank name is the code's. Raises UsageError where there is no such file; DataError where a column is missing, a
-    code is blank or occurs twice, or malignant is something else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"--labels {path}: no such file")
-    frame = layout_tables.read_table(path, {"code": "code"}, {"name": "name", "malignant": "malignant"})
-    missing = [name for name in ("name", "malignant") if name not in frame]
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}; a file of labels has code, name and malignant")
-    labels: dict[str, Label] = {}
-    for row in frame[["code", "name", "malignant"]].to_numpy(str):
-        code, name, malignant = (str(value).strip() for value in row)
-        if malignant not in _TRUE_FALSE:
-            raise DataError(f"{path}: malignant '{malignant}' of {code} is not 1, 0 or blank")
-        if code.lower() in labels:
-            raise DataError(f"{path}: code {code} occurs twice")
-        if has_control_characters(code + name):
-            raise DataError(f"{path}: code {code!r} or name {name!r} holds control characters")
-        labels[code.lower()] = Label(code, name or code, _TRUE_FALSE[malignant])
-    return tuple(labels.values())
 
 
 def for_task(
@@ -140,28 +102,25 @@ def _with_labels(dataset: Dataset, labels: tuple[Label, ...], path: Path) -> Dat
     return replace(dataset, frame=dataset.frame.assign(label=found.fillna("")), labels=labels)
 
 
-def as_classes(rows: pd.DataFrame, codes: Sequence[str]) -> tuple[pd.Series, list[str]]:
+def as_classes(
+    rows: pd.DataFrame, codes: Sequence[str], task: str | None = None, own: Sequence[Label] = ()
+) -> tuple[pd.Series, list[str]]:
     """The labels of pictures in a model's own words, and a line for each that is not one of them already.
 
-    rows: columns label and, where the data set has a target of its own, malignant ("1", "0" or ""). codes: the model's.
-    A label of the same meaning is that class (`labels.same_label`). Where the model tells malignant from benign alone,
-    a diagnosis is on the side of the data set's target, else of the table of diagnoses. What is neither stays.
+    rows: columns label and, where the data set has a target of its own, malignant ("1", "0" or ""). codes, task, own:
+    as `classes.class_of` takes them. What means none of the model's classes stays.
     """
-    side_of = {same_label(code, _SIDES): code for code in codes}
-    binary = len(codes) == 2 and set(side_of) == set(_SIDES)
-    targets = rows["malignant"] if binary and "malignant" in rows else pd.Series("", rows.index)
+    targets = rows["malignant"] if "malignant" in rows else pd.Series("", rows.index)
     found: dict[tuple[str, str], str] = {}
     for label, target in {*zip(rows["label"], targets, strict=True)}:
-        malignant = {"1": True, "0": False}.get(target, label_for(label).malignant)
-        meant = same_label(label, codes)
-        if meant is None and binary and malignant is not None:
-            meant = side_of[_SIDES[malignant]]
+        meant = class_of(label, codes, target=target, task=task, own=own)
         found[label, target] = label if meant is None else meant
     labels = [found[both] for both in zip(rows["label"], targets, strict=True)]
     counts = Counter(zip(rows["label"], labels, strict=True))
+    sides = [code for code in codes if same_label(code, SIDES)]
     lines = [
         f"  {label or 'no diagnosis'}: counts as {meant}, {count} images"
-        + (" (holds precancerous keratoses)" if binary and is_precancerous(label) else "")
+        + (" (holds precancerous keratoses)" if meant in sides and is_precancerous(label) else "")
         for (label, meant), count in sorted(counts.items())
         if label != meant
     ]
@@ -226,7 +185,7 @@ def _malignant(
     diagnosed = {
         code: label
         for code, label in known.items()
-        if label.malignant and code in classes and same_label(code, _SIDES) is None
+        if label.malignant and code in classes and same_label(code, SIDES) is None
     }
     if split_further:
         side = frame["label"].where((target == "1") & frame["label"].isin(list(diagnosed)), side)
