@@ -141,7 +141,7 @@ def test_own_classes_overrule_the_table_and_not_the_target(tmp_path):
     [
         ("code,name\nwart,\n", DataError, "has no column malignant; a file of labels has code, name and malignant"),
         ("name,malignant\nwart,1\n", DataError, "has no column code"),
-        ("code,name,malignant\nwart,,1\n,,0\n", DataError, "line 3: one of code is blank"),
+        ("code,name,malignant\nwart,,1\n,,0\n", DataError, "line 3: code is blank"),
         ("code,name,malignant\nwart,,yes\n", DataError, "malignant 'yes' of wart is not 1, 0 or blank"),
         ("code,name,malignant\nwart,,1\nWART,,1\n", DataError, "code WART occurs twice"),
         ("code,name,malignant\nwart,,1\nmole,,0\n", DataError, "label 'tumour' of tumour_0_0.jpg is not in"),
