@@ -148,8 +148,8 @@ COMMANDS = {
     "bundle": ("bundle MODEL --out OUT", 6),
     "data": ("data DATA --out OUT", 4),
     "evaluate": ("evaluate MODEL DATA --out OUT", 6),
-    "train": ("train DATA --out OUT --recipe quickstart --set image_size=32 --set epochs=60", 15),
-    "tune": ("tune DATA --out OUT --recipe quickstart --set image_size=32 --set epochs=60", 15),
+    "train": ("train DATA --out OUT --recipe quickstart --set image_size=[32,32] --set epochs=60", 15),
+    "tune": ("tune DATA --out OUT --recipe quickstart --set image_size=[32,32] --set epochs=60", 15),
     "quickstart": ("quickstart --out OUT", 15),
 }
 
