@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -444,3 +446,12 @@ def test_the_steps_say_how_large_jpegs_are_decoded(decoding):
             InputSpec.from_steps([{"step": "decode", "scaled": "as you like"}, *steps[1:]])
         with pytest.raises(ModelFileError, match="does not do"):
             InputSpec.from_steps([*steps[:4], {**steps[4], "passes": "vertical, then horizontal"}, steps[5]])
+
+
+def test_a_jpeg_loads_no_other_formats_plugin(tmp_path):
+    """Each costs a start of `predict` some milliseconds."""
+    (tmp_path / "a.jpg").write_bytes(encoded(Image.new("RGB", (20, 20)), "JPEG"))
+    code = "import sys; from skin_edge.edge_runtime.preprocess import decode; decode('a.jpg'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    plugins = {name for name in done.stdout.split() if name.startswith("PIL.") and name.endswith("Plugin")}
+    assert plugins == {"PIL.JpegImagePlugin"}

@@ -13,8 +13,10 @@ from PIL import Image
 
 from skin_edge.benchmarks.accuracy import preprocessing
 from skin_edge.benchmarks.bundle import answers as own_answers
-from skin_edge.benchmarks.bundle import mistakes, verify
+from skin_edge.benchmarks.bundle import mistakes, pictures, verify
+from skin_edge.benchmarks.studies import confusion
 from skin_edge.edge_runtime import SkinClassifier, preprocess
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.cli import run
 
 
@@ -101,6 +103,7 @@ def test_a_right_app_that_tells_less_is_exact_as_far_as_it_tells(answers, verdic
     assert code == 0 and said["missing"] == ["broken/empty.jpg"]
     assert [name for name, stage in said["stages"].items() if stage["level"] is None] == [
         "decode",
+        "resize",
         "input",
         "decisions",
     ]
@@ -312,3 +315,59 @@ def test_skin_edge_itself_answers_as_an_app_does(answers, handover, capsys):
     with pytest.raises(SystemExit) as ended:
         own_answers.main(["nowhere"])
     assert ended.value.code == 2 and capsys.readouterr().err == "error: no such bundle: nowhere\n"
+
+
+def test_the_resize_is_judged_by_itself_where_the_upright_picture_is_right(answers, verdict, classifier, handover):
+    def nearest(name):
+        return preprocessing.nearest(preprocess.decode(handover / "golden" / name), classifier.input_spec)
+
+    wrong = fed(answers, classifier, nearest)
+    wrong["pictures/grey.jpg"]["upright"]["sha256"] = "0" * 64
+    code, said = verdict(wrong)
+    stage = said["stages"]["resize"]
+    assert code == 3 and stage["level"] == "refused" and stage["missing"] == 1
+    assert said["mistake"]["names"] == ["nearest neighbour"]
+
+
+def test_a_mistake_of_decoding_is_not_taken_for_one_of_the_resize(answers, verdict, classifier, handover):
+    image = Image.open(handover / "golden" / "pictures" / "cmyk.jpg")
+    stored = 255 - np.asarray(image, np.int64)
+    colours = ((255 - stored[..., :3]) * (255 - stored[..., 3:]) + 127) // 255
+    inverted = preprocess.to_pixels(colours.astype(np.uint8), classifier.input_spec)
+    wrong = fed(answers, classifier, lambda name: inverted if name.endswith("cmyk.jpg") else None)
+    wrong["pictures/cmyk.jpg"]["upright"]["sha256"] = "0" * 64
+    code, said = verdict(wrong)
+    assert code == 3 and said["stages"]["resize"]["level"] == "A"
+    assert said["mistake"]["names"] == ["inverted CMYK"] and said["mistake"]["explained"] == 1
+
+
+def test_what_uprights_tell_leaves_out_what_cannot_be():
+    known = [
+        mistakes.Hypothesis(names, {})
+        for names in (("alpha dropped",), ("centre crop",), ("alpha dropped", "swapped channels"))
+    ]
+    upright = dict.fromkeys("abcd", True)
+
+    def left(upright, wrong):
+        return [one.names for one in mistakes.possible(known, upright, wrong)]
+
+    everything = [one.names for one in known]
+    assert left(upright, "ab") == [("centre crop",)]
+    assert left(upright | {"e": False}, "e") == [("alpha dropped",), ("alpha dropped", "swapped channels")]
+    for some, wrong in ((upright | {"e": False}, "ae"), ({"e": False}, "e"), ({}, "ab"), (upright, "")):
+        assert left(some, wrong) == everything
+
+
+@pytest.mark.slow
+def test_the_mistake_is_named_rightly_on_held_photographs(data_root):
+    """The confusion table of docs/results.md at a smaller size; needs opencv-python-headless."""
+    pytest.importorskip("cv2")
+    held = confusion.held(data_root / "data" / "fullsize", most=18)
+    rows = confusion.measure(DEFAULT_MODEL, {"golden": pictures.good(160, 160), "photographs": held}, 2)
+    for way, least in (("bytes", 0.95), ("stages", 0.95), ("probabilities", 0.9)):
+        wrong = [row for row in rows if row["by"] == way and row["mistake"] != confusion.NONE]
+        right = sum(row["named"].get(row["mistake"], 0) for row in wrong)
+        assert right >= least * sum(sum(row["named"].values()) for row in wrong) > 0, (way, confusion.table(rows))
+    for row in rows:
+        if row["mistake"] == confusion.NONE:
+            assert set(row["named"]) == {confusion.NONE}, row

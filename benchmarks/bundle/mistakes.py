@@ -8,7 +8,7 @@ how often the name is right.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,6 +64,7 @@ MISTAKES = {
         Mistake("EXIF orientation ignored", _TURN, "decode"),
         Mistake("EXIF orientation turned the wrong way", "6 is turned clockwise, 8 counter-clockwise", "decode"),
         Mistake("Display P3 taken as sRGB", "convert pictures with a profile to sRGB before the resize", "decode"),
+        Mistake("inverted CMYK", "a CMYK JPEG stores 255 for no ink: see CONTRACT.md, section 2", "decode"),
         Mistake("alpha dropped", "lay transparent pictures over white", "decode"),
         Mistake("alpha over black", "lay transparent pictures over white", "decode"),
         Mistake("labels in another order", "probabilities stand in the order of labels.txt", "outputs"),
@@ -82,6 +83,7 @@ class Scene:
             image.load()
             self.orientation = int(image.getexif().get(0x0112, 1))
             self.has_profile = "icc_profile" in image.info
+            self.is_cmyk = image.mode == "CMYK"
             self.has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             self._stored: Any = image.copy()
         self.upright = preprocess.decode(content)
@@ -94,6 +96,13 @@ class Scene:
         if "exif" in keys:
             image.info.pop("xmp", None)
             image._exif = None  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+        return preprocess.decode(image)
+
+    def inverted(self) -> Image.Image:
+        """Decoded with no ink taken for all of it. Of a CMYK picture."""
+        samples = 255 - np.asarray(self._stored)
+        image: Any = Image.frombytes("CMYK", self._stored.size, samples.tobytes())
+        image.info = dict(self._stored.info)
         return preprocess.decode(image)
 
     def over(self, colour: int | None) -> Image.Image:
@@ -186,6 +195,10 @@ def _without_profile(scene: Scene, spec: InputSpec) -> Pixels | None:
     return preprocess.resize(scene.without("icc_profile"), spec) if scene.has_profile else None
 
 
+def _inverted(scene: Scene, spec: InputSpec) -> Pixels | None:
+    return preprocess.resize(scene.inverted(), spec) if scene.is_cmyk else None
+
+
 def _on(scene: Scene, spec: InputSpec, *, colour: int | None) -> Pixels | None:
     return preprocess.resize(scene.over(colour), spec) if scene.has_alpha else None
 
@@ -208,6 +221,7 @@ _MADE: tuple[tuple[str, _Made], ...] = (
     ("EXIF orientation ignored", partial(_unturned, among=frozenset((2, 4, 5, 7)))),
     ("EXIF orientation turned the wrong way", _wrong_way),
     ("Display P3 taken as sRGB", _without_profile),
+    ("inverted CMYK", _inverted),
     ("alpha dropped", partial(_on, colour=None)),
     ("alpha over black", partial(_on, colour=0)),
 )
@@ -285,6 +299,23 @@ def hypotheses(
     values = [Hypothesis((name,), right, change) for name, change in maps]
     pairs = [Hypothesis((*one.names, name), one.made, change) for one in geometry for name, change in maps]
     return [*geometry, *values, *pairs]
+
+
+_ENOUGH = 3  # pictures whose resize is right, to say that the resize is
+
+
+def possible(known: Sequence[Hypothesis], upright: Mapping[str, bool], wrong: Collection[str]) -> list[Hypothesis]:
+    """Those of `known` that an app can have made whose upright pictures are told.
+
+    upright: picture -> whether the app's upright picture is the golden one. wrong: pictures with another input.
+    """
+    out: set[str] = set()
+    if wrong and all(upright.get(picture) for picture in wrong):
+        out = {"decode"}
+    elif wrong and not any(upright.get(picture, True) for picture in wrong):
+        enough = sum(upright[picture] for picture in upright.keys() - set(wrong)) >= _ENOUGH
+        out = {"resize"} if enough else set()
+    return [one for one in known if not any(MISTAKES[name].stage in out for name in one.names)]
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,7 @@ class _Verifier:
     def verdict(self) -> dict[str, Any]:
         stages = {
             "decode": self._decode(),
+            "resize": self._resize(),
             "input": self._input(),
             "engine": self._engine(),
             "label": self._label(),
@@ -166,7 +167,19 @@ class _Verifier:
         return answer.get("input_sha256") == self.good[name]["input"]["sha256"]
 
     def _input(self) -> dict[str, Any]:
-        told = {name: one for name, one in self.told.items() if "pixels" in one or "input_sha256" in one}
+        return self._inputs(self.told)
+
+    def _resize(self) -> dict[str, Any]:
+        """The inputs of pictures that were decoded right: what is wrong with them is the resize, or what follows it."""
+        return self._inputs({name: self.told[name] for name, right in self._uprights().items() if right})
+
+    def _uprights(self) -> dict[str, bool]:
+        """Picture -> whether its upright picture is the golden one, of those that were told with a digest."""
+        told = {name: _upright(answer) for name, answer in self.told.items() if "upright" in answer}
+        return {name: digest == _upright(self.good[name]) for name, digest in told.items() if digest}
+
+    def _inputs(self, among: Mapping[str, Record]) -> dict[str, Any]:
+        told = {name: one for name, one in among.items() if "pixels" in one or "input_sha256" in one}
         other = [name for name in told if not self._same_input(name)]
         said = f"{len(told) - len(other)} of {len(told)} inputs equal"
         if not other:
@@ -303,13 +316,13 @@ class _Verifier:
         right = {name: self.right[name] for name in self.told}
         seen = {name: one["pixels"] for name, one in self.told.items() if "pixels" in one}
         hashes = {name: one["input_sha256"] for name, one in self.told.items() if "input_sha256" in one}
-        wrong_input = any(not self._same_input(name) for name in {**seen, **hashes})
         spec, tensor = self.classifier.input_spec, self.classifier.contract["input"]
-        known = mistakes.hypotheses(scenes, right, spec, tensor)
+        wrong = [name for name in {**seen, **hashes} if not self._same_input(name)]
+        known = mistakes.possible(mistakes.hypotheses(scenes, right, spec, tensor), self._uprights(), wrong)
         named: mistakes.Named | None = None
         if any(not self._same_input(name) for name in seen):
             named = mistakes.by_bytes(seen, right, known)
-        elif wrong_input:
+        elif wrong:
             sums = {name: str(self.good[name]["input"]["sha256"]) for name in hashes}
             named = mistakes.by_hashes(hashes, sums, known)
         if named is None or named.nearest:

@@ -3,8 +3,9 @@
     python -m skin_edge.benchmarks.studies.confusion PHOTOGRAPHS [--draws 20]
 
 PHOTOGRAPHS is a folder of pictures. Each becomes a PNG, every one with another EXIF orientation, every fifth with
-Display P3's profile, every seventh with transparency. An app's answers are then drawn: twelve of these pictures, or all
-golden ones, told as bytes or as probabilities alone. Needs opencv-python-headless (the train extra).
+Display P3's profile, every seventh with transparency; every ninth becomes a CMYK JPEG instead. An app's answers are
+then drawn: twelve of these pictures, or all golden ones, told as bytes, as bytes with whether the upright picture is
+right, or as probabilities alone. Needs opencv-python-headless (the train extra).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 NONE = "none"
 _PICTURES = 12  # of a drawn set of answers
+_WAYS = {"bytes": "by bytes", "stages": "by bytes and upright pictures", "probabilities": "by probabilities"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,17 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
 
     def as_srgb(content: bytes, _: Pixels) -> Pixels:
         return resized(mistakes.Scene(content).without("icc_profile"))
+
+    def other_ink(content: bytes, right: Pixels) -> Pixels:
+        """As a program does that knows nothing of the inversion: what is stored is less than it takes it for."""
+        image = opened(content)
+        if image.mode != "CMYK":
+            return right
+        stored = 255 - np.asarray(image, np.float64)  # Pillow has undone the inversion
+        colours = (255 - stored[..., :3]) * (255 - stored[..., 3:]) / 255
+        flat = Image.fromarray(np.rint(colours).astype(np.uint8))
+        flat.info = {"exif": image.info["exif"]} if "exif" in image.info else {}
+        return resized(preprocess.decode(flat))
 
     def alpha(colour: int | None) -> Callable[[bytes, Pixels], Pixels]:
         def make(content: bytes, right: Pixels) -> Pixels:
@@ -180,6 +193,7 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
         App("limited-range YUV", "full range read as limited", yuv(limited=False)),
         App("limited-range YUV", "limited range read as full", yuv(limited=True)),
         App("Display P3 taken as sRGB", "profile ignored", as_srgb),
+        App("inverted CMYK", "no ink taken for all of it", other_ink),
         App("alpha dropped", "colours alone", alpha(None)),
         App("alpha over black", "premultiplied", alpha(0)),
         App(
@@ -196,10 +210,13 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
     ]
 
 
-def held(folder: Path) -> dict[str, bytes]:
-    """name -> PNG of every photograph of a folder, with orientations, profiles and transparency dealt out."""
+def held(folder: Path, most: int | None = None) -> dict[str, bytes]:
+    """name -> file of every photograph of a folder, with orientations, profiles, transparency and CMYK dealt out.
+
+    most: of them that are taken; None: all.
+    """
     made: dict[str, bytes] = {}
-    for number, path in enumerate(sorted(folder.glob("*.jpg"))):
+    for number, path in enumerate(sorted(folder.glob("*.jpg"))[:most]):
         pixels = np.asarray(preprocess.decode(path))
         orientation = 1 + number % 8
         image = Image.fromarray(np.ascontiguousarray(pictures.stored(pixels, orientation)))
@@ -209,6 +226,10 @@ def held(folder: Path) -> dict[str, bytes]:
         exif = Image.Exif()
         exif[0x0112] = orientation
         buffer = io.BytesIO()
+        if number % 9 == 4:
+            image.convert("RGB").convert("CMYK").save(buffer, "JPEG", quality=95, exif=exif.tobytes())
+            made[path.name] = buffer.getvalue()
+            continue
         profile = {"icc_profile": pictures.display_p3()} if number % 5 == 0 else {}
         image.save(buffer, "PNG", exif=exif.tobytes(), **profile)
         made[path.name] = buffer.getvalue()
@@ -251,14 +272,19 @@ def _rows(
     inputs = {name: app.make(files[name], right[name]) if app.make else right[name] for name in files}
     told = {name: app.outputs(golden[name]) if app.outputs else ask(inputs[name]) for name in files}
     touched = {name for name in files if not np.array_equal(inputs[name], right[name])}
-    counts: dict[str, Counter[str]] = {"bytes": Counter(), "probabilities": Counter()}
+    counts: dict[str, Counter[str]] = {way: Counter() for way in _WAYS}
+    decoding = app.mistake in mistakes.MISTAKES and mistakes.MISTAKES[app.mistake].stage == "decode"
     for some in drawn:
         if app.mistake != NONE and app.make and not touched & set(some):
             continue  # the mistake does not show in these pictures
         of_bytes = {name: inputs[name] for name in some}
         of_answers = {name: told[name] for name in some}
         if app.make:
-            counts["bytes"][_said(mistakes.by_bytes(of_bytes, right, known), _near(of_bytes, right))] += 1
+            near, other = _near(of_bytes, right), touched & set(some)
+            counts["bytes"][_said(mistakes.by_bytes(of_bytes, right, known), near)] += 1
+            upright = {name: not (decoding and name in other) for name in some}
+            possible = mistakes.possible(known, upright, other)
+            counts["stages"][_said(mistakes.by_bytes(of_bytes, right, possible), near)] += 1
         found = mistakes.by_probabilities(of_answers, golden, answers)
         away = max(float(np.abs(of_answers[name] - golden[name]).max()) for name in some)
         counts["probabilities"][_said(found, away <= 0.14 if app.mistake == NONE else away <= 0.02)] += 1
@@ -318,16 +344,16 @@ def main(photographs: Path, model: Path, draws: int) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A row per simulated app: named rightly of how many, by bytes and by probabilities, and what else was said."""
+    """A row per simulated app: named rightly of how many, in each way of telling, and what else was said."""
     lines = [
-        "| the app's mistake | how it was made | by bytes | by probabilities | named otherwise |",
-        "| --- | --- | ---: | ---: | --- |",
+        f"| the app's mistake | how it was made | {' | '.join(_WAYS.values())} | named otherwise |",
+        f"| --- | --- | {'---: | ' * len(_WAYS)}--- |",
     ]
-    total = {"bytes": [0, 0], "probabilities": [0, 0]}
+    total = {way: [0, 0] for way in _WAYS}
     keys = dict.fromkeys((row["mistake"], row["how"]) for row in rows)
     for mistake, how in keys:
         cells, others = list[str](), Counter[str]()
-        for by in ("bytes", "probabilities"):
+        for by in _WAYS:
             counted = Counter[str]()
             for row in rows:
                 if (row["mistake"], row["how"], row["by"]) == (mistake, how, by):
@@ -337,9 +363,9 @@ def table(rows: list[dict[str, Any]]) -> str:
             total[by] = [total[by][0] + (good if mistake != NONE else 0), total[by][1] + (n if mistake != NONE else 0)]
             others.update({f"{name} ({by})": times for name, times in counted.items() if name != mistake})
         said = "; ".join(f"{name}: {times}" for name, times in others.most_common())
-        lines.append(f"| {mistake} | {how} | {cells[0]} | {cells[1]} | {said} |")
+        lines.append(f"| {mistake} | {how} | {' | '.join(cells)} | {said} |")
     shares = [f"{good} of {n} ({good / n:.1%})" if n else "" for good, n in total.values()]
-    lines.append(f"| **all mistakes** |  | {shares[0]} | {shares[1]} |  |")
+    lines.append(f"| **all mistakes** |  | {' | '.join(shares)} |  |")
     return "\n".join(lines)
 
 
