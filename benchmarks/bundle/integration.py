@@ -150,7 +150,7 @@ JPEGs, `<img>` accepts them.""",
 Little CMS 2 for profiles. Ask the decoder whether rows are missing (libjpeg's warnings), and refuse then.""",
         f"""## Python
 
-    pip install skin-edge
+    pip install .   # in skin-edge's folder
     skin-edge predict model.tflite photo.jpg --json
 
 {markdown_text(file.contract.get("name", "The model"))} answers there as in golden.jsonl.""",
