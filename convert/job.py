@@ -54,8 +54,9 @@ class ConvertSettings:
     a GateError. keep_float: patterns of layer names that stay in float (post-training only). io: dtype of the input
     ("uint8", "int8", "float32"). representative: how many training images calibrate. distill: learn from the float
     model. temperature: find one on the validation part. tau: strength of the logit shift for rare classes, 0 is none,
-    None is chosen on the validation part. cam: a class activation map as second output. scaled_decode: the file asks
-    for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
+    None is chosen on the validation part. cam: a class activation map as second output. front: "HEIGHTxWIDTH" or
+    "auto": also a file that takes such a picture and reduces it by itself (`front`). scaled_decode: the file asks for
+    large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
     metadata; by default skin-edge and what the data's terms ask. intended_use: what the model is for, in words; by
     default what is known of the data (`contract.describe`). images: the folder in which the run's pictures lie
     now; None is where they were, seen from the run.
@@ -76,6 +77,7 @@ class ConvertSettings:
     temperature: bool = True
     tau: float | None = 0.0
     cam: bool = False
+    front: str | None = None
     scaled_decode: bool = False
     author: str | None = None
     license: str | None = None
@@ -112,6 +114,8 @@ class ConvertSettings:
             raise UsageError("layers are kept in float in an int8 network only: leave --precision or --keep-float out")
         if self.precision != "int8" and self.io != "float32":
             raise UsageError(f"precision {self.precision} takes float32 input: leave --io out, or say --io float32")
+        if self.front is not None and (self.name, self.io) != ("int8", "uint8"):
+            raise UsageError("a front end goes before an int8 network that takes bytes: --front with --int8, no --io")
         if self.percentile is not None and self.method == "qat":
             raise UsageError("a percentile is for post-training calibration: --ptq or --auto")
         if self.percentile is not None and self.precision in ("float16", "w8a32"):
@@ -143,6 +147,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     """
     settings.check()
     run = run_folder.read(settings.run, settings.images)
+    _front_size(run, settings)
     _check_output(settings, run)
     _check_there(run)
     with alone_in(settings.out, "skin-edge convert"):
@@ -167,12 +172,15 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
     from .quantize.fold import fold_head
     from .quantize.heatmap import with_map
     from .quantize.post_training import Calibration, quantize
-    from .tflite import census, flatbuffer, to_tflite
+    from .tflite import answers, census, flatbuffer, front, to_tflite
     from .tflite import contract as metadata
 
     engine.start(run.seed, mixed_precision=False)
     model = run.model()
     spec, encoding = _spec_for(run, settings), run.encoding
+    size = _front_size(run, settings)
+    front_spec = spec if size is None else replace(spec, height=size[0], width=size[1])
+    fronted: dict[str, Any] | None = None
     codes = tuple(label.code for label in run.labels)
 
     def pictures_of(rows: Any, name: str) -> Pictures:
@@ -195,6 +203,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
     calibration_batch = inputs_of(calibration_pictures, spec)
     first = [array[:32] for array in calibration_batch]
     validation = pictures_of(run.part("val"), "validation")
+    pixels, vectors = validation.pixels, validation.patients.vectors if validation.patients else None
     truth = run.targets(run.part("val"))
     float_scores = model.predict(plain_batches(validation, spec), verbose=0)
 
@@ -245,7 +254,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
                 "distilled_from_the_float_model": settings.distill,
                 "kept_epoch": max(history, key=lambda row: row["score"])["epoch"],
             }
-        logits = _answers(quantized, validation, spec, report)
+        logits = answers.answers(quantized, spec, pixels, vectors, report)
         if simulated is not None:
             _check_simulation(simulated, logits, _logit_step(quantized), report)
         balanced = _balanced_accuracy(metrics, truth, logits, codes)
@@ -262,7 +271,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
     outputs = ["probabilities", "class_activation_map"][: 1 + settings.cam]
     flatbuffer.name_ends(edited, to_tflite.input_names(model), outputs)
     quantized_file = flatbuffer.write(edited)
-    quantized_scores = _answers(quantized_file, validation, spec, report)
+    quantized_scores = answers.answers(quantized_file, spec, pixels, vectors, report)
     operators = census.take_census(quantized_file)
     if settings.name == "int8":
         census.assert_int8(quantized_file)
@@ -290,9 +299,13 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
 
     trained_on = _training_pictures(run, report)
 
-    def packed(content: bytes, precision: str, quantization: Any, used: Any, scores: Any) -> tuple[bytes, str]:
+    def packed(
+        content: bytes, precision: str, quantization: Any, used: Any, scores: Any, pictures: Any, before: bytes | None
+    ) -> tuple[bytes, str]:
+        """before: the network without its front end, where it has one, whose size then is that of `pictures`."""
+        own = spec if before is None else front_spec
         thresholds = confidence.thresholds(scores, truth, run.labels, where)
-        others = _other_answers(content, validation, spec, report)
+        others = answers.of_others(content, own, pictures, vectors, report)
         contract = metadata.describe(
             content,
             run,
@@ -301,15 +314,16 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
             calibration={**used.to_dict(), "found_on": where},
             thresholds=thresholds,
             borderline=confidence.borderline(thresholds, codes, scores, others),
-            spec=spec,
+            spec=own,
             license=settings.license,
             intended_use=settings.intended_use,
             training_pictures=trained_on,
+            front=front.described(before, own.height, own.width) if before else None,
         )
-        return metadata.packed(content, run, contract, settings.author)
+        return metadata.packed(content, run.labels, own, contract, settings.author)
 
-    model_bytes, contract = packed(quantized_file, settings.name, method, calibrated, quantized_scores)
-    float_bytes, _ = packed(float_file, "float32", {"method": "none"}, plain, float_scores)
+    model_bytes, contract = packed(quantized_file, settings.name, method, calibrated, quantized_scores, pixels, None)
+    float_bytes, _ = packed(float_file, "float32", {"method": "none"}, plain, float_scores, pixels, None)
     files: dict[str, bytes] = {
         settings.model_file: model_bytes,
         "model_float32.tflite": float_bytes,
@@ -318,10 +332,30 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         "representative.csv": tables.text(representative.loc[:, ["image_id", "group", "label"]]).encode(),
         "census.csv": census.to_csv(operators).encode(),
     }
+    checked = {settings.model_file: (pixels, quantized_scores)}
+    if size is not None:
+        report(f"a front end of {size[0]}x{size[1]}")
+        front_file = front.file_name(settings.model_file, *size)
+        network_with_front = front.prepend(quantized_file, *size)
+        census.assert_int8(network_with_front)
+        large = answers.Files(list(run.part("val")["path"]), front_spec)
+        front_scores = answers.answers(network_with_front, front_spec, large, vectors, report)
+        files[front_file], _ = packed(
+            network_with_front, settings.name, method, calibrated, front_scores, large, quantized_file
+        )
+        checked[front_file] = large, front_scores
+        fronted = {
+            "model": front_file,
+            "input": list(size),
+            "agreement": metrics.agreement(quantized_scores, front_scores),
+            "largest_change": float(np.abs(front_scores - quantized_scores).max()),
+            "validation": metrics.evaluate(truth, front_scores, codes, bootstrap=0),
+        }
     with replacing_folder(settings.out) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        _check_device(folder / settings.model_file, validation.pixels[:32], run.part("val"), quantized_scores[:32])
+        for name, (pictures, expected) in checked.items():
+            _check_device(folder / name, pictures, run.part("val"), expected[:32])
     reference = softmax(wanted / temperature)
     groups = grouping.groups_of(run.part("val"))
     sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
@@ -335,6 +369,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         "logit_shift_candidates": candidates,
         "tried": tried,
         "qat_history": kept.history,
+        "front": fronted,
         "operators": _counted(operators),
         "validation": {
             "n": len(truth),
@@ -351,6 +386,14 @@ _PRECISION_WORDS = {
     "float16": {"weights": "float16", "activations": "float32"},
     "w8a32": {"weights": "int8 per channel", "activations": "float32"},
 }
+
+
+def _front_size(run: Run, settings: ConvertSettings) -> tuple[int, int] | None:
+    if settings.front is None:
+        return None
+    from .tflite.front import size_of
+
+    return size_of(settings.front, run.input_spec.height, run.input_spec.width)
 
 
 def _check_output(settings: ConvertSettings, run: Run) -> None:
@@ -610,60 +653,19 @@ def _spec_for(run: Run, settings: ConvertSettings) -> InputSpec:
     return replace(run.input_spec, decoding=SCALED if scaled else FULL)
 
 
-def _other_answers(
-    network: bytes, pictures: Any, spec: InputSpec, report: Report
-) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.float32]]]:
-    """(positions of at most 200 pictures, what other implementations may answer for them: see `borderline`)."""
-    from ..benchmarks.stats.borderline import moved
+def _check_device(path: Path, pictures: Any, rows: Any, expected: npt.NDArray[np.float32]) -> None:
+    """The finished file, read and fed as a device does, answers as the network did.
 
-    some = np.unique(np.linspace(0, len(pictures) - 1, min(200, len(pictures))).astype(np.int64))
-    taken = pictures.take(some)
-    shifted = replace(taken, source=moved(taken.pixels), rows=np.arange(len(some)))
-    return some, [
-        _answers(network, shifted, spec, report),
-        _answers(network, taken, spec, report, delegate="none"),
-    ]
-
-
-def _answers(
-    network: bytes, pictures: Any, spec: Any, report: Report, delegate: str = "xnnpack"
-) -> npt.NDArray[np.float32]:
-    """The first output for already resized pictures, as real numbers: float32 [n, classes].
-
-    The network's inputs stand in the model's order: the picture, then the metadata where it takes some.
+    pictures, rows: of the validation part, of which the first as many as `expected` are asked.
     """
-    from ..edge_runtime.interpreter import Interpreter
-    from ..edge_runtime.quantization import byte_table, dequantize, quantize
-
-    interpreter = Interpreter(network, delegate=delegate)
-    source, target = interpreter.inputs[0], interpreter.outputs[0]
-    table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
-    vectors: list[tuple[npt.NDArray[Any], ...]] = [()] * len(pictures)
-    if pictures.patients:
-        vector, known = interpreter.inputs[1], pictures.patients.vectors
-        if vector.quantization.is_quantized:
-            known = quantize(known, vector.quantization, vector.dtype)
-        vectors = [(row[None],) for row in known]
-    answers: list[npt.NDArray[Any]] = []
-    for number, (picture, others) in enumerate(zip(pictures.pixels, vectors, strict=True), 1):
-        answers.append(interpreter.invoke(table[picture][None], *others)[0])
-        if number % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
-            report(f"\rasking the quantized network: {number}/{len(pictures)}")
-    report("\r")
-    raw = np.concatenate(answers)
-    return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
-
-
-def _check_device(path: Path, pixels: npt.NDArray[np.uint8], rows: Any, expected: npt.NDArray[np.float32]) -> None:
-    """The finished file, read and fed as a device does, answers as the network did. rows: of the pictures, at least."""
     from ..edge_runtime.classifier import SkinClassifier
 
     classifier = SkinClassifier(path)
-    known = rows.to_dict("records")[: len(pixels)]
+    known = rows.to_dict("records")
     answers = np.stack(
         [
-            classifier.invoke(classifier.to_tensor(picture), classifier.row_to_vector(row))
-            for picture, row in zip(pixels, known, strict=True)
+            classifier.invoke(classifier.to_tensor(pictures[position]), classifier.row_to_vector(known[position]))
+            for position in range(len(expected))
         ]
     )
     difference = float(np.abs(answers - expected).max())

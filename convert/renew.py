@@ -3,7 +3,8 @@
     python -m skin_edge.convert.renew MODEL.tflite HAM10000 --split docs/experiments/split.csv --out NEW.tflite
 
 The preprocessing becomes that of format 4, so everything that was measured is measured again, on the validation part
-that the split names. Not one byte of the network changes.
+that the split names. Not one byte of the network changes; with `--front` (`front`) it gets a front end, and none of its
+weights changes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,11 @@ from typing import Any
 import click
 import numpy as np
 
-from ..benchmarks.stats.borderline import answers_of, moved
 from ..edge_runtime import console, files, preprocess
 from ..edge_runtime import contract as contracts
-from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import DataError, UsageError
-from ..edge_runtime.model_file import ModelFile, read_model_file, with_archive
-
-_MOST_OTHERS = 200  # pictures on which other implementations are imitated, as in a conversion
+from ..edge_runtime.interpreter import Interpreter
+from ..edge_runtime.model_file import ModelFile, read_model_file, tflite_metadata, with_archive
 
 
 @click.command()
@@ -32,7 +30,8 @@ _MOST_OTHERS = 200  # pictures on which other implementations are imitated, as i
 @click.option("--split", required=True, type=click.Path(path_type=Path), help="A csv with image_id and split.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--scaled-decode", is_flag=True, help="The file asks for large JPEGs at 1/2, 1/4 or 1/8.")
-def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool) -> None:
+@click.option("--front", metavar="HxW|auto", help="With a front end, as 'skin-edge convert --front' makes it.")
+def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool, front: str | None) -> None:
     """Rewrite MODEL's contract in the present format; thresholds are found on DATA's validation part.
 
     \b
@@ -46,7 +45,7 @@ def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool) -
     if rows.empty:
         raise DataError(f"{split} names no validation images of {data}")
     decoding = preprocess.SCALED if scaled_decode else preprocess.FULL
-    content, before, after = renewed(model, list(rows["path"]), list(rows["label"]), decoding)
+    content, before, after = renewed(model, list(rows["path"]), list(rows["label"]), decoding, front)
     files.write(out, content)
     known = {contracts.threshold_name(row): row for row in before}
     for new in after:
@@ -59,47 +58,70 @@ def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool) -
 
 
 def renewed(
-    model: Path, paths: list[str], truth: list[str], decoding: str = preprocess.FULL
+    model: Path, paths: list[str], truth: list[str], decoding: str = preprocess.FULL, front: str | None = None
 ) -> tuple[bytes, list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """(the file in the present format, its thresholds before, its thresholds now).
 
     paths, truth: the validation pictures and their labels' codes. decoding: of preprocess.DECODINGS, not EARLIER.
+    front: of a front end, "HEIGHTxWIDTH" or "auto"; None is without.
 
-    Raises UsageError for a file without a contract or with a metadata input, ModelFileError where it is damaged,
-    ImageError where a picture cannot be read.
+    Raises UsageError for a file without a contract or with a metadata input, or for a front end of a size that does not
+    go with it; ConversionError for one before another network than front.prepend takes; ModelFileError where the file
+    is damaged, ImageError where a picture cannot be read.
     """
     from . import confidence
-    from .tflite.contract import input_bytes
+    from .tflite import answers
+    from .tflite import front as fronts
 
     file = read_model_file(model)
     if not file.contract or file.encoding is not None:
         raise UsageError(f"{model}: only files of skin-edge that take a picture alone are renewed; convert their run")
-    spec = replace(file.input_spec, decoding=decoding)
-    pixels = np.stack([preprocess.to_pixels(path, spec) for path in paths])
-    some = np.unique(np.linspace(0, len(pixels) - 1, min(_MOST_OTHERS, len(pixels))).astype(np.int64))
-    with SkinClassifier(model) as classifier, SkinClassifier(model, delegate="none") as plain:
-        as_fed = input_bytes(classifier.interpreter.inputs[0], spec)
-        answers = answers_of(lambda picture: classifier.invoke(classifier.to_tensor(picture)), pixels)
-        others = [
-            answers_of(lambda picture: classifier.invoke(classifier.to_tensor(picture)), moved(pixels[some])),
-            answers_of(lambda picture: plain.invoke(plain.to_tensor(picture)), pixels[some]),
-        ]
+    spec, network = replace(file.input_spec, decoding=decoding), bytes(file.content[: file.network_length])
+    described: dict[str, Any] | None = file.contract.get("front")
+    if front is not None:
+        if described:
+            raise UsageError(f"{model} has a front end already: take the file without")
+        height, width = fronts.size_of(front, spec.height, spec.width)
+        described = fronts.described(network, height, width)
+        network, spec = fronts.prepend(network, height, width), replace(spec, height=height, width=width)
+    pictures = answers.Files(paths, spec)
+    scores = answers.answers(network, spec, pictures, None, _silent)
+    others = answers.of_others(network, spec, pictures, None, _silent)
     codes = [label.code for label in file.labels]
     before = list(file.contract["thresholds"])
     data = before[0]["on"] if before else ""
     targets = np.array([codes.index(code) for code in truth])
-    thresholds = confidence.thresholds(answers.astype(np.float32), targets, file.labels, data)
-    borderline = confidence.borderline(thresholds, codes, answers, (some, others))
-    content, after = _rewritten(file, spec, thresholds, borderline, as_fed)
+    thresholds = confidence.thresholds(scores, targets, file.labels, data)
+    borderline = confidence.borderline(thresholds, codes, scores, others)
+    contract = {**file.contract, "preprocessing": spec.to_steps(), "thresholds": thresholds}
+    content, after = _rewritten(file, network, spec, contract, borderline, described if front else None)
     return content, before, after
 
 
+def _silent(line: str) -> None:
+    """What is reported while pictures are answered."""
+
+
 def _rewritten(
-    file: ModelFile, spec: preprocess.InputSpec, thresholds: Any, borderline: list[float], as_fed: str
+    file: ModelFile,
+    network: bytes,
+    spec: preprocess.InputSpec,
+    contract: dict[str, Any],
+    borderline: list[float],
+    front: Mapping[str, Any] | None,
 ) -> tuple[bytes, list[Mapping[str, Any]]]:
-    contract = {**file.contract, "preprocessing": spec.to_steps(), "thresholds": thresholds}
-    contract = contracts.additions(contract, borderline, as_fed)
-    network = file.content[: file.network_length]
+    """front: of a network that has just got one."""
+    from .tflite import contract as metadata
+
+    source = Interpreter(network).inputs[0]
+    if front:
+        name = metadata.named(contract["name"], front)
+        contract |= {"name": name, "front": dict(front), "input": {**contract["input"], **source.to_dict()}}
+    contract = contracts.additions(contract, borderline, metadata.input_bytes(source, spec))
+    if front:  # its TFLite metadata say the size
+        known = tflite_metadata(file.network)
+        content, _ = metadata.packed(network, file.labels, spec, contract, known.author if known else None)
+        return content, contract["thresholds"]
     labels = contracts.labels_text(file.labels)
     text = contracts.sealed(contract, network, labels)
     return with_archive(network, {contracts.LABELS_FILE: labels, contracts.CONTRACT_FILE: text}), contract["thresholds"]

@@ -221,6 +221,8 @@ def check(contract: Mapping[str, Any]) -> None:
         _require(isinstance(row.get("target"), str), "thresholds")
     if contract["format_version"] >= 4:
         _check_decisions(contract)
+    if "front" in contract:
+        _check_front(contract)
     calibration = _object(contract, "calibration")
     if calibration:
         shift: Any = calibration.get("logit_shift")
@@ -234,6 +236,14 @@ def check(contract: Mapping[str, Any]) -> None:
     provenance = _object(contract, "provenance")
     for name in ("data", "versions"):
         _object(provenance, name)
+
+
+def _check_front(contract: Mapping[str, Any]) -> None:
+    front = _object(contract, "front")
+    for name in ("input", "network"):
+        size: Any = front.get(name)
+        _require(isinstance(size, list) and list(map(type, size)) == [int, int], "front")  # pyright: ignore[reportUnknownArgumentType]
+    _require(isinstance(front.get("for"), str), "front")
 
 
 def _check_decisions(contract: Mapping[str, Any]) -> None:

@@ -75,6 +75,11 @@ def text(info: Mapping[str, Any]) -> console.Page:
         ("input", _tensor_text(info["input"])),
     ]
     rows += [("", f"{i}. {_step_text(step)}") for i, step in enumerate(info["input"]["preprocessing"], 1)]
+    front = contract.get("front")
+    if front:
+        (height, width), own = front["input"], front["network"]
+        said = f"{height}x{width} inside: for {front['for']}; reduces to {own[0]}x{own[1]}, antialiased"
+        rows.append(("front end", said))
     if info["metadata"]:
         rows.append(("metadata", f"{_tensor_text(info['metadata'])}; what is not given counts as not known"))
         rows += [("", _field_text(field)) for field in info["metadata"]["fields"]]

@@ -465,6 +465,10 @@ def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
         (["run", "--precision", "int8", "--keep-float", "conv1"], 2, "--ptq"),
         (["run", "--precision", "int8", "--ptq", "--keep-float", "conv9"], 2, "no layer"),
         (["run", "--precision", "float16", "--io", "uint8"], 2, "float32 input"),
+        (["run", "--int8", "--front", "100x128"], 2, "the nearest is 96x128"),
+        (["run", "--int8", "--front", "big"], 2, "HEIGHTxWIDTH"),
+        (["run", "--int8", "--io", "int8", "--front", "auto"], 2, "that takes bytes"),
+        (["run", "--precision", "float16", "--front", "auto"], 2, "that takes bytes"),
         (["run", "--precision", "w8a32", "--calibration", "percentile"], 2, "calibrates nothing"),
         (["run", "--int8", "--ptq", "--calibration", "percentile:200"], 2, "at most 100"),
         (["run", "--int8", "--calibration", "percentile"], 2, "post-training"),
@@ -524,6 +528,24 @@ def test_a_killed_conversion_leaves_what_was_there(learned_run, ptq, tmp_path):
     process.stderr.close()
     time.sleep(0.1)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_front_end_makes_a_second_file_with_thresholds_of_its_own(learned_run, ptq, tmp_path, capsys):
+    out = tmp_path / "fronted"
+    assert convert(learned_run, "--int8", "--ptq", "--out", out, "--front", "96x128", "--json") == 0
+    said = json.loads(capsys.readouterr().out)["front"]
+    assert said["model"] == "model_int8_front96x128.tflite" and said["input"] == [96, 128]
+    assert 0.8 <= said["agreement"] <= 1 and said["validation"]["n"] > 0
+    assert (out / "model_int8.tflite").read_bytes() == (ptq / "model_int8.tflite").read_bytes(), "the plain one stays"
+    plain, fronted = SkinClassifier(out / "model_int8.tflite"), SkinClassifier(out / said["model"])
+    assert fronted.contract["front"]["network"] == [32, 32] and "front" not in plain.contract
+    assert fronted.contract["thresholds"] != plain.contract["thresholds"]
+    assert fronted.operating_points == plain.operating_points
+    assert fronted.labels == plain.labels and fronted.contract["calibration"] == plain.contract["calibration"]
+    assert convert(learned_run, "--int8", "--ptq", "--out", tmp_path / "shown", "--front", "auto") == 0
+    shown = capsys.readouterr().out
+    assert "front end 256x256 inside, for MediaPipe and others that resize as they like" in shown
+    assert max(map(len, shown.splitlines())) <= 80 or str(tmp_path) in shown
 
 
 @pytest.fixture(scope="module")

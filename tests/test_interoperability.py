@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from skin_edge.convert.renew import renewed
 from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
@@ -104,6 +105,32 @@ def test_mediapipe_mostly_agrees_where_it_decodes_and_resizes_itself(model, clas
     difference = compared(ours, theirs, logit_scale(model))
     print(json.dumps({"mediapipe, full size": difference}))
     assert difference["same_top_class"] >= 0.8 * difference["images"]
+
+
+def test_mediapipe_agrees_on_a_file_with_a_front_end(mediapipe_python, data_root, tmp_path):
+    """MediaPipe's resize to 480x640 skips nothing that matters, and the front end averages over the rest."""
+    split, paths, truth = pd.read_csv(Path(__file__).parents[1] / "docs" / "experiments" / "split.csv"), [], []
+    table = pd.read_csv(data_root / "data" / "ham10000" / "HAM10000_metadata.csv").set_index("image_id")
+    for path in sorted((data_root / "data" / "ham10000").rglob("*.jpg")):
+        if path.stem in set(split.loc[split["split"] == "val", "image_id"].head(150)):
+            paths.append(str(path))
+            truth.append(table.loc[path.stem, "dx"])
+    model = tmp_path / "front.tflite"
+    model.write_bytes(renewed(DEFAULT_MODEL, paths, truth, front="480x640")[0])
+    classifier = SkinClassifier(model)
+    files = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    answer = run_script(mediapipe_python, "mediapipe_scores.py", model, files)
+    ours = [classifier.predict(file).probabilities for file in files]
+    for one, theirs in zip(ours, answer["scores"], strict=True):
+        best = max(theirs.values())
+        assert theirs[max(one, key=lambda code: one[code])] == best, "another top class"
+    changes = [
+        max(abs(one[code] - theirs[code]) for code in one) for one, theirs in zip(ours, answer["scores"], strict=True)
+    ]
+    print(
+        json.dumps({"mediapipe, front end": {"images": len(files), "largest": max(changes), "mean": np.mean(changes)}})
+    )
+    assert len(files) == 53 and max(changes) <= 0.06
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="tflite-runtime 2.14.0 is tested with Python 3.11")

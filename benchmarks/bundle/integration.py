@@ -154,11 +154,23 @@ Little CMS 2 for profiles. Ask the decoder whether rows are missing (libjpeg's w
     skin-edge predict model.tflite photo.jpg --json
 
 {markdown_text(file.contract.get("name", "The model"))} answers there as in golden.jsonl.""",
-        f"""## What resizes by itself
+        _by_itself(size, file.contract.get("front")),
+    ]
+
+
+def _by_itself(size: str, front: Record | None) -> str:
+    text = f"""## What resizes by itself
 
 MediaPipe Tasks, camera pipelines and vendors' tools that take any picture and resize it without antialiasing give other
-inputs than {size} by the contract, so they are refused by `verify`. Resize first and hand over {size} pixels.""",
-    ]
+inputs than {size} by the contract, so `verify` refuses their bytes."""
+    if front is None:
+        return f"""{text} Resize first and hand over {size} pixels; or take a file with a
+front end (`skin-edge convert RUN --int8 --front HxW`), which loses little by that."""
+    own = f"{front['network'][0]}x{front['network'][1]}"
+    return f"""{text}
+This file was made for them all the same: its front end reduces {size} to {own} by itself, antialiased, so that
+a picture of about {size} pixels loses little on its way there. It cannot undo the aliasing of 12 megapixels that were
+brought down to {size} without antialiasing. Its thresholds are its own: do not take those of the file without."""
 
 
 def _proof(records: Sequence[Record]) -> str:

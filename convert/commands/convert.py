@@ -66,6 +66,12 @@ from ...train.commands.options import intended_use_option
 )
 @click.option("--cam", is_flag=True, help="A class activation map as second output, for heatmaps.")
 @click.option(
+    "--front",
+    metavar="HxW|auto",
+    help="Also write a file that takes an HxW picture (a whole multiple of the network's own size) and reduces it by "
+    "itself, antialiased: for MediaPipe and others that resize as they like. auto: about 480x640.",
+)
+@click.option(
     "--representative",
     type=click.IntRange(min=1),
     default=300,
@@ -108,6 +114,7 @@ def convert(
       skin-edge convert runs/first --int8
       skin-edge convert runs/first --int8 --auto --max-drop 0.005
       skin-edge convert runs/first --int8 --ptq --calibration percentile:99.9
+      skin-edge convert runs/first --int8 --front 480x640
     """
     if not int8 and not precision:
         raise UsageError("name the precision: skin-edge convert RUN --int8")

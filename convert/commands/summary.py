@@ -35,6 +35,15 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
         lines += [
             f"  {row['effort']}: {_lost(row['drop'])}{', kept' if row['kept'] else ''}" for row in result["tried"]
         ]
+    front = result["front"]
+    if front:
+        height, width = front["input"]
+        lines += [
+            f"front end {height}x{width} inside, for MediaPipe and others that resize as they like:",
+            f"  {console.cell(front['model'], 40)} {sizes[front['model']] / 1e6:.2f} MB, balanced accuracy "
+            f"{front['validation']['balanced_accuracy']:.3f}",
+            f"  same top class as without: {front['agreement']:.1%}",
+        ]
     candidates = result["logit_shift_candidates"]
     if candidates:
         lines.append("logit shift, as the float model's validation answers would have it:")

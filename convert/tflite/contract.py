@@ -22,6 +22,7 @@ from ...edge_runtime.contract import (
     sealed,
 )
 from ...edge_runtime.interpreter import Interpreter, Tensor
+from ...edge_runtime.labels import Label
 from ...edge_runtime.model_file import with_archive
 from ...edge_runtime.network import Network
 from ...edge_runtime.preprocess import InputSpec
@@ -70,11 +71,13 @@ _OUTPUTS = {
 }
 
 
-def packed(network: bytes, run: Run, contract: Mapping[str, Any], author: str | None) -> tuple[bytes, str]:
+def packed(
+    network: bytes, labels: tuple[Label, ...], spec: InputSpec, contract: Mapping[str, Any], author: str | None
+) -> tuple[bytes, str]:
     """(the file with TFLite metadata, labels.txt and the sealed contract inside, the contract's text).
 
-    network: a .tflite without an archive, its outputs named as in the signature. contract: `describe`'s of it.
-    author: None takes skin-edge.
+    network: a .tflite without an archive, its outputs named as in the signature. spec: how its pictures are prepared.
+    contract: `describe`'s of it. author: None takes skin-edge.
     """
     with_metadata = attach(
         network,
@@ -85,16 +88,16 @@ def packed(network: bytes, run: Run, contract: Mapping[str, Any], author: str | 
         license=contract["license"],
         input_description="RGB picture of one lesion: the whole picture, upright, stretched to this size (bilinear, "
         f"antialiased). Every step is in {CONTRACT_FILE}.",
-        mean=run.input_spec.mean,
-        std=run.input_spec.std,
+        mean=spec.mean,
+        std=spec.std,
         outputs=[TensorText(output["name"], output["values"]) for output in contract["outputs"]],
         labels_file=LABELS_FILE,
         others=[TensorText(METADATA_INPUT, _METADATA_TEXT)] if "metadata" in contract else [],
         other_files={CONTRACT_FILE: "The contract: preprocessing, labels, thresholds, provenance, seal (JSON)."},
     )
-    labels = labels_text(run.labels)
-    text = sealed(contract, with_metadata, labels)
-    return with_archive(with_metadata, {LABELS_FILE: labels, CONTRACT_FILE: text}), text
+    codes = labels_text(labels)
+    text = sealed(contract, with_metadata, codes)
+    return with_archive(with_metadata, {LABELS_FILE: codes, CONTRACT_FILE: text}), text
 
 
 def describe(
@@ -110,6 +113,7 @@ def describe(
     license: str | None,
     intended_use: str | None = None,
     training_pictures: Mapping[str, Any] | None = None,
+    front: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contract of a network, not sealed yet. JSON-ready.
 
@@ -117,7 +121,7 @@ def describe(
     calibration, thresholds: `confidence`'s. borderline: `borderline`'s, one per threshold. spec: how the
     network's pictures are prepared. license: None takes what the data's terms ask. intended_use: None takes
     what the run was told, else what is known of its data. training_pictures: `training_pictures.described`'s of the
-    run.
+    run. front: `front.described`'s of a network with a front end.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
@@ -131,7 +135,9 @@ def describe(
     described = {
         "format": FORMAT,
         "format_version": 0,  # `additions` says which
-        "name": f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""),
+        "name": named(
+            f"{run.recipe.name}, {precision}" + (", trained on synthetic images" if synthetic else ""), front
+        ),
         "precision": precision,
         "intended_use": intended_use
         or run.config.get("intended_use")
@@ -139,6 +145,7 @@ def describe(
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if any(ham10000) else "that of the data it was trained on"),
         "preprocessing": spec.to_steps(),
+        **({"front": dict(front)} if front else {}),
         "input": inputs["image"],
         **({"metadata": {**inputs[METADATA_INPUT], "fields": encoding.to_list()}} if encoding else {}),
         "outputs": [
@@ -160,6 +167,11 @@ def describe(
         },
     }
     return additions(described, borderline, input_bytes(_image(interpreter), spec))
+
+
+def named(name: str, front: Mapping[str, Any] | None) -> str:
+    """The name of a model, with its front end where it has one."""
+    return f"{name}, front end {front['input'][0]}x{front['input'][1]}" if front else name
 
 
 def _intended_use(run: Run, *, synthetic: bool, ham10000: bool) -> str:

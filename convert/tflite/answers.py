@@ -1,0 +1,112 @@
+"""What a network answers to pictures before there is a file around it, and what other implementations may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...benchmarks.stats.borderline import moved
+from ...edge_runtime import preprocess
+from ...edge_runtime.interpreter import Interpreter
+from ...edge_runtime.preprocess import InputSpec
+from ...edge_runtime.quantization import byte_table, dequantize, quantize
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+_MOST_OTHERS = 200  # pictures on which other implementations are imitated
+
+
+class Pictures(Protocol):
+    """Pictures of a network's size, uint8 [height, width, 3] each: an array of them all, or `Files`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures that are read when they are asked for: of a front end's size they would not all fit into memory."""
+
+    paths: Sequence[str]
+    spec: InputSpec
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: Any, /) -> Pixels:
+        return preprocess.to_pixels(self.paths[int(position)], self.spec)
+
+
+def answers(
+    network: bytes,
+    spec: InputSpec,
+    pictures: Pictures,
+    vectors: Floats | None,
+    report: Callable[[str], None],
+    *,
+    delegate: str = "xnnpack",
+) -> Floats:
+    """The first output for each picture, as real numbers: float32 [n, classes].
+
+    network: a .tflite whose inputs stand in the model's order: the picture, then the metadata where it takes some.
+    vectors: what is known of the patients, [n, length], for a network that takes it.
+    """
+    interpreter = Interpreter(network, delegate=delegate)
+    source, target = interpreter.inputs[0], interpreter.outputs[0]
+    table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
+    if vectors is not None and interpreter.inputs[1].quantization.is_quantized:
+        vectors = quantize(vectors, interpreter.inputs[1].quantization, interpreter.inputs[1].dtype)
+    rows: list[npt.NDArray[Any]] = []
+    for position in range(len(pictures)):
+        others = () if vectors is None else (vectors[position][None],)
+        rows.append(interpreter.invoke(table[pictures[position]][None], *others)[0])
+        if len(rows) % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
+            report(f"\rasking the quantized network: {len(rows)}/{len(pictures)}")
+    report("\r")
+    raw = np.concatenate(rows)
+    return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
+
+
+def of_others(
+    network: bytes, spec: InputSpec, pictures: Pictures, vectors: Floats | None, report: Callable[[str], None]
+) -> tuple[npt.NDArray[np.int64], list[Floats]]:
+    """(positions of at most 200 pictures, what other implementations may answer for them: see `benchmarks.borderline`).
+
+    Arguments as `answers` takes them.
+    """
+    some = np.unique(np.linspace(0, len(pictures) - 1, min(_MOST_OTHERS, len(pictures))).astype(np.int64))
+    known = None if vectors is None else vectors[some]
+    taken = _Some(pictures, some)
+    return some, [
+        answers(network, spec, _Moved(taken), known, report),
+        answers(network, spec, taken, known, report, delegate="none"),
+    ]
+
+
+@dataclass(frozen=True)
+class _Some:
+    pictures: Pictures
+    positions: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, position: Any, /) -> Pixels:
+        return self.pictures[self.positions[position]]
+
+
+@dataclass(frozen=True)
+class _Moved:
+    pictures: Pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, position: Any, /) -> Pixels:
+        return moved(self.pictures[position], seed=int(position))
