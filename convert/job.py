@@ -332,7 +332,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         "representative.csv": tables.text(representative.loc[:, ["image_id", "group", "label"]]).encode(),
         "census.csv": census.to_csv(operators).encode(),
     }
-    checked = {settings.model_file: (pixels, quantized_scores)}
+    checked: dict[str, tuple[Any, npt.NDArray[np.float32]]] = {settings.model_file: (pixels, quantized_scores)}
     if size is not None:
         report(f"a front end of {size[0]}x{size[1]}")
         front_file = front.file_name(settings.model_file, *size)

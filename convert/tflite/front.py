@@ -117,7 +117,7 @@ def prepend(network: bytes, height: int, width: int) -> bytes:
     factors = {"x": width // columns, "y": height // rows}
     image.shape = np.array([1, height, width, 3], np.int32)
     image.shapeSignature = None if image.shapeSignature is None else image.shape
-    last = activation("image", image.shape)
+    last = activation("image", (1, height, width, 3))
     quantize.outputs = np.array([last], np.int32)
     added: list[Any] = []
     for axis, shape in (("x", (1, height, columns, 3)), ("y", (1, rows, columns, 3))):
