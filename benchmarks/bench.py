@@ -15,6 +15,7 @@ from ..edge_runtime.labels import Label
 from ..edge_runtime.model_file import left_out
 from .accuracy import parity
 from .accuracy import preprocessing as sensitivity
+from .accuracy.ports import Ports
 from .inputs.cases import Case, read_cases
 from .inputs.classes import is_table_of_labels, read_labels
 from .inputs.columns import PATH_LABEL_GROUP, Columns
@@ -79,9 +80,9 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
 
     Keys: measured_at (UTC), model, machine, size, network (`measure_network`), memory, latency, cold_start
     (`measure_cold_start`), processes (`measure_spread`), sweep (`sweep_threads`), sustained (`measure_sustained`),
-    reference (model, size, network, latency), ratios (model to reference), data, accuracy (`parity.compare`),
-    preprocessing (`preprocessing.measure`), warnings (`caveats`), gate (None; `gate.judge` fills it). What was not
-    asked for is None. Bytes, milliseconds, 0..1.
+    reference (model, size, network, latency), ratios (model to reference), data, accuracy (`parity.compare`), ports
+    (`ports.Ports.flips`: what other implementations change), preprocessing (`preprocessing.measure`), warnings
+    (`caveats`), gate (None; `gate.judge` fills it). What was not asked for is None. Bytes, milliseconds, 0..1.
 
     Raises UsageError, ModelFileError, ImageError or DataError with one line where an input does not serve, before
     anything is measured.
@@ -184,13 +185,20 @@ def _run(
         asked.append(reference.classifier)  # for its own figures
     accuracies: list[dict[str, Any]] | None = None
     if settings.data is not None:
+        watched = [Ports(one.classifier, one.told) for one in opened]
         accuracies = parity.compare_all(
-            reference.classifier if reference else None, asked, cases, margin=settings.margin, progress=progress
+            reference.classifier if reference else None,
+            asked,
+            cases,
+            margin=settings.margin,
+            watched=watched,
+            progress=progress,
         )
-        for one, result, accuracy in zip(opened, results, accuracies, strict=False):
+        for one, result, accuracy, watch in zip(opened, results, accuracies, watched, strict=False):
             parts = ", ".join(sorted({case.split for case in cases} - {""}))
             result["data"] = {"path": str(settings.data), "split": parts}
             result["accuracy"] = accuracy
+            result["ports"] = watch.flips()
             if settings.preprocessing:
                 result["preprocessing"] = sensitivity.measure(one.classifier, cases, progress=progress)
     if not several or twin is None or reference is None:
@@ -218,6 +226,7 @@ def _measured(one: _Opened, picture: Picture, settings: BenchSettings, machine: 
         "ratios": None,
         "data": None,
         "accuracy": None,
+        "ports": None,
         "preprocessing": None,
         "gate": None,
     }

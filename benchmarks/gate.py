@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
+from .accuracy import ports
 from .inputs import documents
 from .stats import group_kinds, metrics
 
@@ -124,6 +125,23 @@ def _drop_limit(figure: str, says: str) -> _Limit:
     return _Limit(f"the drop of {says}", _drop(figure), _drop_interval(figure), compares=True)
 
 
+_WAYS = {"max_rounding_flips": ports.ROUNDING, "max_kernel_flips": (ports.KERNELS,)}
+
+
+def _port_limit(name: str, says: str) -> _Limit:
+    def read(result: _Result) -> float | str:
+        if result.get("ports") is None:
+            return why_no_accuracy(result) or "no --data was given"
+        found = ports.largest(result["ports"], _WAYS[name])
+        return found if isinstance(found, str) else found[0]
+
+    def interval(result: _Result) -> tuple[float, float] | None:
+        value = read(result)
+        return None if isinstance(value, str) else metrics.wilson(value, result["ports"][0]["n"])
+
+    return _Limit(f"the largest share of answers that {says}", read, interval)
+
+
 # The keys of a gate. A drop is reference minus model. MB are 10^6 bytes.
 LIMITS = {
     "max_balanced_accuracy_drop": _drop_limit("balanced_accuracy", "balanced accuracy"),
@@ -142,6 +160,8 @@ LIMITS = {
         "balanced accuracy", _own("balanced_accuracy"), _own_interval("balanced_accuracy"), largest=False
     ),
     "min_macro_auc": _Limit("macro AUC", _own("macro_auc"), _own_interval("macro_auc"), largest=False),
+    "max_rounding_flips": _port_limit("max_rounding_flips", "another rounding of the input changes"),
+    "max_kernel_flips": _port_limit("max_kernel_flips", "other kernels change"),
     "max_median_ms": _Limit("the median latency", lambda result: result["latency"]["median_ms"], unit=" ms"),
     "max_p95_ms": _Limit("the 95th percentile of latency", lambda result: result["latency"]["p95_ms"], unit=" ms"),
     "max_file_mb": _Limit("the file", lambda result: result["size"]["file_bytes"] / 1e6, unit=" MB"),
@@ -182,7 +202,7 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
     passed, says}]}.
 
     value: None where it was not measured, and then passed is False. interval: [low, high] of 95%, of accuracy figures;
-    over the resamples of `metrics.paired_interval` or `metrics.evaluate`, of agreement Wilson's. within_noise: whether
+    over the resamples of `metrics.paired_interval` or `metrics.evaluate`, of agreement and of shares Wilson's. within_noise: whether
     the limit lies in it, so that other images of the same kind may well decide otherwise; None where that is not known,
     as where every resample gave the same. says: one sentence with the numbers, and, where the model answers otherwise
     than its reference, in what.
@@ -260,6 +280,9 @@ def _what_broke(result: _Result, name: str) -> str:
         stages = result["latency"]["stages"]
         slowest = max(stages, key=lambda stage: stages[stage]["median_ms"])
         return f"; most of it is {slowest}, {stages[slowest]['median_ms']:.4g} ms"
+    if name in _WAYS:
+        found = ports.largest(result["ports"], _WAYS[name])
+        return "" if isinstance(found, str) else f"; most in {found[1]}, {found[2]}"
     accuracy = result["accuracy"]
     if accuracy is None:
         return ""

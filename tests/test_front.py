@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skin_edge.convert.tflite import flatbuffer, front
 from skin_edge.convert.renew import main, renewed
+from skin_edge.convert.tflite import flatbuffer, front
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.cli import run

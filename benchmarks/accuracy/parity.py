@@ -16,6 +16,7 @@ from ..inputs.cases import Case, groups_of
 from ..stats import metrics
 from ..stats.calibration import logits_of, softmax
 from ..stats.group_kinds import Groups
+from .ports import Ports
 
 # (cases done, cases in all)
 Progress = Callable[[int, int], None]
@@ -59,12 +60,14 @@ def compare_all(
     bootstrap: int = 1000,
     seed: int = 42,
     margin: float = metrics.NON_INFERIORITY_MARGIN,
+    watched: Sequence[Ports] = (),
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """`compare` of each of `models` with `reference`, in their order; each picture is prepared and answered once.
 
     All are measured on the same images: one that a single file cannot assess is left out of every figure. Where
-    `reference` itself is among the models, its figures stand alone, as without a reference.
+    `reference` itself is among the models, its figures stand alone, as without a reference. watched: get the same
+    pictures, each with the answer of its classifier, which is one of these.
 
     Raises DataError as `compare` does.
     """
@@ -85,12 +88,18 @@ def compare_all(
                 )
                 for classifier in classifiers
             ]
+            others = [
+                watch.answers(pixels[watch.classifier.input_spec], watch.classifier.row_to_vector(case.metadata))
+                for watch in watched
+            ]
         except (ImageError, MetadataError, PredictionError) as error:
             failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
         else:
             assessed.append(case)
             for rows, answer in zip(scores, answers, strict=True):
                 rows.append(answer)
+            for watch, theirs in zip(watched, others, strict=True):
+                watch.keep(answers[classifiers.index(watch.classifier)], theirs)
         if progress:
             progress(number, len(cases))
     if not assessed:

@@ -51,6 +51,8 @@ def sections(result: _Result) -> list[Section]:
     found.append(_latency(result))
     if result["sustained"]:
         found.append(_sustained(result["sustained"]))
+    if result["ports"]:
+        found.append(_ports(result["ports"]))
     if result["preprocessing"]:
         found.append(_preprocessing(result["preprocessing"]))
     return [*found, _size(result), machine_section(result["machine"]), _models(result)]
@@ -310,6 +312,24 @@ def _sustained(sustained: _Result) -> Section:
         notes.append("This machine tells neither temperature nor clock nor throttling.")
     columns = ("from, s", "predictions", "median, ms", "p95, ms", "°C", "MHz", "throttling")
     return Section("sustained", "Sustained run", [Table(columns, rows)], notes)
+
+
+def _ports(rows: Sequence[_Result]) -> Section:
+    measured = [row for row in rows if row["top_class"] is not None]
+    cells = [("top class", *(_share(row["top_class"], row["n"]) for row in measured))]
+    for name in measured[0]["decisions"]:
+        cells.append((f"decision {name}", *(_share(row["decisions"][name], row["n"]) for row in measured)))
+    notes = [
+        f"Answers of {rows[0]['n']} images that change in another correct implementation: one that rounds the input "
+        "otherwise, or runs LiteRT's kernels without XNNPACK."
+    ]
+    notes += [f"{row['way']}: {row['measured']}." for row in rows if row["top_class"] is None]
+    columns = ("changes", *(row["way"] for row in measured))
+    return Section("ports", "Other implementations", [Table(columns, cells)], notes)
+
+
+def _share(count: int, n: int) -> str:
+    return f"{count} ({count / n:.2%})"
 
 
 def _preprocessing(rows: Sequence[_Result]) -> Section:

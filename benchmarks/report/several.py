@@ -23,6 +23,7 @@ from .terminal import (
     hanging,
     joined,
     machine_lines,
+    port_lines,
     preprocessing_lines,
     row_of,
     shown_classes,
@@ -229,6 +230,8 @@ def _of_each(result: _Result) -> list[list[str]]:
             lines += sweep_lines(one["sweep"])
         if one["sustained"]:
             lines += endurance_lines(one["sustained"])
+        if one["ports"]:
+            lines += port_lines(one["ports"])
         if one["preprocessing"]:
             lines += preprocessing_lines(one["preprocessing"])
         if lines:

@@ -36,6 +36,7 @@ def table(result: _Result) -> console.Page:
         *([endurance_lines(result["sustained"])] if result["sustained"] else []),
         *([warning_lines(result["warnings"])] if result["warnings"] else []),
         _accuracy(result),
+        *([port_lines(result["ports"])] if result["ports"] else []),
         *([preprocessing_lines(result["preprocessing"])] if result["preprocessing"] else []),
         *([_gate(result["gate"])] if result["gate"] else []),
         [DISCLAIMER],
@@ -199,6 +200,21 @@ def warning_lines(warnings: Sequence[_Result]) -> list[str]:
     for warning in warnings:
         for mark, key in (("  ! ", "what"), ("    -> ", "remedy")):
             lines += console.wrap(warning[key], first=mark, rest=" " * len(mark))
+    return lines
+
+
+def port_lines(rows: Sequence[_Result]) -> list[str]:
+    lines = [
+        f"another correct implementation: answers that change, of {rows[0]['n']} images",
+        f"{'':34}{'top class':>10}  decision, where most change",
+    ]
+    for row in rows:
+        if row["top_class"] is None:
+            lines += hanging(f"  {row['way']}", row["measured"])
+            continue
+        n, most = row["n"], max(row["decisions"], key=lambda name: row["decisions"][name], default="")
+        said = f"{row['decisions'][most] / n:.2%} ({most})" if most else "no thresholds"
+        lines.append(f"  {row['way']:32}{row['top_class'] / n:>10.2%}  {said}")
     return lines
 
 
