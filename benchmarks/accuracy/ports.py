@@ -25,8 +25,8 @@ LOWER = "every byte one lower"
 KERNELS = "plain kernels"
 
 ROUNDING = (RANDOM, LOWER)
-"""Ways to round the input otherwise. RANDOM: up or down, drawn anew for each picture from its position; level C allows
-as much. LOWER: what a resize gives that truncates after both of its passes; systematic, and more than level C allows."""
+"""Ways to round the input otherwise. RANDOM: up or down, drawn for each picture from its position; level C allows as
+much. LOWER: what a resize gives that truncates after both of its passes; systematic, and more than level C allows."""
 
 
 def lower(pixels: Pixels) -> Pixels:
