@@ -102,7 +102,8 @@ def test_the_first_as_reference_is_held_to_the_limits_that_do_not_compare(three,
     assert bench(three[0], three[2], "--data", folders, "--gate", limits, "--json") == 3
     captured = capsys.readouterr()
     judged = [[row["name"] for row in one["limits"]] for one in json.loads(captured.out)["gate"]["models"]]
-    assert run(["bench", str(three[0]), str(three[2]), *QUICK, "--gate", "default"]) == 3  # no data
+    limits.write_text("min_agreement: 0.9\n")
+    assert run(["bench", str(three[0]), str(three[2]), *QUICK, "--gate", str(limits)]) == 3  # no data
     assert "is the reference: no limit is for it" in capsys.readouterr().out
     assert judged == [["max_file_mb"], ["min_agreement", "max_file_mb"]]
     assert sum(line.startswith("error: gate: ") for line in captured.err.splitlines()) == 2
