@@ -136,8 +136,9 @@ def bench(
     max_accuracy_drop, max_macro_auc_drop and min_agreement as measured; non_inferiority_margin at the lower end of the
     paired 95% interval of balanced accuracy; min_balanced_accuracy, min_macro_auc; max_rounding_flips and
     max_kernel_flips, the largest share of top classes or of one threshold's decisions that change where inputs are
-    rounded otherwise by one and without XNNPACK; max_median_ms, max_p95_ms, max_file_mb, max_peak_mb. What was not measured breaks its limit; one within the 95% interval of what was
-    measured decides as measured, and is said to be within noise. The default: balanced accuracy drop 0.03, the same
+    rounded otherwise by one and without XNNPACK; max_median_ms, max_p95_ms, max_file_mb, max_peak_mb. What was
+    not measured breaks its limit; one within the 95% interval of what was measured decides as measured, and is said to
+    be within noise. The default: balanced accuracy drop 0.03, the same
     as margin, macro AUC drop 0.005, agreement 0.98, flips 0.02 each.
 
     With several models every limit holds for each of them; where the first is the reference, none that compares.

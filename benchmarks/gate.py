@@ -210,8 +210,8 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
     value: None where it was not measured, and then passed is False. interval: [low, high] of 95%, of accuracy figures;
     over the resamples of `metrics.paired_interval` or `metrics.evaluate`, of agreement and of shares Wilson's.
     within_noise: whether the limit lies in it, so that other images of the same kind may well decide otherwise; None
-    where that is not known, as where every resample gave the same. says: one sentence with the numbers, and, where the model answers otherwise
-    than its reference, in what.
+    where that is not known, as where every resample gave the same. says: one sentence with the
+    numbers, and, where the model answers otherwise than its reference, in what.
 
     A limit is met at its exact value, except that of non_inferiority_margin, which has to be undercut.
     """
