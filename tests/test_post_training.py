@@ -237,6 +237,58 @@ def test_a_percentile_leaves_a_vectors_range():
     assert (127 - tensor.quantization.zero_point) * tensor.quantization.scale == pytest.approx(9, rel=0.01)
 
 
+BIAS = 1.5
+
+
+def without_weights():
+    """The second channel has hardly any weights, as some of trained MobileNets, and is its bias."""
+    source = keras.Input((32, 32, 3))
+    layers = [
+        L.Conv2D(4, 3, activation="relu", use_bias=False, name="first"),
+        L.Conv2D(4, 1, name="conv"),
+        L.DepthwiseConv2D(3, name="depthwise"),
+        L.GlobalAveragePooling2D(),
+        L.Dense(4, name="dense"),
+    ]
+    x = source
+    for layer in layers:
+        x = layer(x)
+    network = keras.Model(source, x)
+    generator = np.random.default_rng(1)
+    for layer in network.layers:
+        if layer.name in ("conv", "depthwise", "dense"):
+            kernel = generator.normal(0, 0.3, layer.get_weights()[0].shape)
+            if layer.name == "depthwise":
+                kernel[:, :, 1] *= 1e-7
+            else:
+                kernel[..., 1] *= 0 if layer.name == "conv" else 1e-9
+            layer.set_weights([kernel, np.array([0.1, BIAS, -0.2, generator.uniform(0, 0.3)])])
+    return network
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+def test_a_channel_without_weights_keeps_its_bias(precision):
+    """In units of a range that is almost nothing, it would overflow an int32."""
+    network, samples = without_weights(), images()
+    quantized = quantize(network, [samples], precision=precision, calibration=MINMAX, io="float32")
+    assert run(quantized, samples)[0] == pytest.approx(seen(network, samples), abs=0.05)
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+def test_layers_with_equal_biases_keep_them(precision):
+    """TensorFlow makes them one constant, which has another scale in each layer."""
+    source = keras.Input((32, 32, 3))
+    x = L.Conv2D(4, 3, activation="relu", name="one")(source)
+    x = L.GlobalAveragePooling2D()(L.DepthwiseConv2D(3, name="two")(x))
+    network = randomized(keras.Model(source, L.Dense(4, name="three")(x)))
+    for name in ("one", "two", "three"):
+        layer = network.get_layer(name)
+        layer.set_weights([layer.get_weights()[0], np.array([0.1, 1.5, -0.2, 0.3])])
+    samples = images(8)
+    quantized = quantize(network, [samples], precision=precision, calibration=MINMAX, io="float32")
+    assert run(quantized, samples)[0] == pytest.approx(seen(network, samples), abs=0.05)
+
+
 # Layers kept in float.
 
 ALL = ["CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -171,12 +172,37 @@ def _int16(calibrated: bytes) -> bytes:
     from tensorflow.lite.python.optimize.calibrator import Calibrator
 
     float32, int16, int64 = (np.dtype(name).num for name in ("float32", "int16", "int64"))
-    quantizer: Any = Calibrator(calibrated)._calibrator
+    network = flatbuffer.read(calibrated)
+    _unshare_constants(network)
+    quantizer: Any = Calibrator(flatbuffer.write(network))._calibrator
     # no float operators; biases int64; per channel, in dense layers too
     network = flatbuffer.read(quantizer.QuantizeModel(float32, float32, False, int16, int64, False, False))
     # It would keep what the float network needed; int16 needs more.
     network.metadata = [entry for entry in network.metadata or [] if entry.name != b"min_runtime_version"]
     return flatbuffer.write(network)
+
+
+def _unshare_constants(network: Any) -> None:
+    """Gives every operator constants of its own.
+
+    Equal biases are one tensor, and the quantizer for int16 would give it the scale of the first of its operators.
+    """
+    graph = network.subgraphs[0]
+    taken: set[int] = set()  # buffers
+    for operator in graph.operators:
+        operator.inputs = np.array(operator.inputs)  # as read, it cannot be written
+        for position, index in enumerate(operator.inputs):
+            tensor = graph.tensors[index]
+            data = network.buffers[tensor.buffer].data
+            if index < 0 or data is None or not len(data):
+                continue
+            if tensor.buffer in taken:
+                own = copy(tensor)
+                own.buffer = len(network.buffers)
+                network.buffers.append(copy(network.buffers[tensor.buffer]))
+                operator.inputs[position] = len(graph.tensors)
+                graph.tensors.append(own)
+            taken.add(graph.tensors[operator.inputs[position]].buffer)
 
 
 def _one_by_one(samples: Sequence[npt.NDArray[np.float32]]) -> Iterator[list[npt.NDArray[np.float32]]]:
