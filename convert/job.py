@@ -293,7 +293,7 @@ def _convert(settings: ConvertSettings, run: Run, report: Report) -> dict[str, A
         )
 
     report("comparing both files on the validation part")
-    where = f"the {len(truth)} validation images of {run.recipe.name}, seed {run.seed}, split {run.config['split']}"
+    where = f"the {len(truth)} validation images of {run.recipe.name}, seed {run.seed}, split {run.config.split}"
     calibrated = confidence.Calibration(tau, tuple(map(float, shift)), temperature)
     plain = confidence.Calibration(0.0, (0.0,) * len(codes), 1.0)
 

@@ -13,9 +13,9 @@ from ..benchmarks.inputs.cases import read_cases
 from ..edge_runtime import files
 from ..edge_runtime.classifier import Prediction, SkinClassifier
 from ..edge_runtime.errors import OutputExistsError
+from ..train.api import train
 from ..train.data.synthetic import draw_dataset
-from ..train.job import TrainSettings, train
-from ..train.recipes import published
+from ..train.request import TrainRequest
 from .job import ConvertSettings, convert
 
 Report = Callable[[str], None]
@@ -65,10 +65,9 @@ def _all_of_it(out: Path, report: Report, seed: int) -> Quickstart:
     data, run, tflite = out / "synthetic", out / "run", out / "int8"
     draw_dataset(data, seed=seed)
     report("2/5 training (skin-edge train)")
-    recipe = published.get("quickstart")
     # Drawn lesions of one class look so alike that the rule for near-duplicates joins a pair or two of 658 wrongly.
     report("--no-near-duplicates: drawn lesions look more alike than photographs, and are known to be different ones")
-    metrics = train(TrainSettings(data, run, recipe, recipe.split, seed, near_duplicates=False), report)
+    metrics = train(TrainRequest(data, run, "quickstart", seed=seed, near_duplicates=False), report)
     report("3/5 converting (skin-edge convert --int8)")
     conversion = convert(ConvertSettings(run, tflite), report)
     report("4/5 measuring (skin-edge bench)")

@@ -101,6 +101,13 @@ def resealed(source, target, change=lambda contract: None):
     return target
 
 
+def settings(data, out, recipe="quickstart", **said):
+    """What `skin-edge train` resolves a call to."""
+    from skin_edge.train.request import TrainRequest, resolve
+
+    return resolve(TrainRequest(data, out, recipe, **said))
+
+
 def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
     """A run folder with drawn answers on `data`: all that `train` writes but the model.
 
@@ -108,6 +115,7 @@ def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
     """
     from skin_edge.train.data import layouts, splits, tables
     from skin_edge.train.recipes import published
+    from skin_edge.train.recipes.run_config import RunConfig
     from skin_edge.train.reports import run_results
     from skin_edge.train.runs import run_folder
 
@@ -117,8 +125,9 @@ def measured(folder: Path, data: Path, near_duplicates: int = 0) -> Path:
     alike = frame.index[(frame["split"] == "test") & (frame["label"] == "nv")][:near_duplicates]
     frame.loc[alike, "group"] = frame["group"][alike].min()
     near = {"on": bool(near_duplicates), "pairs": 1, "groups_connected": 1}
-    config = {"seed": 1, "split": "lesion", "data": {"layout": found.layout}, "near_duplicates": near}
-    run = run_folder.begin(folder, recipe=recipe, labels=found.labels, config=config, split=frame, skipped={})
+    told = {"seed": 1, "split": "lesion", "near_duplicates": near["on"]}
+    config = RunConfig(recipe, found.labels, told, {"layout": found.layout}, {"near_duplicates": near})
+    run = run_folder.begin(folder, config=config, split=frame, skipped={})
     rows = [
         ",".join(tables.HISTORY_COLUMNS),
         "1,0.001,1.5,0.4,1.4,0.5,0.4,0.7",

@@ -234,7 +234,7 @@ def test_a_remembered_column_that_is_not_there_is_one_line(tmp_path, own_columns
 def test_images_and_layout_are_remembered_where_the_data_of_the_run_lies(tmp_path):
     (tmp_path / "images").mkdir()
     earlier = begun(tmp_path / "run", tmp_path / "data", images=str(tmp_path / "images"), task="malignant")
-    earlier.config["data"]["layout"] = "class-folders"
+    earlier.config.data["layout"] = "class-folders"
     (tmp_path / "data").mkdir()
     told, _, _ = reading.as_trained(reading.Reading(), earlier, tmp_path / "data")
     assert (told.layout, told.images, told.task) == ("class-folders", tmp_path / "images", "malignant")

@@ -12,10 +12,9 @@ from skin_edge.benchmarks.inputs.cases import read_cases
 from skin_edge.edge_runtime import preprocess
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, ImageError
-from skin_edge.train import job
+from skin_edge.train import prepare
 from skin_edge.train.data import inventory
 from skin_edge.train.data.layouts import read_dataset
-from skin_edge.train.recipes import published
 
 from . import miniatures
 
@@ -136,8 +135,8 @@ def test_train_says_what_it_does_not_use_and_splits_as_the_folders_do(tmp_path, 
         miniatures.class_folders(folder / part, images=images)
     empty(folder, "test/loose.jpg", "read.me")
     said = []
-    settings = job.TrainSettings(folder, tmp_path / "run", published.get("quickstart"), split=None)
-    prepared = job.prepare(settings, said.append)
+    settings = miniatures.settings(folder, tmp_path / "run", split=None)
+    prepared = prepare.prepare(settings, said.append)
     assert prepared.frame["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 16}
     assert prepared.unused == {"not a picture": ["read.me"], "outside a class folder": ["test/loose.jpg"]}
     assert any(line.startswith(f"split: the folders train, val and test of {folder}") for line in said)
@@ -145,9 +144,7 @@ def test_train_says_what_it_does_not_use_and_splits_as_the_folders_do(tmp_path, 
     assert run(["data", str(folder)]) == 0
     assert "default split   train 24, val 8, test 16: the folders' own parts" in capsys.readouterr().out
 
-    asked = job.prepare(
-        job.TrainSettings(folder, tmp_path / "run", published.get("quickstart"), split="lesion"), said.append
-    )
+    asked = prepare.prepare(miniatures.settings(folder, tmp_path / "run", split="lesion"), said.append)
     assert len(asked.frame) == 24
 
 
@@ -155,9 +152,7 @@ def test_data_announces_the_split_that_train_makes(tmp_path, capsys):
     from . import layout_miniatures as small
 
     folder = small.isic2018_task3(tmp_path / "isic")
-    prepared = job.prepare(
-        job.TrainSettings(folder, tmp_path / "run", published.get(published.DEFAULT)), lambda line: None
-    )
+    prepared = prepare.prepare(miniatures.settings(folder, tmp_path / "run", None), lambda line: None)
     assert run(["data", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["default_split"]
     assert told["images"] == prepared.frame["split"].value_counts().to_dict()
@@ -168,8 +163,8 @@ def test_one_picture_under_two_labels(tmp_path, capsys):
     folder = miniatures.class_folders(tmp_path / "data")
     (folder / "nv" / "copy.png").write_bytes((folder / "mel" / "0.png").read_bytes())
     said = []
-    settings = job.TrainSettings(folder, tmp_path / "run", published.get("quickstart"), near_duplicates=False)
-    assert job.prepare(settings, said.append).copies["several_labels"] == 1
+    settings = miniatures.settings(folder, tmp_path / "run", near_duplicates=False)
+    assert prepare.prepare(settings, said.append).copies["several_labels"] == 1
     assert any(
         "1 pictures that are there twice have several labels, the first: mel/0.png (mel)" in line for line in said
     )

@@ -741,7 +741,7 @@ def test_the_intended_use_says_what_the_data_was(layout, ids, said, measured_run
     from skin_edge.train.runs import run_folder
 
     read = run_folder.read(measured_run)
-    config = {**read.config, "data": {"layout": layout}}
+    config = replace(read.config, data={"layout": layout})
     own = replace(read, config=config)
     synthetic = metadata._intended_use(own, synthetic=True, ham10000=False)
     assert "drawn" in synthetic and "dermatoscopic" not in synthetic
@@ -760,7 +760,7 @@ def test_the_intended_use_is_what_the_user_said_last(measured_run):
 
     file = read_model_file(DEFAULT_MODEL)
     read = run_folder.read(measured_run)
-    read = replace(read, config={**read.config, "data": {"layout": "csv"}})
+    read = replace(read, config=replace(read.config, data={"layout": "csv"}))
     nothing = {"quantization": {}, "calibration": {}, "thresholds": [], "borderline": [], "license": None}
 
     def described(one, said=None):
@@ -768,7 +768,8 @@ def test_the_intended_use_is_what_the_user_said_last(measured_run):
         found = metadata.describe(network, one, precision="int8", spec=one.input_spec, intended_use=said, **nothing)
         return found["intended_use"], found["license"]
 
-    told = replace(read, config={**read.config, "intended_use": "For naked eyes."})
+    said = {**read.config.settings, "intended_use": "For naked eyes."}
+    told = replace(read, config=replace(read.config, settings=said))
     assert described(told)[0] == "For naked eyes." and described(told, "For phones.")[0] == "For phones."
     ids = [f"ISIC_00{24306 + i}" for i in range(len(read.split))]
     ham = replace(read, split=read.split.assign(image_id=ids))

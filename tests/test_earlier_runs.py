@@ -16,6 +16,7 @@ import yaml
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.edge_runtime.labels import Label
+from skin_edge.train.recipes.run_config import there
 from skin_edge.train.runs import distillation, earlier_runs
 
 from .miniatures import SMALL, one_line
@@ -144,18 +145,21 @@ def test_a_student_learns_from_its_teacher_and_resumes_the_same(ham, tmp_path, c
     assert figures[0] == figures[1]
 
 
-def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
+def begun_config():
     from skin_edge.train.recipes import published
+    from skin_edge.train.recipes.run_config import RunConfig
+
+    return RunConfig(published.get("quickstart"), LABELS, {"seed": 1, "split": "lesion"}, {"layout": "csv"})
+
+
+def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
     from skin_edge.train.runs import run_folder
 
     def made(name, split, taught=None):
         table = split.assign(label="a")
-        recipe = published.get("quickstart")
         return run_folder.begin(
             tmp_path / name,
-            recipe=recipe,
-            labels=LABELS,
-            config={"seed": 1, "split": "lesion", "data": {"layout": "csv"}},
+            config=begun_config(),
             split=table,
             skipped={},
             taught=taught,
@@ -183,15 +187,12 @@ def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
 
 
 def test_a_teacher_is_not_replaced_by_its_student(ham, tmp_path, capsys):
-    from skin_edge.train.recipes import published
     from skin_edge.train.runs import run_folder
 
     split = frame(p1="train", q1="val", r1="test").assign(label="a")
     begun = run_folder.begin(
         tmp_path / "run",
-        recipe=published.get("quickstart"),
-        labels=LABELS,
-        config={"seed": 1, "split": "lesion", "data": {"layout": "csv"}},
+        config=begun_config(),
         split=split,
         skipped={},
     )
@@ -276,7 +277,7 @@ def test_a_training_starts_where_another_ended(tiny_run, ham, tmp_path, capsys):
     for one, other in zip(before.trainable_weights, after.trainable_weights, strict=True):
         assert np.allclose(one, other, atol=1e-5)
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert run_folder.there(out, config["start"]["run"]) == tiny_run.resolve() and len(config["start"]["sha256"]) == 64
+    assert there(out, config["start"]["run"]) == tiny_run.resolve() and len(config["start"]["sha256"]) == 64
     assert (out / "taught.csv").is_file()
     (out / "metrics.json").unlink()
     assert run(["train", str(ham), "--out", str(out), "--resume", "--start", str(out)]) == 2

@@ -18,6 +18,7 @@ from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.train.data import splits
 
 from .miniatures import SMALL, one_line
+from .miniatures import settings as settings_of
 
 FRACTIONS = (0.65, 0.15, 0.20)
 
@@ -90,9 +91,8 @@ def test_many_connected_groups_are_dealt_out_anew(frame):
 
 
 def test_a_near_duplicate_connects_two_lesions(tmp_path):
-    from skin_edge.train import job
     from skin_edge.train.data.synthetic import draw_dataset
-    from skin_edge.train.recipes import published
+    from skin_edge.train.prepare import prepare
 
     data = draw_dataset(tmp_path / "data", lesions_per_class=6)
     table = pd.read_csv(next(data.glob("*.csv")), dtype=str)
@@ -101,14 +101,14 @@ def test_a_near_duplicate_connects_two_lesions(tmp_path):
     files = {path.stem: path for path in data.rglob("*.jpg")}
     Image.open(files[one]).save(files[other], quality=60)
     lines: list[str] = []
-    settings = job.TrainSettings(data, tmp_path / "run", published.get("quickstart"))
-    prepared = job.prepare(settings, lines.append)
+    settings = settings_of(data, tmp_path / "run")
+    prepared = prepare(settings, lines.append)
     joined = prepared.frame.set_index("image_id")
     assert joined["group"][one] == joined["group"][other] == min(joined["named_group"][[one, other]])
     assert joined["split"][one] == joined["split"][other]
     assert prepared.near_duplicates == {"on": True, "pairs": 1, "groups_connected": 1}
     assert "near-duplicates: 1 pairs connect 2 groups to 1" in lines
-    off = job.prepare(replace(settings, near_duplicates=False), lines.append).frame
+    off = prepare(replace(settings, near_duplicates=False), lines.append).frame
     assert (off["group"] == off["named_group"]).all()
 
 
@@ -157,8 +157,7 @@ def test_a_cross_validation_and_its_figures(ham, tmp_path, capsys):
 
 
 def test_a_split_file_that_names_cleaned_rows_says_the_rule(ham, tiny_run, tmp_path):
-    from skin_edge.train import job
-    from skin_edge.train.recipes import published
+    from skin_edge.train.prepare import prepare
 
     copy = shutil.copytree(ham, tmp_path / "data")
     table = pd.read_csv(copy / "HAM10000_metadata.csv", dtype=str)
@@ -166,8 +165,8 @@ def test_a_split_file_that_names_cleaned_rows_says_the_rule(ham, tiny_run, tmp_p
     table.to_csv(copy / "HAM10000_metadata.csv", index=False)
     lines: list[str] = []
     split = str(tiny_run / "split.csv")
-    settings = job.TrainSettings(copy, tmp_path / "run", published.get("quickstart"), split, clean=("age-zero",))
-    assert len(job.prepare(settings, lines.append).frame) == 61
+    settings = settings_of(copy, tmp_path / "run", split=split, clean=("age-zero",))
+    assert len(prepare(settings, lines.append).frame) == 61
     assert f"2 images that {split} names are left out by --clean age-zero" in lines
 
 

@@ -15,15 +15,14 @@ from PIL import Image, ImageEnhance
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError, UsageError
-from skin_edge.train import job
+from skin_edge.train import prepare
 from skin_edge.train.data import duplicates, splits
 from skin_edge.train.data.clean import clean
 from skin_edge.train.data.inspection import text
 from skin_edge.train.data.layouts import read_dataset
 from skin_edge.train.data.synthetic import draw_dataset
-from skin_edge.train.recipes import published
 
-from . import layout_miniatures
+from . import layout_miniatures, miniatures
 from .miniatures import one_line
 
 
@@ -220,8 +219,8 @@ def test_a_long_line_of_group_sizes_wraps():
 @pytest.mark.slow
 def test_near_duplicates_of_real_data_move_only_their_own_lesions(data_root, tmp_path):
     lines: list[str] = []
-    settings = job.TrainSettings(data_root / "data" / "ham10000", tmp_path / "run", published.get("quickstart"), seed=1)
-    frame = job.prepare(settings, lines.append).frame
+    settings = miniatures.settings(data_root / "data" / "ham10000", tmp_path / "run", seed=1)
+    frame = prepare.prepare(settings, lines.append).frame
     assert any("4 pairs connect 8 groups to 4" in line for line in lines)
     connected = frame["group"].isin(set(frame["group"][frame["group"] != frame["named_group"]]))
     before = splits.split_frame(frame.assign(group=frame["named_group"]), settings.recipe.fractions, 1)

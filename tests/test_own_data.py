@@ -9,16 +9,15 @@ import pytest
 
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
-from skin_edge.train import job
+from skin_edge.train import job, prepare, request
 from skin_edge.train.data import tables, tasks
 from skin_edge.train.data.layouts import read_dataset
-from skin_edge.train.recipes import published
 
 from . import miniatures
 
 
 def settings(data, out, **told):
-    return job.TrainSettings(data, out, published.get("quickstart"), near_duplicates=False, **told)
+    return miniatures.settings(data, out, near_duplicates=False, **told)
 
 
 @pytest.fixture
@@ -33,10 +32,10 @@ def test_a_class_with_two_pictures_names_the_way_out(with_a_rare_class, tmp_path
     with pytest.raises(
         DataError, match=r"class 'df' has 2 lesions: .*; --drop-class leaves a class out, --min-images N"
     ):
-        job.prepare(settings(with_a_rare_class, tmp_path / "run"), lambda line: None)
+        prepare.prepare(settings(with_a_rare_class, tmp_path / "run"), lambda line: None)
     for told in ({"drop_classes": ("Dermatofibroma",)}, {"min_images": 3}):
         said = []
-        prepared = job.prepare(settings(with_a_rare_class, tmp_path / "run", **told), said.append)
+        prepared = prepare.prepare(settings(with_a_rare_class, tmp_path / "run", **told), said.append)
         assert "classes left out: df (2 images)" in said
         assert [label.code for label in prepared.dataset.labels] == ["mel", "nv"]
         assert prepared.dataset.left_out == {"df": 2}
@@ -46,7 +45,7 @@ def test_a_class_with_two_pictures_names_the_way_out(with_a_rare_class, tmp_path
     assert "  class left out                  2  df/0.png, df/1.png" in out
     assert "classes left out: df (2 images)" in out and "default split   train" in out
     with pytest.raises(UsageError, match="--drop-class scar: no such class; there are df, mel, nv"):
-        job.prepare(settings(with_a_rare_class, tmp_path / "run", drop_classes=("scar",)), lambda line: None)
+        prepare.prepare(settings(with_a_rare_class, tmp_path / "run", drop_classes=("scar",)), lambda line: None)
 
 
 def test_classes_are_dropped_before_a_task_and_small_ones_after_it(with_a_rare_class):
@@ -63,7 +62,7 @@ def test_a_split_file_may_name_what_is_left_out(with_a_rare_class, tmp_path):
     (tmp_path / "split.csv").write_text(tables.text(frame[["image_id", "split"]]))
     said = []
     told = settings(with_a_rare_class, tmp_path / "run", drop_classes=("df",), split=str(tmp_path / "split.csv"))
-    assert len(job.prepare(told, said.append).frame) == 16
+    assert len(prepare.prepare(told, said.append).frame) == 16
     assert any("2 images that" in line and "are left out by --drop-class or --min-images" in line for line in said)
 
 
@@ -144,7 +143,7 @@ def test_a_run_and_its_resumption_know_what_was_said(patients, measured_run, tmp
     changed = {"drop_classes": ("mel",), "min_images": 1, "intended_use": "Another."}
     other = settings(patients, tmp_path / "run", group_from="(.)", **changed)
     with pytest.raises(UsageError, match=r"group_from, min_images, intended_use, .*drop_classes"):
-        job.check_resumable(run_folder.read(tmp_path / "run"), other, {})
+        request.check_resumable(run_folder.read(tmp_path / "run"), other, {})
 
 
 def test_tables_hold_no_formula_and_are_read_as_they_were(tmp_path):

@@ -34,14 +34,15 @@ CONTENTS = {
     "benchmarks/studies/hostile": "__init__ __main__ costly fuzz models mutations networks pictures run",
     "benchmarks/studies/peer_scripts": """bare_loop keras_model mediapipe_tasks onnx_runtime protocol
         skin_edge_runtime""",
-    "train": "__init__ compare cross_validation engine evaluate job preflight streams tune",
+    "train": """__init__ api compare cross_validation engine evaluate job plan prepare preflight request streams
+        tune""",
     "train/commands": "__init__ data options recipes report train tune",
     "train/data": """__init__ clean contact_sheets duplicates grouping inspection inventory layout_tables layouts
         leaks named_groups patients seen splits synthetic tables tasks""",
     "train/loop": "__init__ averaging checkpoints distribution fit losses tensorboard",
     "train/models": "__init__ backbones efficientnet_lite heads networks weights",
     "train/pipeline": "__init__ augment batches cache degradation sampling",
-    "train/recipes": "__init__ published recipe run_config schedules search_space",
+    "train/recipes": "__init__ kinds published recipe run_config schedules search_space settings",
     "train/reports": """__init__ compare_views drawn report report_markdown report_page run_results summary
         tune_results""",
     "train/runs": "__init__ distillation earlier_runs reading run_folder",

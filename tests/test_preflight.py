@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import job, preflight
+from skin_edge.train import job, preflight, prepare
 from skin_edge.train.recipes import published
 
 from .miniatures import SMALL, one_line
@@ -33,7 +33,7 @@ def test_files_and_folders_before_the_data(command, flags, says, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     for name in ("text.h5", "text.txt"):
         (tmp_path / name).write_text("these are no weights")
-    monkeypatch.setattr(job, "read_dataset", lambda *_: pytest.fail("the data are read"))
+    monkeypatch.setattr(prepare, "read_dataset", lambda *_: pytest.fail("the data are read"))
     assert run([command[0], "data", "--out", "new", *command[1:], *flags]) == 2
     assert says in one_line(capsys)
 

@@ -220,7 +220,7 @@ def test_a_run_with_xla_repeats_to_the_bit_and_is_resumed_with_it(ham, tmp_path,
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     weights, again = (run_folder.read(tmp_path / name).model().get_weights() for name in ("a", "b"))
     assert all(np.array_equal(one, other) for one, other in zip(weights, again, strict=True))
-    assert run_folder.read(tmp_path / "a").config["xla"] is True
+    assert run_folder.read(tmp_path / "a").config.settings["xla"] is True
     (tmp_path / "a/metrics.json").unlink()
     assert train(ham, tmp_path / "a", "--resume", "--no-xla") == 2
     assert "xla" in one_line(capsys)

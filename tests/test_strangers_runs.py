@@ -315,7 +315,7 @@ def test_what_keras_saved_is_read_to_the_bit(tiny_run, tmp_path, backbone):
     begun = run_folder.read(folder)
     width = 0.25 if backbone == "mobilenet" else 1.0
     recipe = replace(begun.recipe, backbone=backbone, width=width, weights="none", hidden=(8,))
-    config = {**begun.config, "recipe": recipe.to_dict()}
+    config = replace(begun.config, recipe=recipe).to_dict()
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     heads.classifier(recipe, 7)  # Keras counts on from its names
     saved = heads.classifier(recipe, 7)

@@ -11,13 +11,13 @@ import yaml
 
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.cli import run
-from skin_edge.train import job
+from skin_edge.train import prepare
 from skin_edge.train.data import tables
 from skin_edge.train.data.layouts import read_dataset
-from skin_edge.train.recipes import published
 from skin_edge.train.runs import run_folder
 
 from . import layout_miniatures as small
+from . import miniatures
 from .miniatures import SMALL, one_line
 
 OWN = ["--image-column", "file", "--label-column", "finding", "--group-column", "person"]
@@ -28,10 +28,8 @@ def train(*arguments):
 
 
 def chosen(data, split, lines, **settings):
-    settings = job.TrainSettings(
-        data, data / "run", published.get("quickstart"), split, near_duplicates=False, **settings
-    )
-    return job._choose(read_dataset(data), settings, lines.append, {})[0]
+    told = miniatures.settings(data, data / "run", split=split, near_duplicates=False, **settings)
+    return prepare.choose(read_dataset(data), told, lines.append, {})[0]
 
 
 @pytest.mark.parametrize("split", ["lesion", "random"])

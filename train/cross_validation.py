@@ -28,18 +28,11 @@ from .data.clean import check
 from .data.tables import EXTRA_COLUMNS
 from .data.tables import read as read_table
 from .data.tables import text as table_text
-from .job import (
-    Fold,
-    Prepared,
-    Report,
-    TrainSettings,
-    check_resumable,
-    prepare,
-    read_pictures,
-    train,
-    without_unreadable,
-)
-from .recipes import run_config
+from .job import read_pictures, train
+from .plan import Fold
+from .prepare import Prepared, Report, prepare, without_unreadable
+from .recipes import kinds
+from .request import TrainSettings, check_resumable
 from .runs import run_folder
 
 
@@ -94,7 +87,7 @@ def is_cross_validation(folder: Path) -> bool:
 def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """folds.yaml and folds.csv (image_id, group, label, fold; all text). Raises DataError where they are damaged."""
     begun = documents.read_yaml(folder / "folds.yaml")
-    if problem := run_config.incomplete(begun, {"folds": int, "near_duplicates": {}}, "folds.yaml"):
+    if problem := kinds.incomplete(begun, {"folds": int, "near_duplicates": {}}, "folds.yaml"):
         raise DataError(f"{folder / 'folds.yaml'} is damaged: {problem}")
     columns = ["image_id", "group", "label", "fold"]
     table: Any = read_table(folder / "folds.csv", columns)[columns]
@@ -157,7 +150,8 @@ def _train_folds(
     if failures:
         if begun:
             raise DataError(f"the images of {out} have changed or gone since it was started: it cannot be resumed")
-        frame, pictures, skipped = without_unreadable(frame, pictures, failures, settings, report)
+        frame, kept, skipped = without_unreadable(frame, failures, settings, report)
+        pictures = pictures.take(np.asarray(kept))
     parts = _parts(frame, settings, k)
     if not begun:
         _begin(out, frame, parts, {"near_duplicates": prepared.near_duplicates, "skipped": skipped})
@@ -240,7 +234,7 @@ _OF_A_FOLD: dict[str, Any] = {
 
 def _figures(path: Path) -> dict[str, Any]:
     found = documents.read_json(path)
-    if problem := run_config.incomplete(found, _OF_A_FOLD, "metrics"):
+    if problem := kinds.incomplete(found, _OF_A_FOLD, "metrics"):
         raise DataError(f"{path} is damaged: {problem}")
     return found
 

@@ -26,7 +26,7 @@ from ..edge_runtime.labels import Label
 from .data import grouping, patients, seen, tables, tasks
 from .data.layouts import is_isic_export, read_dataset
 from .data.named_groups import groups_of
-from .recipes import run_config
+from .recipes import kinds
 from .reports import report, report_markdown, report_page
 from .reports.run_results import predictions
 from .runs import run_folder
@@ -189,7 +189,7 @@ def read(data: Path, part: str | None, told: Reading = FOUND_OUT, say: Report = 
         rows, name, terms = _from_csv(data, told.columns, told.images), data.name, report.license_of("")
         config = data.parent / "config.yaml"
         if config.is_file() and run_folder.is_run(data.parent):
-            terms = report.license_of(str(run_folder.read(data.parent).config["data"]["layout"]))
+            terms = report.license_of(str(run_folder.read(data.parent).config.layout))
     else:
         dataset = read_dataset(data, told.layout, told.columns, told.images, prefer=told.likely_layout)
         rows, name, terms = dataset.frame, dataset.layout, report.license_of(dataset.layout)
@@ -314,7 +314,7 @@ _FROZEN = {"on": str, "temperature": (float, None), "operating_points": [_POINT]
 
 def _checked(frozen: Any, path: Path, labels: Sequence[Label]) -> dict[str, Any]:
     """What metrics.json says was frozen. Raises DataError where it cannot have been written so."""
-    problem = run_config.problem(frozen, _FROZEN, "frozen")
+    problem = kinds.problem(frozen, _FROZEN, "frozen")
     if not problem and not all(
         set(_POINT) <= set(row)
         and set(row["classes"]) <= {label.code for label in labels}

@@ -26,9 +26,11 @@ from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from . import job, preflight, streams
 from .data import patients
+from .prepare import Report, prepare, with_fields, without_unreadable
 from .recipes.recipe import Recipe
 from .recipes.search_space import Between, Log, OneOf
 from .reports import tune_results
+from .request import TrainSettings
 from .runs import run_folder
 from .streams import Stream
 
@@ -52,7 +54,7 @@ class TuneSettings:
     with the study in the folder; one behind a `storage` is always joined.
     """
 
-    job: job.TrainSettings
+    job: TrainSettings
     fixed: tuple[str, ...] = ()
     trials: int = 20
     timeout: float | None = None
@@ -63,7 +65,7 @@ class TuneSettings:
     resume: bool = False
 
 
-def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str], report: job.Report) -> dict[str, Any]:
+def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str], report: Report) -> dict[str, Any]:
     """Searches; returns what tune.json holds.
 
     train_line: settings such as {"dropout": "0.3"} -> the `skin-edge train` line that trains them. Raises a
@@ -92,14 +94,14 @@ def _search(
     settings: TuneSettings,
     space: Mapping[str, Any],
     train_line: Callable[[Mapping[str, str]], str],
-    report: job.Report,
+    report: Report,
 ) -> dict[str, Any]:
     _check_output(settings)
     out = settings.job.out
     preflight.check_call(settings.job.recipe.weights, settings.job.cache, settings.job.tensorboard)
-    prepared = job.prepare(settings.job, report)
+    prepared = prepare(settings.job, report)
     dataset, frame = prepared.dataset, prepared.frame
-    settings = replace(settings, job=job.with_fields(settings.job, dataset))
+    settings = replace(settings, job=with_fields(settings.job, dataset))
     recipe = settings.job.recipe
     out.mkdir(exist_ok=True)
     (out / "trials").mkdir(exist_ok=True)
@@ -289,12 +291,12 @@ class _TrialFailed(Exception):
 class _Trainer:
     """Trains one recipe after another on the same rows; the pictures are read once per size."""
 
-    def __init__(self, settings: job.TrainSettings, labels: list[str], frame: Any, report: job.Report):
+    def __init__(self, settings: TrainSettings, labels: list[str], frame: Any, report: Report):
         self._settings, self._labels, self._frame, self._report = settings, tuple(labels), frame, report
         self._size: tuple[int, int] | None = None
         self._parts: dict[str, Any] = {}
 
-    def fit(self, recipe: Recipe, folder: Path, report: job.Report, on_epoch: Callable[[Any], None]) -> Any:
+    def fit(self, recipe: Recipe, folder: Path, report: Report, on_epoch: Callable[[Any], None]) -> Any:
         """The state of the finished training; checkpoints and history.csv are in `folder`."""
         from . import engine
         from .loop.fit import fit
@@ -337,7 +339,8 @@ class _Trainer:
         settings, frame = replace(self._settings, recipe=recipe), self._frame
         pictures, failures = job.read_pictures(frame, settings, self._report)
         if failures:
-            frame, pictures, _ = job.without_unreadable(frame, pictures, failures, settings, self._report)
+            frame, kept, _ = without_unreadable(frame, failures, settings, self._report)
+            pictures = pictures.take(np.asarray(kept))
         positions = frame["label"].map({code: i for i, code in enumerate(self._labels)}).to_numpy("int64")
         for part in ("train", "val"):
             rows = np.flatnonzero(frame["split"] == part)
@@ -354,7 +357,7 @@ class _Objective:
         space: Mapping[str, Any],
         trainer: _Trainer,
         here: Mapping[str, str],
-        report: job.Report,
+        report: Report,
     ):
         self._settings, self._space, self._trainer = settings, space, trainer
         self._here, self._report = here, report
@@ -426,7 +429,7 @@ def _listed(texts: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
-def _prefixed(report: job.Report, number: int) -> job.Report:
+def _prefixed(report: Report, number: int) -> Report:
     def prefixed(line: str) -> None:
         report(f"\rtrial {number}  {line[1:]}" if line.startswith("\r") else f"trial {number}  {line}")
 

@@ -140,7 +140,7 @@ def describe(
         ),
         "precision": precision,
         "intended_use": intended_use
-        or run.config.get("intended_use")
+        or run.config.settings["intended_use"]
         or _intended_use(run, synthetic=synthetic, ham10000=all(ham10000)),
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if any(ham10000) else "that of the data it was trained on"),
@@ -160,8 +160,8 @@ def describe(
         "provenance": {
             "recipe": run.recipe.name,
             "seed": run.seed,
-            "split": run.config["split"],
-            "data": {key: value for key, value in run.config["data"].items() if key != "folder"},
+            "split": run.config.split,
+            "data": {key: value for key, value in run.config.data.items() if key not in ("folder", "path")},
             "versions": _versions(),
             **({"training_pictures": dict(training_pictures)} if training_pictures else {}),
         },
@@ -178,7 +178,7 @@ def _intended_use(run: Run, *, synthetic: bool, ham10000: bool) -> str:
     """What the run's data was, as far as its layout says it; "not stated" of a user's own."""
     if run.recipe.backbone == METADATA_ONLY:
         return _METADATA_ALONE
-    layout = "ham10000" if ham10000 else str(run.config["data"]["layout"])
+    layout = "ham10000" if ham10000 else run.config.layout
     known = next((pictures for name, pictures in _PICTURES.items() if layout.startswith(name)), _NOT_STATED)
     return _INTENDED_USE.format(pictures=_DRAWN if synthetic else known)
 

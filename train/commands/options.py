@@ -8,10 +8,39 @@ from typing import Any
 
 import click
 
-from ...benchmarks.inputs.classes import TASKS
 from ...benchmarks.inputs.options import column_options
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
+from ..recipes import settings
+
+
+def setting_option(
+    name: str, help: str = "", *, default: str = "", metavar: str | None = None, single: bool = False
+) -> Callable[..., Any]:
+    """The flag of a row of `settings.TABLE`, with its type; what is not given is None, or of several nothing.
+
+    default: in words, where the table's own and "the recipe's" are not. single: of a switch, without its --no-.
+    """
+    row = settings.BY_NAME[name]
+    kind: Any = None
+    if row.choices:
+        kind = click.Choice(row.choices)
+    elif row.range:
+        kind = click.IntRange(*row.range)
+    elif (row.path and name != "cache") or name == "labels":
+        kind = click.Path(path_type=Path)
+    switch = row.kind is bool or bool in (row.kind if isinstance(row.kind, tuple) else ())
+    words = default or ("the recipe's" if row.of_recipe else "")
+    if not words and isinstance(row.default, bool):
+        words = "on" if row.default else "off"
+    elif not words and row.default:
+        words = str(row.default)
+    text = "  ".join(filter(None, (help, f"[default: {words}]" if words and not single else "")))
+    if switch:
+        names = row.flag if single else f"{row.flag}/--no-{row.flag.removeprefix('--')}"
+        return click.option(names, name, is_flag=True, default=None, help=text)
+    return click.option(row.flag, name, type=kind, metavar=metavar, multiple=row.default == (), help=text)
+
 
 _LONGEST_USE = 500
 
@@ -34,26 +63,26 @@ intended_use_option = click.option(
 )
 """Of `train`, which keeps it in config.yaml, and of `convert`, where it goes before what the run says."""
 
-_LAYOUT = click.option("--layout", metavar="NAME", help="Of DATA. [default: recognised by its files]")
-_GROUP_FROM = click.option(
-    "--group-from",
-    metavar="REGEX|CSV",
-    help="Patients or lesions, where DATA names none: one (group) in a picture's path below DATA, such as "
+_LAYOUT = setting_option("layout", "Of DATA.", default="recognised by its files", metavar="NAME")
+_GROUP_FROM = setting_option(
+    "group_from",
+    "Patients or lesions, where DATA names none: one (group) in a picture's path below DATA, such as "
     "'(p[0-9]+)_', or a csv with image and group.",
+    metavar="REGEX|CSV",
 )
 
 _CLASSES = (
-    click.option("--drop-class", "drop_classes", multiple=True, metavar="NAME", help="Leave it out; may be repeated."),
-    click.option("--min-images", type=click.IntRange(min=1), metavar="N", help="Leave out classes with fewer."),
+    setting_option("drop_classes", "Leave it out; may be repeated.", metavar="NAME"),
+    setting_option("min_images", "Leave out classes with fewer.", metavar="N"),
 )
 
 
-def label_options(labels: str, task: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """--labels and --task: what DATA's labels mean. labels, task: their help."""
+def label_options(labels: str, task: str = "", default: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--labels and --task: what DATA's labels mean. labels, task: their help. default: of the task, in words."""
 
     def added(command: Callable[..., Any]) -> Callable[..., Any]:
-        command = click.option("--task", type=click.Choice(TASKS), help=task)(command)
-        return click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help=labels)(command)
+        command = setting_option("task", task, default=default)(command)
+        return setting_option("labels", labels, metavar="FILE")(command)
 
     return added
 

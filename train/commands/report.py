@@ -45,8 +45,9 @@ _SECTIONS = {
 )
 @layout_options
 @label_options(
-    "Of DATA's labels: csv code,name,malignant. [default: as RUN was trained]",
-    "Of the model. [default: RUN's, else as the model's classes say]",
+    "Of DATA's labels: csv code,name,malignant.  [default: as RUN was trained]",
+    "Of the model.",
+    "RUN's, else as the model's classes say",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation in FOLDER.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
 from ...edge_runtime.help import SectionedCommand
-from .options import class_options, intended_use_option, label_options, layout_options
+from .options import class_options, intended_use_option, label_options, layout_options, setting_option
 
 
 class ImageSize(click.ParamType):
@@ -33,23 +32,28 @@ class ImageSize(click.ParamType):
 
 _SECTIONS = {
     "Data": ("layout", "image_column", "label_column", "group_column", "images", "group_from", "labels",
-             "task", "drop_classes", "min_images", "rules", "limit", "skip_unreadable", "metadata"),
+             "task", "drop_classes", "min_images", "clean", "limit", "skip_unreadable", "metadata"),
     "Split": ("split", "seed", "near_duplicates", "folds"),
-    "Network": ("recipe_name", "settings", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
+    "Network": ("recipe", "texts", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
     "Training": ("epochs", "batch_size", "learning_rate", "loss", "balance", "balance_validation", "teachers"),
     "Machine": ("mixed_precision", "deterministic", "distribute", "cache", "xla"),
     "Output": ("out", "intended_use", "resume", "overwrite", "tensorboard", "as_json"),
 }  # fmt: skip
 
 
+_RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_size", "decoding", "batch_size",
+           "learning_rate", "unfreeze", "width", "metadata")  # fmt: skip
+"""Flags that are fields of the recipe."""
+
+
 @click.command(cls=SectionedCommand, sections=_SECTIONS)
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
-@click.option("--recipe", "recipe_name", metavar="NAME", help="See skin-edge recipes.  [default: mobilenet-enhanced]")
+@click.option("--recipe", metavar="NAME", help="See skin-edge recipes.  [default: mobilenet-enhanced]")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Starting weights of the backbone (FILE: without top).")
 @click.option(
     "--set",
-    "settings",
+    "texts",
     multiple=True,
     metavar="NAME=VALUE",
     help="Any setting of the recipe, such as schedule=cosine or augmentation.rotation=180; repeatable.",
@@ -77,21 +81,9 @@ _SECTIONS = {
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
 @layout_options
 @class_options
-@label_options("Own classes: csv code,name,malignant.", "[default: the recipe's]")
-@click.option(
-    "--teacher",
-    "teachers",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Learn from its answers too (distillation); may be repeated.",
-)
-@click.option(
-    "--start",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Start with its weights, at this or another size, on this or other data.",
-)
+@label_options("Own classes: csv code,name,malignant.")
+@setting_option("teachers", "Learn from its answers too (distillation); may be repeated.", metavar="RUN")
+@setting_option("start", "Start with its weights, at this or another size, on this or other data.", metavar="RUN")
 @click.option(
     "--metadata",
     is_flag=False,
@@ -99,93 +91,51 @@ _SECTIONS = {
     metavar="[NAME,...]",
     help="Tell the network age, sex, site, diameter_mm, image_type beside the picture; without names what DATA has.",
 )
-@click.option(
-    "--split",
+@setting_option(
+    "split",
+    "official: the parts that DATA came with. FILE: a csv with image_id and split.",
+    default="official for class folders in train/ and test/, else the recipe's",
     metavar="lesion|random|official|FILE",
-    help="official: the parts that DATA came with. FILE: a csv with image_id and split.  [default: official for class "
-    "folders in train/ and test/, else the recipe's]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="[default: 42]")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="A stratified sample of about N images.")
-@click.option(
-    "--clean",
-    "rules",
-    multiple=True,
+@setting_option("seed")
+@setting_option("limit", "A stratified sample of about N images.", metavar="N")
+@setting_option(
+    "clean",
+    "Leave rows out (see skin-edge data --help); none: leave none out, where the recipe would.",
     metavar="RULE|none",
-    help="Leave rows out (see skin-edge data --help); none: leave none out, where the recipe would.  "
-    "[default: the recipe's]",
 )
-@click.option(
-    "--near-duplicates/--no-near-duplicates",
-    default=None,
-    help="Keep near-duplicates in one part.  [default: on for --split lesion of up to 50,000 images]",
+@setting_option(
+    "near_duplicates",
+    "Keep near-duplicates in one part.",
+    default="on for --split lesion of up to 50,000 images",
 )
 @click.option("--folds", type=click.IntRange(min=2), metavar="K", help="Cross-validation: K trainings, RUN/fold-1 ...")
-@click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out and list them in skipped.csv.")
+@setting_option("skip_unreadable", "Leave unreadable images out and list them in skipped.csv.", single=True)
 @click.option(
     "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
 )
 @click.option("--overwrite", is_flag=True, help="Replace RUN.")
 @intended_use_option
-@click.option("--mixed-precision/--no-mixed-precision", default=None, help="[default: on when a GPU is there]")
-@click.option(
-    "--deterministic/--no-deterministic",
-    default=True,
-    help="The same bits again from the same seed on the same machine.  [default: on]",
-)
-@click.option(
-    "--distribute",
-    type=click.Choice(["mirrored", "multi-worker"]),
-    help="All GPUs of this machine, or the machines in TF_CONFIG; see docs/distributed.md.",
-)
-@click.option(
-    "--cache",
-    metavar="memory|FOLDER",
+@setting_option("mixed_precision", default="on when a GPU is there")
+@setting_option("deterministic", "The same bits again from the same seed on the same machine.")
+@setting_option("distribute", "All GPUs of this machine, or the machines in TF_CONFIG; see docs/distributed.md.")
+@setting_option(
+    "cache",
+    "Where the resized images lie; a FOLDER serves later runs too.",
     default="memory",
-    show_default=True,
-    help="Where the resized images lie; a FOLDER serves later runs too.",
+    metavar="memory|FOLDER",
 )
-@click.option(
-    "--xla/--no-xla", default=None, help="Compile the steps: a slow start, then often faster.  [default: off]"
-)
-@click.option("--tensorboard", type=click.Path(path_type=Path), metavar="FOLDER", help="Figures of every epoch.")
+@setting_option("xla", "Compile the steps: a slow start, then often faster.")
+@setting_option("tensorboard", "Figures of every epoch.", metavar="FOLDER")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
 def train(
-    data: Path,
+    data: Path | None,
     out: Path,
-    recipe_name: str | None,
-    settings: tuple[str, ...],
-    layout: str | None,
-    image_column: str | None,
-    label_column: str | None,
-    group_column: str | None,
-    images: Path | None,
-    group_from: str | None,
-    drop_classes: tuple[str, ...],
-    min_images: int | None,
-    labels: Path | None,
-    task: str | None,
-    metadata: str | None,
-    split: str | None,
-    seed: int | None,
-    limit: int | None,
-    rules: tuple[str, ...],
-    near_duplicates: bool | None,
+    recipe: str | None,
+    texts: tuple[str, ...],
     folds: int | None,
-    skip_unreadable: bool,
-    resume: bool,
-    overwrite: bool,
-    intended_use: str | None,
-    mixed_precision: bool | None,
-    deterministic: bool,
-    distribute: str | None,
-    teachers: tuple[Path, ...],
-    start: Path | None,
-    cache: str,
-    xla: bool | None,
-    tensorboard: Path | None,
     as_json: bool,
-    **overrides: Any,
+    **flags: Any,
 ) -> None:
     """Train on DATA and write RUN.
 
@@ -214,96 +164,29 @@ def train(
         --split runs/small/split.csv
       skin-edge train HAM10000 --out runs/first --resume
     """
-    from .. import cross_validation
-    from ..data import patients
-    from ..data.layouts import PATH_LABEL_GROUP, Columns
-    from ..job import TrainSettings, to_stderr
-    from ..job import train as run_job
-    from ..recipes import published
+    from .. import api, cross_validation
+    from ..job import to_stderr
     from ..reports.summary import summary
+    from ..request import TrainRequest
     from ..runs import run_folder
 
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite contradict each other")
-    if resume and folds is None and cross_validation.is_cross_validation(out):
-        folds = int(cross_validation.read(out)[0]["folds"])
-    begun = out / "fold-1" if folds else out
-    started = run_folder.read(begun) if resume and run_folder.is_run(begun) else None
-    recipe = published.get(recipe_name or (started.recipe.name if started else published.DEFAULT))
-    if started and recipe.name == started.recipe.name:
-        recipe = started.recipe
-    if metadata is not None:  # before --set, which may choose a network that needs it
-        recipe = replace(recipe, metadata=patients.names_of(metadata))
-    recipe = recipe.with_settings(pairs(settings))
-    recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})
-    split = split or (str(started.config["split"]) if started else None)
-    if seed is None:
-        seed = int(started.config["seed"]) if started else 42
-    if started:
-        rules = rules or tuple(started.config.get("clean") or {})
-        limit = started.config["limit"] if limit is None else limit
-        mixed_precision = bool(started.config["mixed_precision"]) if mixed_precision is None else mixed_precision
-        task = task or started.config.get("task")
-        group_from = group_from or started.config.get("group_from")
-        drop_classes = drop_classes or tuple(started.config.get("drop_classes") or ())
-        min_images = min_images or started.config.get("min_images")
-        xla = bool(started.config.get("xla")) if xla is None else xla
-        intended_use = intended_use or started.config.get("intended_use")
-        layout = layout or started.config["data"]["layout"]
-        distribute = distribute or (started.config.get("distribute") or {}).get("kind")
-        teachers = teachers or tuple(run_folder.there(begun, one["run"]) for one in started.config.get("teachers", []))
-        start = start or (
-            run_folder.there(begun, started.config["start"]["run"]) if "start" in started.config else None
-        )
-    if start and overrides["weights"]:
-        raise UsageError("--start and --weights contradict each other: both say which weights to start with")
-    if not teachers and {"distillation", "teacher_views"} & set(pairs(settings)):
-        raise UsageError("--set distillation and --set teacher_views say how to learn from a --teacher: name one")
-    columns = Columns(image_column, label_column, group_column)
-    if started and columns == PATH_LABEL_GROUP:
-        columns = Columns(**started.config.get("csv_columns", {}))
-    if started and images is None and started.config.get("images"):
-        images = run_folder.there(begun, started.config["images"])
-    job = TrainSettings(
-        data,
-        out,
-        recipe,
-        split=split,
-        seed=seed,
-        limit=limit,
-        skip_unreadable=skip_unreadable,
-        mixed_precision=mixed_precision,
-        deterministic=deterministic,
-        cache=None if cache == "memory" else Path(cache),
-        resume=resume,
-        overwrite=overwrite,
-        layout=layout,
-        columns=columns,
-        images=images,
-        group_from=group_from,
-        drop_classes=drop_classes,
-        min_images=min_images or 0,
-        labels=labels,
-        task=task or recipe.task,
-        clean=rules or recipe.clean,
-        near_duplicates=near_duplicates,
-        xla=bool(xla),
-        tensorboard=tensorboard,
-        distribute=distribute,
-        teachers=teachers,
-        start=start,
-        intended_use=intended_use,
-    )
-    metrics = cross_validation.cross_validate(job, folds, to_stderr) if folds else run_job(job, to_stderr)
+    changes = pairs(texts)
+    for name in _RECIPE:
+        value = flags.pop(name)
+        changes |= {name: value} if value is not None else {}
+    request = api.with_begun_folds(TrainRequest(data, out, recipe, changes, folds=folds, **flags))
+    metrics = api.train(request, to_stderr)
     if not metrics:
         return  # a worker; the chief prints
     if as_json:
         console.say_json(metrics)
+    elif request.folds:
+        console.say(cross_validation.text(metrics, out))
     else:
-        console.say(cross_validation.text(metrics, out) if folds else summary(metrics, out, qat=recipe.qat))
+        console.say(summary(metrics, out, qat=run_folder.read(out).recipe.qat))
 
 
-def pairs(settings: tuple[str, ...]) -> dict[str, str]:
+def pairs(settings: tuple[str, ...]) -> dict[str, Any]:
     """The values of --set: ("dropout=0.3",) -> {"dropout": "0.3"}. Raises UsageError where one has no "="."""
     for text in settings:
         if "=" not in text:

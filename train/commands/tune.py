@@ -28,7 +28,7 @@ _SHARED = (
     "seed",
     "limit",
 )
-_FLAGS = (*_SHARED, "rules", "drop_classes", "skip_unreadable", "cache")
+_FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
 
 
 @click.command()
@@ -85,42 +85,23 @@ def tune(
         --sampler random
       skin-edge tune HAM10000 --out search2 --storage postgresql://me@host/studies
     """
-    from ..data.layouts import Columns
-    from ..job import TrainSettings, to_stderr
+    from ..job import to_stderr
     from ..recipes import published
     from ..reports import tune_results
+    from ..request import TrainRequest, resolve
     from ..tune import TuneSettings
     from ..tune import tune as run_tune
 
     fixed = pairs(settings)
     recipe = published.get(recipe_name or published.DEFAULT).with_settings(fixed)
-    cache = flags["cache"]
-    job = TrainSettings(
-        data,
-        out,
-        recipe,
-        split=flags["split"],
-        seed=42 if flags["seed"] is None else flags["seed"],
-        limit=flags["limit"],
-        skip_unreadable=flags["skip_unreadable"],
-        cache=None if cache == "memory" else Path(cache),
-        layout=flags["layout"],
-        columns=Columns(flags["image_column"], flags["label_column"], flags["group_column"]),
-        images=flags["images"],
-        group_from=flags["group_from"],
-        drop_classes=flags["drop_classes"],
-        min_images=flags["min_images"] or 0,
-        labels=flags["labels"],
-        task=flags["task"] or recipe.task,
-        clean=flags["rules"] or recipe.clean,
-    )
+    job = resolve(TrainRequest(data, out, recipe, **flags))
 
     def train_line(best: Mapping[str, str]) -> str:
         words = ["skin-edge", "train", str(data), "--out", str(out / "best"), "--recipe", recipe.name]
         for name in _SHARED:
             if flags[name] is not None:
                 words += [f"--{name.replace('_', '-')}", str(flags[name])]
-        for rule in flags["rules"]:
+        for rule in flags["clean"]:
             words += ["--clean", rule]
         for name in flags["drop_classes"]:
             words += ["--drop-class", name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +18,40 @@ from .layouts import Dataset
 _MOST_SHOWN = 12  # classes in a message
 
 
+@dataclass(frozen=True)
+class OwnLabels:
+    """Classes of a user's own, and the file that they came from, or other words for it."""
+
+    labels: tuple[Label, ...]
+    source: str
+
+
 def for_task(
-    dataset: Dataset, task: str, labels_file: Path | None = None, *, drop: Sequence[str] = (), min_images: int = 0
+    dataset: Dataset, task: str, own: OwnLabels | Path | None = None, *, drop: Sequence[str] = (), min_images: int = 0
 ) -> tuple[Dataset, list[dict[str, Any]]]:
     """The data set with the labels of the task, and how each diagnosis became one (empty for diagnoses).
 
-    task: "diagnosis": the classes are those of `labels_file`, in its order, else the layout's. "malignant": benign and
-    malignant, by the data set's own target, else by `labels_file`, else by the table of diagnoses.
+    task: "diagnosis": the classes are those of `own` (or of that csv), in its order, else the layout's. "malignant":
+    benign and malignant, by the data set's own target, else by `own`, else by the table of diagnoses.
     "malignant-classes": so too, and each malignant diagnosis is a class of its own. Rows that belong to no class are
     left out, which a note says. drop: labels that are left out first; min_images: classes with fewer are left out last;
     `Dataset.left_out` counts both.
 
-    Raises UnknownNameError for another task; DataError where a label is not in `labels_file`, one of its classes has no
+    Raises UnknownNameError for another task; DataError where a label is not in `own`, one of its classes has no
     image, most images have no diagnosis, a diagnosis is on neither side, or there are too few classes or images.
     """
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
-    if labels_file is not None:
-        dataset = _with_labels(dataset, read_labels(labels_file), labels_file)
+    if isinstance(own, Path):
+        own = OwnLabels(read_labels(own), str(own))
+    if own is not None:
+        dataset = _with_labels(dataset, own)
     dataset = without_classes(dataset, drop)
     mapping: list[dict[str, Any]] = []
     if task == "diagnosis":
         dataset = _diagnosis(dataset)
     else:
-        dataset, mapping = _malignant(dataset, labels_file, split_further=task == "malignant-classes")
+        dataset, mapping = _malignant(dataset, own, split_further=task == "malignant-classes")
     dataset = without_classes(dataset, min_images=min_images)
     if len(dataset.labels) < 2:
         only = ", ".join(label.code for label in dataset.labels)
@@ -92,14 +102,14 @@ def described(mapping: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _with_labels(dataset: Dataset, labels: tuple[Label, ...], path: Path) -> Dataset:
-    codes = [label.code for label in labels]
+def _with_labels(dataset: Dataset, own: OwnLabels) -> Dataset:
+    codes = [label.code for label in own.labels]
     found = dataset.frame["label"].map({label: same_label(label, codes) for label in dataset.frame["label"].unique()})
     strangers = dataset.frame.loc[found.isna() & (dataset.frame["label"] != "")]
     if len(strangers):
         row = strangers.iloc[0]
-        raise DataError(f"label '{row['label']}' of {row['image_id']} is not in {path}: {', '.join(codes)}")
-    return replace(dataset, frame=dataset.frame.assign(label=found.fillna("")), labels=labels)
+        raise DataError(f"label '{row['label']}' of {row['image_id']} is not in {own.source}: {', '.join(codes)}")
+    return replace(dataset, frame=dataset.frame.assign(label=found.fillna("")), labels=own.labels)
 
 
 def as_classes(
@@ -149,7 +159,7 @@ def _diagnosis(dataset: Dataset) -> Dataset:
 
 
 def _malignant(
-    dataset: Dataset, labels_file: Path | None, *, split_further: bool
+    dataset: Dataset, own_labels: OwnLabels | None, *, split_further: bool
 ) -> tuple[Dataset, list[dict[str, Any]]]:
     frame = dataset.frame
     classes = {label.code: label for label in dataset.labels}
@@ -162,7 +172,7 @@ def _malignant(
     nowhere = frame.loc[(target == "") & frame["label"].isin(list(classes))]
     if len(nowhere):
         raise DataError(_whether_malignant(nowhere["label"], [known[code] for code in classes if code in known]))
-    table = f"--labels {labels_file.name}" if labels_file else "the table of diagnoses"
+    table = f"--labels {Path(own_labels.source).name}" if own_labels else "the table of diagnoses"
     rows = pd.DataFrame(
         {
             "diagnosis": frame["label"],

@@ -7,6 +7,7 @@ A recipe opens with what it is, where it comes from, its expected result and its
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter
@@ -18,7 +19,7 @@ from ...edge_runtime.preprocess import DECODINGS, EARLIER, FULL, InputSpec
 from ..data import patients
 from ..pipeline.augment import Augmentation
 from ..pipeline.sampling import check_balance
-from . import run_config
+from . import kinds
 from .schedules import SCHEDULES
 from .search_space import Space
 
@@ -223,21 +224,24 @@ class Recipe:
                 raise ValueError(f"recipe.{name} is missing")
         if not isinstance(known["augmentation"], Mapping):
             raise ValueError("recipe.augmentation must be named values")
-        run_config.check_fields(known["augmentation"], Augmentation, "recipe.augmentation.")
+        kinds.check_fields(known["augmentation"], Augmentation, "recipe.augmentation.")
         known["augmentation"] = Augmentation(**known["augmentation"])
-        run_config.check_fields(known, cls, "recipe.")
+        kinds.check_fields(known, cls, "recipe.")
         for name in _TUPLES:
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
-    def with_settings(self, settings: Mapping[str, str]) -> Recipe:
+    def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """The recipe with some fields replaced: "dropout" -> "0.3", "augmentation.rotation" -> "180".
+
+        A value that is no text is taken as the text that stands for it: 0.3, (224, 224), None, True.
 
         Raises UnknownNameError for a field, UsageError where the text is no value of the field's kind.
         """
         own: dict[str, Any] = {}
         augmentation: dict[str, Any] = {}
-        for name, text in settings.items():
+        for name, value in settings.items():
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
             inner = name.removeprefix("augmentation.")
             of, target = (self, own) if inner == name else (self.augmentation, augmentation)
             names = [f.name for f in fields(of) if f.name not in NO_SETTINGS]
@@ -253,7 +257,7 @@ class Recipe:
 def _value(name: str, text: str, present: Any) -> Any:
     """`text` as a value of the kind of `present`."""
     if name == "metadata":
-        return patients.names_of(text)
+        return patients.names_of(text.replace('"', ""))
     try:
         value = parse_yaml(text)
     except ValueError:

@@ -47,8 +47,8 @@ def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[
         **extra,
         **of_labels(run.labels),
         "data": {
-            "name": f"{run.config['data']['layout']}, {len(run.split)} images{_left_out(run)}",
-            "license": license_of(str(run.config["data"]["layout"])),
+            "name": f"{run.config.layout}, {len(run.split)} images{_left_out(run)}",
+            "license": license_of(run.config.layout),
             **counts(run.split, run.labels, splits.PARTS),
         },
         "frozen": frozen,
@@ -57,7 +57,7 @@ def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[
         "mistakes": mistakes(test, probabilities["test"], run.labels),
     }
     results["split"] = {
-        "kind": run.config["split"],
+        "kind": run.config.split,
         **grouping.leakage(run.split.assign(named_group=run.split["group"])),
         **results.get("split", {}),
         **grouping.groups_in(test),
@@ -148,7 +148,7 @@ def counts(frame: pd.DataFrame, labels: Sequence[Label], parts: Sequence[str]) -
 
 
 def _left_out(run: Run) -> str:
-    classes = run.config.get("left_out") or {}
+    classes = run.config.found.get("left_out") or {}
     named = ", ".join(f"{code} ({count} images)" for code, count in classes.items())
     return f"; classes left out: {named}" if named else ""
 

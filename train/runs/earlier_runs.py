@@ -15,6 +15,7 @@ import pandas as pd
 
 from ...edge_runtime.errors import DataError, UsageError
 from ..data import seen
+from ..recipes import run_config
 from . import run_folder
 from .run_folder import Run
 
@@ -61,7 +62,7 @@ def described(runs: Sequence[Run], out: Path) -> list[dict[str, str]]:
     """For config.yaml of the run `out`: the way to each from there, and the SHA-256 of its model."""
     return [
         {
-            "run": run_folder.seen_from(out, run.folder),
+            "run": run_config.seen_from(out, run.folder),
             "recipe": run.recipe.name,
             "sha256": hashlib.sha256((run.folder / "model.keras").read_bytes()).hexdigest(),
         }

@@ -11,7 +11,7 @@ from ...benchmarks.inputs.locate import RUN_TABLES
 from ...edge_runtime import csv_files
 from ...edge_runtime.errors import DataError, UnknownNameError
 from ...edge_runtime.labels import Label
-from . import run_folder
+from ..recipes.run_config import there
 from .run_folder import Run
 
 
@@ -59,27 +59,28 @@ def as_trained(reading: Reading, run: Run, data: Path) -> tuple[Reading, Path, l
     """
     config = run.config
     root = data if data.is_dir() else data.parent
-    same = root.resolve() == run_folder.there(run.folder, str(config["data"]["folder"])).resolve()
+    same = root.resolve() == there(run.folder, str(config.data["folder"])).resolve()
     lines: list[str] = []
-    columns = Columns(**{str(name): value for name, value in (config.get("csv_columns") or {}).items()})
+    before = config.settings
+    columns = Columns(before["image_column"], before["label_column"], before["group_column"])
     if columns != PATH_LABEL_GROUP and reading.layout in (None, "csv"):
         data = _table_with(data, columns) or data
         if data.is_file():
             columns, lines = _columns_in(data, reading.columns, columns, run)
             reading = replace(reading, columns=columns)
-    layout = str(config["data"]["layout"])
+    layout = config.layout
     if same and reading.layout is None and data.is_dir() and layout != "csv":
         reading = replace(reading, layout=layout)
-    if same and reading.images is None and config.get("images"):
-        images = run_folder.there(run.folder, str(config["images"]))
+    if same and reading.images is None and before["images"]:
+        images = there(run.folder, before["images"])
         reading = replace(reading, images=images)
         lines.append(f"as {run.folder} was trained: --images {images}")
-    own = tuple(Label(**entry) for entry in config.get("own_labels") or ())
+    own = tuple(Label(**entry) for entry in before["labels"] or ())
     remembered = {
         "likely_layout": layout,
-        "likely_group_from": config.get("group_from"),
+        "likely_group_from": before["group_from"],
         "labels": reading.labels or own,
-        "task": reading.task or config.get("task"),
+        "task": reading.task or before["task"],
     }
     return replace(reading, **remembered), data, lines
 

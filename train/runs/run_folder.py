@@ -26,8 +26,8 @@ from ...edge_runtime.patient import Encoding
 from ...edge_runtime.preprocess import InputSpec
 from ..data import grouping, tables
 from ..data.splits import PARTS
-from ..recipes import run_config
 from ..recipes.recipe import Recipe
+from ..recipes.run_config import RunConfig, seen_from
 
 SPLIT_COLUMNS = ("path", "image_id", "group", "label", "split")
 
@@ -37,11 +37,17 @@ class Run:
     """A run folder that has been begun: its settings and its split."""
 
     folder: Path
-    recipe: Recipe
-    labels: tuple[Label, ...]
-    config: Mapping[str, Any]
+    config: RunConfig
     split: pd.DataFrame  # SPLIT_COLUMNS and tables.EXTRA_COLUMNS, all text, "" where split.csv has nothing
     pictures: Path | None = None  # where the relative paths of its tables start; None where they are absolute
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.config.recipe
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.config.labels
 
     @property
     def input_spec(self) -> InputSpec:
@@ -49,15 +55,15 @@ class Run:
 
     @property
     def seed(self) -> int:
-        return int(self.config["seed"])
+        return self.config.seed
 
     @property
     def encoding(self) -> Encoding | None:
         """Of the patients' metadata, None where the network sees pictures alone. Raises DataError where damaged."""
-        if not self.config.get("metadata"):
+        if not self.config.found.get("metadata"):
             return None
         try:
-            return patient.from_list(self.config["metadata"])
+            return patient.from_list(self.config.found["metadata"])
         except ModelFileError as error:
             raise DataError(f"{self.folder / 'config.yaml'}: {error}") from None
 
@@ -100,9 +106,7 @@ class Run:
 def begin(
     folder: Path,
     *,
-    recipe: Recipe,
-    labels: Sequence[Label],
-    config: Mapping[str, Any],
+    config: RunConfig,
     split: pd.DataFrame,
     skipped: Mapping[str, str],
     unused: Sequence[tuple[str, str]] = (),
@@ -113,15 +117,14 @@ def begin(
     unused: files below the data's folder that no row names, and why; becomes unused.csv. taught: what the runs before
     it have learned from, with columns of split.csv; becomes taught.csv.
 
-    config: its ["data"]["pictures"] is the folder from which the paths in `split` and `taught` are written, and becomes
+    config: its data["pictures"] is the folder from which the paths in `split` and `taught` are written, and becomes
     the way there from `folder`: the run and its data move together.
 
     An older `folder` goes.
     """
-    written = {**config, "recipe": recipe.to_dict(), "labels": [label._asdict() for label in labels]}
-    pictures = (config.get("data") or {}).get("pictures")
+    pictures = config.data.get("pictures")
     if pictures:
-        written["data"] = {**config["data"], "pictures": seen_from(folder, pictures)}
+        config = replace(config, data={**config.data, "pictures": seen_from(folder, pictures)})
         split = split.assign(path=relative_to(list(split["path"]), pictures))
         taught = taught if taught is None else taught.assign(path=relative_to(list(taught["path"]), pictures))
     with files.replacing_folder(folder) as new:
@@ -131,25 +134,14 @@ def begin(
         files.write(new / "split.csv", tables.text(pd.DataFrame(split[[*SPLIT_COLUMNS, *extra]])))
         if taught is not None:
             files.write(new / "taught.csv", tables.text(taught))
-        files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in labels))
+        files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in config.labels))
         if skipped:
             table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
             files.write(new / "skipped.csv", tables.text(table))
         if unused:
             files.write(new / "unused.csv", csv_files.text(("file", "reason"), unused))
-        files.write(new / "config.yaml", yaml.safe_dump(written, sort_keys=False, allow_unicode=True))
+        files.write(new / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
     return read(folder)
-
-
-def seen_from(folder: str | Path, path: str | Path) -> str:
-    """The way to a file or folder from a run's folder, as config.yaml has it."""
-    return os.path.relpath(Path(path).resolve(), Path(folder).resolve()).replace(os.sep, "/")
-
-
-def there(folder: str | Path, path: str) -> Path:
-    """What `seen_from` made `path` of; one of an older run was absolute, or seen from where it was begun."""
-    beside = Path(folder).resolve() / path
-    return Path(path) if not beside.exists() and Path(path).exists() else Path(os.path.normpath(beside))
 
 
 def read(folder: str | Path, images: Path | None = None, data: Path | None = None) -> Run:
@@ -173,25 +165,23 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
         if not path.is_file():
             raise DataError(f"{folder} is no run of 'skin-edge train': it has no {path.name}")
     try:
-        config = run_config.checked(documents.read_yaml(config_path))
-        recipe = Recipe.from_dict(config["recipe"])
+        config = RunConfig.from_dict(documents.read_yaml(config_path))
     except (ValueError, UsageError) as error:
         raise DataError(f"{config_path} is damaged: {error}") from None
-    labels = tuple(Label(**entry) for entry in config["labels"])
     split = tables.read(split_path, SPLIT_COLUMNS, tables.EXTRA_COLUMNS)
     split = split[list(SPLIT_COLUMNS)].join(split.reindex(columns=list(tables.EXTRA_COLUMNS), fill_value=""))
-    codes = {label.code for label in labels}
+    codes = {label.code for label in config.labels}
     for column, known in (("split", set(PARTS)), ("label", codes)):
         if odd := sorted(set(split[column]) - known):
             raise DataError(f"{split_path} is damaged: {column} '{odd[0]}' is none of {', '.join(sorted(known))}")
     split = grouping.with_group_kinds(split)
-    own = config["data"].get("pictures")
+    own = config.data.get("pictures")
     start = (data or Path(os.path.normpath(folder.resolve() / own))) if own else None
     if images is not None:
         split["path"] = located(list(split["path"]), start or folder, images=images, table=split_path)
     elif start:
         split["path"] = [f"{start}/{path}" if path and not path.startswith("/") else path for path in split["path"]]
-    return Run(folder, recipe, labels, config, split, start)
+    return Run(folder, config, split, start)
 
 
 def learned_from(run: Run) -> pd.DataFrame:

@@ -1,0 +1,34 @@
+"""What `skin-edge train` does, in Python: `from skin_edge.train import TrainRequest, train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from . import cross_validation, job
+from .request import TrainRequest, resolve
+
+
+def train(request: TrainRequest, report: Callable[[str], None] = job.to_stderr) -> dict[str, Any]:
+    """Trains, evaluates and writes RUN; returns what metrics.json holds (of folds: of all together).
+
+    request: what is to be trained, on what. report: called with a line at a time; one that begins with a carriage
+    return replaces the one before. Returns nothing on a worker that is not the chief.
+
+    Raises a SkinEdgeError with one line for all that is wrong with data, settings or output.
+    """
+    request = with_begun_folds(request)
+    settings = resolve(request)
+    if request.folds:
+        return cross_validation.cross_validate(settings, request.folds, report)
+    return job.train(settings, report)
+
+
+def with_begun_folds(request: TrainRequest) -> TrainRequest:
+    """A request to resume a cross-validation, with its number of folds."""
+    out = Path(request.out)
+    if request.resume and request.folds is None and cross_validation.is_cross_validation(out):
+        return replace(request, folds=int(cross_validation.read(out)[0]["folds"]))
+    return request

@@ -1,0 +1,316 @@
+"""What a training is asked to do, and what that comes to.
+
+`TrainRequest` holds what somebody says; None is nothing. `resolve` makes `TrainSettings` of it: what was said, else
+what the resumed run or the file says, else the recipe, else the table. Open is then only what the data decide
+(`split`, `near_duplicates`) or the machine (`mixed_precision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..benchmarks.inputs import documents
+from ..edge_runtime.errors import UnknownNameError, UsageError
+from ..edge_runtime.labels import Label
+from .data import splits, tasks
+from .data.layouts import Columns
+from .data.tasks import OwnLabels
+from .recipes import published, run_config, settings
+from .recipes.recipe import Recipe
+from .runs import earlier_runs, run_folder
+from .runs.run_folder import Run
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What somebody says of a training. None, and of several none, is left to `resolve`.
+
+    data: the folder or csv; may be left out where `config` or the run that is resumed names it. out: RUN, the folder to
+    write. recipe: a name of `published.RECIPES`, or a recipe. changes: fields of the recipe -> value, or the text of
+    one ("augmentation.rotation" -> 180). config: a config.yaml to take the recipe and the settings from. resume: go on
+    with the run in `out`. overwrite: replace it. folds: so many trainings, each with another test part. The others:
+    see TrainSettings. labels: a csv of classes (`tasks.read_labels`). cache: a folder, or "memory".
+    """
+
+    data: str | Path | None
+    out: str | Path
+    recipe: Recipe | str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    config: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    folds: int | None = None
+    split: str | None = None
+    seed: int | None = None
+    limit: int | None = None
+    task: str | None = None
+    xla: bool | None = None
+    mixed_precision: bool | None = None
+    deterministic: bool | None = None
+    layout: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    group_from: str | None = None
+    min_images: int | None = None
+    intended_use: str | None = None
+    drop_classes: Sequence[str] = ()
+    distribute: str | None = None
+    labels: str | Path | None = None
+    near_duplicates: bool | None = None
+    clean: Sequence[str] = ()
+    teachers: Sequence[str | Path] = ()
+    start: str | Path | None = None
+    images: str | Path | None = None
+    skip_unreadable: bool | None = None
+    cache: str | Path | None = None
+    tensorboard: str | Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a training does: a request that is resolved.
+
+    recipe: with all changes. split: one of `splits.KINDS`, or a csv with image_id and split; None as
+    `Dataset.split_kind` says. limit: about so many images, stratified. task: one of `tasks.TASKS`. xla: compile the
+    steps. mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. layout:
+    None recognises it. image_column, label_column, group_column: of a plain csv. group_from: what gives pictures their
+    groups (`named_groups.py`). drop_classes, min_images: classes that are left out (`tasks.for_task`). intended_use:
+    what the model is for, in words, for the contract of converted files; None as `convert.tflite.contract` says.
+    distribute: one of `distribution.KINDS`; None is one device. labels: own classes. near_duplicates: whether they
+    connect groups; None as `grouping.connect` says. clean: names of `clean.RULES` that leave rows out. teachers: runs
+    to learn from (`distillation.py`). start: a run to start with the weights of. images: the folder in which the
+    pictures of a table lie, where it is another one. cache: a folder for the resized pictures; None keeps them in
+    memory. tensorboard: a folder for the figures of every epoch.
+    """
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    resume: bool
+    overwrite: bool
+    split: str | None
+    seed: int
+    limit: int | None
+    task: str
+    xla: bool
+    mixed_precision: bool | None
+    deterministic: bool
+    layout: str | None
+    image_column: str | None
+    label_column: str | None
+    group_column: str | None
+    group_from: str | None
+    min_images: int
+    intended_use: str | None
+    drop_classes: tuple[str, ...]
+    distribute: str | None
+    labels: OwnLabels | None
+    near_duplicates: bool | None
+    clean: tuple[str, ...]
+    teachers: tuple[Path, ...]
+    start: Path | None
+    images: Path | None
+    skip_unreadable: bool
+    cache: Path | None
+    tensorboard: Path | None
+
+    @property
+    def columns(self) -> Columns:
+        """Of a plain csv."""
+        return Columns(self.image_column, self.label_column, self.group_column)
+
+    @property
+    def earlier(self) -> dict[str, tuple[Path, ...]]:
+        """Flag -> the runs that it learns from."""
+        return {"--teacher": self.teachers, "--start": (self.start,) if self.start else ()}
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What a run or a file says: all of it, or what somebody has written down."""
+
+    recipe: Recipe | None
+    settings: Mapping[str, Any]
+    data: Path | None
+
+
+def resolve(request: TrainRequest) -> TrainSettings:
+    """Raises UsageError where the request contradicts itself, and a SkinEdgeError for a name or a file that is none."""
+    if request.resume and request.overwrite:
+        raise UsageError("--resume and --overwrite contradict each other")
+    if request.resume and request.config:
+        raise UsageError("--resume goes on with RUN/config.yaml: leave --config out")
+    before = _before(request)
+    recipe = _recipe(request, before)
+    values = {
+        row.name: getattr(recipe, row.name) if row.of_recipe and row.name != "split" else row.default
+        for row in settings.TABLE
+    }
+    values |= {**before.settings, **_said(request)}
+    if values["start"]:
+        if "weights" in request.changes:
+            raise UsageError("--start and --weights contradict each other: both say which weights to start with")
+        recipe = replace(recipe, weights="none")
+    if not values["teachers"] and {"distillation", "teacher_views"} & set(request.changes):
+        raise UsageError("--set distillation and --set teacher_views say how to learn from a --teacher: name one")
+    data = Path(request.data) if request.data is not None else before.data
+    if data is None:
+        raise UsageError("Missing argument 'DATA'.")
+    return TrainSettings(data, Path(request.out), recipe, request.resume, request.overwrite, **values)
+
+
+def begun_folder(request: TrainRequest) -> Path:
+    """The run whose settings a resumed training takes over: of a cross-validation the first fold."""
+    return Path(request.out) / "fold-1" if request.folds else Path(request.out)
+
+
+def _before(request: TrainRequest) -> _Before:
+    folder = begun_folder(request)
+    if request.resume and run_folder.is_run(folder):
+        return _of_run(run_folder.read(folder).config, folder, resumed=True)
+    return _of_file(request.config) if request.config else _Before(None, {}, None)
+
+
+def _of_run(config: run_config.RunConfig, folder: Path, *, resumed: bool) -> _Before:
+    rows = [row for row in settings.TABLE if (row.restored if resumed else row.copied)]
+    values = {row.name: _here(row, config.settings[row.name], folder) for row in rows}
+    data = config.data.get("path") or config.data["folder"]
+    return _Before(config.recipe, values, run_config.there(folder, data) if data else None)
+
+
+def _of_file(path: Path) -> _Before:
+    """Of a run's config.yaml all, of another file what it names. Raises UsageError with one line."""
+    written = documents.read_yaml(path)
+    folder = path.parent
+    try:
+        if run_config.is_whole(written):
+            before = _of_run(run_config.RunConfig.from_dict(written), folder, resumed=False)
+        else:
+            run_config.check_named(written)
+            named = run_config.settings_in(written)
+            values = {row.name: _here(row, named[row.name], folder) for row in settings.TABLE if row.name in named}
+            data = written.get("data")
+            where = data.get("path") or data.get("folder") if isinstance(data, Mapping) else data
+            before = _Before(_named_recipe(written), values, run_config.there(folder, where) if where else None)
+    except (ValueError, UnknownNameError) as error:
+        raise UsageError(f"--config {path}: {error}") from None
+    split = before.settings.get("split")
+    if split and split not in splits.KINDS:  # a run keeps the name of the file alone, and the parts in its own
+        file = next((one for one in (folder / "split.csv", folder / split) if one.is_file()), None)
+        if file is None:
+            raise UsageError(f"--config {path}: its split is that of {split}, which is not beside it: --split FILE")
+        before = replace(before, settings={**before.settings, "split": str(file)})
+    return before
+
+
+def _named_recipe(written: Mapping[str, Any]) -> Recipe | None:
+    """The recipe that a file names, whole or as a name with what differs."""
+    told = written.get("recipe")
+    if told is None or isinstance(told, str):
+        return None if told is None else published.get(told)
+    if "summary" in told:
+        return Recipe.from_dict(told)
+    own = {key: value for key, value in told.items() if key not in ("name", "augmentation")}
+    inner = told.get("augmentation") or {}
+    if not isinstance(inner, Mapping):
+        raise ValueError("recipe.augmentation must be named values")
+    own |= {f"augmentation.{key}": value for key, value in inner.items()}
+    return published.get(str(told.get("name") or published.DEFAULT)).with_settings(own)
+
+
+def _here(row: settings.Setting, value: Any, folder: Path) -> Any:
+    """A setting as TrainSettings has it: paths lead from here, not from RUN."""
+    if value is None or not row.path:
+        if row.name == "labels" and value is not None:
+            return OwnLabels(tuple(Label(**{"malignant": None, **entry}) for entry in value), "its own classes")
+        return value
+    if row.name == "cache" and value == "memory":
+        return None
+    return (
+        tuple(run_config.there(folder, one) for one in value)
+        if isinstance(value, tuple)
+        else run_config.there(folder, value)
+    )
+
+
+def _said(request: TrainRequest) -> dict[str, Any]:
+    """What the request names, as TrainSettings has it. Raises UnknownNameError or UsageError where a value is wrong."""
+    said: dict[str, Any] = {}
+    for row in settings.TABLE:
+        value: Any = getattr(request, row.name)
+        if value is None or value in ((), []):
+            continue
+        if row.choices and value not in row.choices:
+            raise UnknownNameError(row.name, str(value), row.choices)
+        if wrong := row.problem(value):
+            raise UsageError(f"{row.flag}: {wrong}")
+        if row.name == "labels":
+            value = OwnLabels(tasks.read_labels(value), str(value))
+        elif row.name == "cache" and str(value) == "memory":
+            value = None
+        elif row.path:
+            value = tuple(Path(one) for one in value) if row.name == "teachers" else Path(value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        said[row.name] = str(value) if row.name == "split" else value
+    return said
+
+
+def _recipe(request: TrainRequest, before: _Before) -> Recipe:
+    recipe = request.recipe
+    if not isinstance(recipe, Recipe):
+        old = before.recipe
+        recipe = old if old and recipe in (None, old.name) else published.get(recipe or published.DEFAULT)
+    return recipe.with_settings(request.changes)
+
+
+def check_resumable(run: Run, now: TrainSettings, earlier: Mapping[str, Sequence[Run]]) -> None:
+    """A resumed training is the same training: every setting of the table that must match does.
+
+    earlier: the runs of `now.earlier`. Raises UsageError, which names the settings that differ.
+    """
+    before, told = run.recipe.to_dict(), now.recipe.to_dict()
+    different = [name for name in before if before[name] != told[name]]
+    models = {"teachers": earlier.get("--teacher", ()), "start": earlier.get("--start", ())}
+    for row in settings.TABLE:
+        old, new = run.config.settings[row.name], getattr(now, row.name)
+        if row.name in models:  # where they lie does not matter
+            new = [one["sha256"] for one in earlier_runs.described(models[row.name], run.folder)]
+            old = [one["sha256"] for one in run.config.earlier(row.name)]
+        if row.match and _compared(row, old) != _compared(row, new):
+            different.append(row.flag.removeprefix("--") if row.name in models else row.name)
+    if different:
+        raise UsageError(
+            f"{run.folder} was started with other settings ({', '.join(different)}): repeat its flags, which are in "
+            f"{run.folder / 'config.yaml'}, or choose another --out"
+        )
+
+
+def _compared(row: settings.Setting, value: Any) -> Any:
+    if row.name == "split":
+        return splits.called(value)
+    if row.name == "labels" and value is not None:
+        own = value.labels if isinstance(value, OwnLabels) else [Label(**{"malignant": None, **one}) for one in value]
+        return [tuple(label) for label in own]
+    return tuple(dict.fromkeys(value or ())) if row.name == "clean" else value
+
+
+def written(now: TrainSettings) -> dict[str, Any]:
+    """The settings as config.yaml of `now.out` has them."""
+    values: dict[str, Any] = {}
+    for row in settings.TABLE:
+        value: Any = getattr(now, row.name)
+        if row.name == "labels" and value is not None:
+            value = [label._asdict() for label in value.labels]
+        elif row.path and value:
+            several = isinstance(value, tuple)
+            paths = [run_config.seen_from(now.out, one) for one in (value if several else [value])]
+            value = paths if several else paths[0]
+        elif row.name == "cache":
+            value = "memory"
+        values[row.name] = splits.called(value) if row.name == "split" else value
+    return values
