@@ -1,1 +1,20 @@
-"""Floor 4: a trained run -> a .tflite that an app can embed, with the proof that it is right."""
+"""Floor 4: a trained run -> a .tflite that an app can embed, with the proof that it is right.
+
+from skin_edge.convert import ConvertSettings, convert
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .job import ConvertSettings, convert
+
+__all__ = ["ConvertSettings", "convert"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(".job", __name__), name)

@@ -17,6 +17,8 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, UsageError
 from skin_edge.edge_runtime.labels import Label
 from skin_edge.train import evaluate as new_data
+from skin_edge.train.recipes import published
+from skin_edge.train.recipes.run_config import RunConfig, settings_in
 from skin_edge.train.runs import reading
 
 from . import layout_miniatures as small
@@ -196,7 +198,8 @@ def test_nested_folders_are_read_as_in_train(tiny_int8, tmp_path, capsys):
 def begun(folder, data, **config):
     """What `as_trained` asks of a run."""
     whole = {"data": {"layout": "csv", "folder": str(data)}, **config}
-    return SimpleNamespace(folder=folder, config=whole)
+    told = RunConfig(published.get("quickstart"), (), settings_in(whole), whole["data"])
+    return SimpleNamespace(folder=folder, config=told)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from . import cross_validation, job
+from . import plan as planning
+from .plan import TrainPlan
 from .request import TrainRequest, resolve
 
 
@@ -24,6 +26,18 @@ def train(request: TrainRequest, report: Callable[[str], None] = job.to_stderr) 
     if request.folds:
         return cross_validation.cross_validate(settings, request.folds, report)
     return job.train(settings, report)
+
+
+def plan(request: TrainRequest, report: Callable[[str], None] = job.to_stderr) -> TrainPlan:
+    """What `train` would do: data, split, leakage, settings, network and steps. Writes nothing, without TensorFlow.
+
+    Of folds the first one's. Raises what `train` raises before its first epoch.
+    """
+    request = with_begun_folds(request)
+    settings = resolve(request)
+    if request.folds:
+        return cross_validation.plan(settings, request.folds, report)
+    return planning.make(settings, report, job.place_of(settings))
 
 
 def with_begun_folds(request: TrainRequest) -> TrainRequest:

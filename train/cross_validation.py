@@ -29,7 +29,7 @@ from .data.tables import EXTRA_COLUMNS
 from .data.tables import read as read_table
 from .data.tables import text as table_text
 from .job import read_pictures, train
-from .plan import Fold
+from .plan import Fold, TrainPlan, of_prepared
 from .prepare import Prepared, Report, prepare, without_unreadable
 from .recipes import kinds
 from .request import TrainSettings, check_resumable
@@ -42,7 +42,29 @@ def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str,
     With settings.resume the folds that have ended stay, the one that was begun goes on, and the rest follow. Raises
     UsageError for a split that is neither by group nor random, and what `job.train` raises.
     """
-    out = settings.out
+    settings = _checked(settings)
+    with files.alone_in(settings.out, "skin-edge train --folds", resume=settings.resume):
+        _check_output(settings.out, settings)
+        preflight.check_folders(settings.cache, settings.tensorboard)
+        prepared, begun = _prepared(settings, k, report)
+        if begun:
+            files.remove_leftovers(settings.out)
+            settings = replace(settings, overwrite=False)
+        if not begun or not all((_fold(settings.out, i) / "metrics.json").is_file() for i in range(1, k + 1)):
+            _train_folds(prepared, begun, settings, k, report)
+        return _write_results(settings.out, k, settings)
+
+
+def plan(settings: TrainSettings, k: int, report: Report) -> TrainPlan:
+    """Of the first fold; the others differ in their split alone. Writes nothing; raises as `cross_validate`."""
+    settings = _checked(settings)
+    prepared, _ = _prepared(settings, k, report)
+    first = prepared.frame.assign(split=_parts(prepared.frame, settings, k)[0])
+    fold = Fold(replace(prepared, frame=first), None, {}, 1, k)
+    return replace(of_prepared(settings, fold.prepared), fold=fold)
+
+
+def _checked(settings: TrainSettings) -> TrainSettings:
     settings = replace(settings, split=settings.split or settings.recipe.split)
     if settings.split not in ("lesion", "random"):
         raise UsageError(f"--folds makes its own parts: --split {settings.split} does not go with it")
@@ -52,27 +74,24 @@ def cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str,
         if runs:
             raise UsageError(f"--folds does not go with {flag}: an earlier run would have seen what a fold tests")
     check(settings.clean)
-    with files.alone_in(out, "skin-edge train --folds", resume=settings.resume):
-        return _cross_validate(settings, k, report)
+    return settings
 
 
-def _cross_validate(settings: TrainSettings, k: int, report: Report) -> dict[str, Any]:
+def _prepared(settings: TrainSettings, k: int, report: Report) -> tuple[Prepared, dict[str, Any] | None]:
+    """What takes part, without a split, and folds.yaml where the folds have been begun."""
     out = settings.out
     _check_output(out, settings)
     begun = read(out) if settings.resume and is_cross_validation(out) else None
     if begun:
         _check_begun(out, begun[0], settings, k)
-        settings = replace(settings, overwrite=False)
     if settings.split == "random":
         report("--split random: the folds are made by image, pictures of one lesion may be in training and test")
-    preflight.check_call(settings.recipe.weights, settings.cache, settings.tensorboard)
+    preflight.check_call(settings.recipe.weights)
     prepared = prepare(replace(settings, near_duplicates=False) if begun else settings, report, split=False)
     if begun:
         prepared = _as_begun(prepared, *begun, out)
     _parts(prepared.frame, settings, k)  # too few groups are said before pictures are read
-    if not begun or not all((_fold(out, i) / "metrics.json").is_file() for i in range(1, k + 1)):
-        _train_folds(prepared, begun[0] if begun else None, settings, k, report)
-    return _write_results(out, k, settings)
+    return prepared, begun[0] if begun else None
 
 
 def is_cross_validation(folder: Path) -> bool:
@@ -118,7 +137,6 @@ def _check_begun(out: Path, begun: Mapping[str, Any], settings: TrainSettings, k
         raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
     if run_folder.is_run(_fold(out, 1)):
         check_resumable(run_folder.read(_fold(out, 1)), settings, {})
-    files.remove_leftovers(out)
 
 
 def _as_begun(prepared: Prepared, begun: Mapping[str, Any], table: pd.DataFrame, out: Path) -> Prepared:

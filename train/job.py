@@ -81,6 +81,8 @@ def place_of(settings: TrainSettings) -> distribution.Place:
 
 
 def _train(settings: TrainSettings, here: distribution.Place, report: Report, fold: Fold | None) -> dict[str, Any]:
+    planning.check_output(settings)
+    preflight.check_folders(settings.cache, settings.tensorboard)
     plan = planning.make(settings, report, here, fold)
     if plan.started:
         files.remove_leftovers(settings.out)

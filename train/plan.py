@@ -212,13 +212,13 @@ def make(settings: TrainSettings, report: Report, place: Place | None = None, fo
     check_output(settings)
     clean.check(settings.clean)
     earlier = {flag: earlier_runs.read(folders, flag) for flag, folders in settings.earlier.items()}
-    preflight.check_call(settings.recipe.weights, settings.cache, settings.tensorboard)
+    preflight.check_call(settings.recipe.weights)
     if settings.resume and run_folder.is_run(settings.out):
         plan = _resumed(settings, earlier, fold)
     elif fold:
-        plan = _of_prepared(settings, fold.prepared)
+        plan = of_prepared(settings, fold.prepared)
     else:
-        plan = _of_prepared(settings, prepare(settings, report))
+        plan = of_prepared(settings, prepare(settings, report))
     teachers, start = earlier["--teacher"], earlier["--start"]
     distillation.check_classes(teachers, plan.labels)
     for flag, runs in earlier.items():
@@ -228,7 +228,8 @@ def make(settings: TrainSettings, report: Report, place: Place | None = None, fo
     return replace(plan, teachers=tuple(teachers), start=first, skipped=skipped, fold=fold, place=place or ONE_PROCESS)
 
 
-def _of_prepared(settings: TrainSettings, prepared: Prepared) -> TrainPlan:
+def of_prepared(settings: TrainSettings, prepared: Prepared) -> TrainPlan:
+    """A fresh training of rows that were read already."""
     found = {
         "benign_or_malignant": prepared.sides,
         "left_out": dict(prepared.dataset.left_out),

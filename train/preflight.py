@@ -15,13 +15,14 @@ _PACKAGES = ("tensorflow", "tf_keras", "sklearn", "scipy", "h5py", "matplotlib",
 _SIGNATURES = {".h5": b"\x89HDF\r\n\x1a\n", ".hdf5": b"\x89HDF\r\n\x1a\n", ".keras": b"PK"}
 
 
-def check_call(weights: str, cache: Path | None, tensorboard: Path | None) -> None:
-    """Packages, the file of weights and the folders to write, in milliseconds.
-
-    Raises MissingExtraError or UsageError.
-    """
+def check_call(weights: str) -> None:
+    """Packages and the file of weights, in milliseconds. Raises MissingExtraError or UsageError."""
     require(*_PACKAGES)
     _check_weights(weights)
+
+
+def check_folders(cache: Path | None, tensorboard: Path | None) -> None:
+    """Makes the folders that are to be written. Raises UsageError where they cannot be."""
     for flag, folder in (("--cache", cache), ("--tensorboard", tensorboard)):
         if folder is not None:
             files.check_writable_in(folder, flag)

@@ -39,7 +39,7 @@ class TrainRequest:
     out: str | Path
     recipe: Recipe | str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
-    config: Path | None = None
+    config: str | Path | None = None
     resume: bool = False
     overwrite: bool = False
     folds: int | None = None
@@ -172,7 +172,7 @@ def _before(request: TrainRequest) -> _Before:
     folder = begun_folder(request)
     if request.resume and run_folder.is_run(folder):
         return _of_run(run_folder.read(folder).config, folder, resumed=True)
-    return _of_file(request.config) if request.config else _Before(None, {}, None)
+    return _of_file(Path(request.config)) if request.config else _Before(None, {}, None)
 
 
 def _of_run(config: run_config.RunConfig, folder: Path, *, resumed: bool) -> _Before:

@@ -98,7 +98,8 @@ def _search(
 ) -> dict[str, Any]:
     _check_output(settings)
     out = settings.job.out
-    preflight.check_call(settings.job.recipe.weights, settings.job.cache, settings.job.tensorboard)
+    preflight.check_folders(settings.job.cache, settings.job.tensorboard)
+    preflight.check_call(settings.job.recipe.weights)
     prepared = prepare(settings.job, report)
     dataset, frame = prepared.dataset, prepared.frame
     settings = replace(settings, job=with_fields(settings.job, dataset))

@@ -34,10 +34,10 @@ _SECTIONS = {
     "Data": ("layout", "image_column", "label_column", "group_column", "images", "group_from", "labels",
              "task", "drop_classes", "min_images", "clean", "limit", "skip_unreadable", "metadata"),
     "Split": ("split", "seed", "near_duplicates", "folds"),
-    "Network": ("recipe", "texts", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
+    "Network": ("recipe", "config", "texts", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
     "Training": ("epochs", "batch_size", "learning_rate", "loss", "balance", "balance_validation", "teachers"),
     "Machine": ("mixed_precision", "deterministic", "distribute", "cache", "xla"),
-    "Output": ("out", "intended_use", "resume", "overwrite", "tensorboard", "as_json"),
+    "Output": ("out", "intended_use", "resume", "overwrite", "dry_run", "tensorboard", "as_json"),
 }  # fmt: skip
 
 
@@ -51,6 +51,12 @@ _RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
 @click.option("--recipe", metavar="NAME", help="See skin-edge recipes.  [default: mobilenet-enhanced]")
 @click.option("--weights", metavar="imagenet|none|FILE", help="Starting weights of the backbone (FILE: without top).")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Recipe, settings and DATA of a config.yaml: RUN's repeats that run. Flags beside it win.",
+)
 @click.option(
     "--set",
     "texts",
@@ -115,6 +121,11 @@ _RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_
     "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
 )
 @click.option("--overwrite", is_flag=True, help="Replace RUN.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the plan (data, split, leakage, settings, network, steps, time); nothing is trained or written.",
+)
 @intended_use_option
 @setting_option("mixed_precision", default="on when a GPU is there")
 @setting_option("deterministic", "The same bits again from the same seed on the same machine.")
@@ -127,13 +138,14 @@ _RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_
 )
 @setting_option("xla", "Compile the steps: a slow start, then often faster.")
 @setting_option("tensorboard", "Figures of every epoch.", metavar="FOLDER")
-@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json, or the plan, instead of the summary.")
 def train(
     data: Path | None,
     out: Path,
     recipe: str | None,
     texts: tuple[str, ...],
     folds: int | None,
+    dry_run: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -144,8 +156,8 @@ def train(
     first one below DATA is a picture's class, however deep the picture lies; where one folder holds everything, or only
     the folders one further down are named after diagnoses, those are the classes.
 
-    Unset options come from the recipe. After an interruption at any moment, the same command with --resume
-    continues the training.
+    Unset options come from --config, else from the recipe. After an interruption at any moment, the same command with
+    --resume continues the training. DATA may be left out where --config or the run that is resumed names it.
 
     \b
     Example:
@@ -163,8 +175,11 @@ def train(
       skin-edge train HAM10000 --out runs/large --start runs/small \\
         --split runs/small/split.csv
       skin-edge train HAM10000 --out runs/first --resume
+      skin-edge train HAM10000 --out runs/first --dry-run
+      skin-edge train --config runs/first/config.yaml --out runs/again --seed 7
     """
     from .. import api, cross_validation
+    from .. import plan as planning
     from ..job import to_stderr
     from ..reports.summary import summary
     from ..request import TrainRequest
@@ -175,6 +190,10 @@ def train(
         value = flags.pop(name)
         changes |= {name: value} if value is not None else {}
     request = api.with_begun_folds(TrainRequest(data, out, recipe, changes, folds=folds, **flags))
+    if dry_run:
+        plan = api.plan(request, to_stderr)
+        console.say_json(plan.to_dict()) if as_json else console.say(planning.text(plan))
+        return
     metrics = api.train(request, to_stderr)
     if not metrics:
         return  # a worker; the chief prints

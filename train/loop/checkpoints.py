@@ -19,7 +19,7 @@ from ...edge_runtime import files
 from ...edge_runtime.errors import DataError, UnwritableError, UsageError
 from ..data.tables import HISTORY_COLUMNS
 from ..engine import tf
-from ..recipes import run_config
+from ..recipes import kinds
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("epoch", "best_epoch", "plateau_wait", "images"), int),
@@ -102,7 +102,7 @@ def read_state(path: Path) -> State:
         content = documents.read_json(path)
     except UsageError as error:
         raise DataError(f"{path.parent} cannot be restored: {error}") from None
-    problem = run_config.incomplete(content, _KINDS, "state")
+    problem = kinds.incomplete(content, _KINDS, "state")
     if not problem and (odd := sorted(set(content) - set(_KINDS))):
         problem = f"state.{odd[0]} is no field of it"
     if not problem:

@@ -133,7 +133,8 @@ def check_named(written: Any) -> None:
     known = dict.fromkeys([*(setting.keys[0] for setting in TABLE), *_FRAME, *_FOUND])
     for name in written:
         if name not in known:
-            raise ValueError(unknown("setting", name, [key for key in known if key not in ("version", "skin_edge")]))
+            told = dict.fromkeys([*(setting.keys[0] for setting in TABLE), "recipe"])
+            raise ValueError(unknown("setting", name, told))
     for name, inner in (("data", _DATA), ("csv_columns", ("image", "label", "group"))):
         value = written.get(name)
         for key in value if isinstance(value, Mapping) else ():
