@@ -117,6 +117,7 @@ def test_a_run_with_a_split_file_brings_its_parts(tiny_run, ham, tmp_path, dry):
     (tmp_path / "one" / "config.yaml").write_text(yaml.safe_dump({**config, "split": "parts.csv"}))
     flags = [ham, "--config", tmp_path / "one" / "config.yaml", "--out", tmp_path / "run"]
     assert run(["train", *map(str, flags), "--dry-run"]) == 2
+    assert dry(*flags, "--split", "lesion")["split"]["kind"] == "lesion"
     (tmp_path / "one" / "split.csv").write_bytes((tiny_run / "split.csv").read_bytes())
     assert dry(*flags)["split"]["images"] == dry(ham, "--out", tmp_path / "run", *SMALL)["split"]["images"]
 

@@ -172,7 +172,16 @@ def _before(request: TrainRequest) -> _Before:
     folder = begun_folder(request)
     if request.resume and run_folder.is_run(folder):
         return _of_run(run_folder.read(folder).config, folder, resumed=True)
-    return _of_file(Path(request.config)) if request.config else _Before(None, {}, None)
+    if request.config is None:
+        return _Before(None, {}, None)
+    path = Path(request.config)
+    before = _of_file(path)
+    split = before.settings.get("split")
+    if request.split is None and split and split not in splits.KINDS and not Path(split).is_file():
+        raise UsageError(
+            f"--config {path}: its split is that of {Path(split).name}, which is not beside it: --split FILE"
+        )
+    return before
 
 
 def _of_run(config: run_config.RunConfig, folder: Path, *, resumed: bool) -> _Before:
@@ -185,9 +194,9 @@ def _of_run(config: run_config.RunConfig, folder: Path, *, resumed: bool) -> _Be
 def _of_file(path: Path) -> _Before:
     """Of a run's config.yaml all, of another file what it names. Raises UsageError with one line."""
     written = documents.read_yaml(path)
-    folder = path.parent
+    folder, whole = path.parent, run_config.is_whole(written)
     try:
-        if run_config.is_whole(written):
+        if whole:
             before = _of_run(run_config.RunConfig.from_dict(written), folder, resumed=False)
         else:
             run_config.check_named(written)
@@ -196,13 +205,12 @@ def _of_file(path: Path) -> _Before:
             data = written.get("data")
             where = data.get("path") or data.get("folder") if isinstance(data, Mapping) else data
             before = _Before(_named_recipe(written), values, run_config.there(folder, where) if where else None)
-    except (ValueError, UnknownNameError) as error:
+    except (ValueError, UsageError) as error:
         raise UsageError(f"--config {path}: {error}") from None
     split = before.settings.get("split")
     if split and split not in splits.KINDS:  # a run keeps the name of the file alone, and the parts in its own
-        file = next((one for one in (folder / "split.csv", folder / split) if one.is_file()), None)
-        if file is None:
-            raise UsageError(f"--config {path}: its split is that of {split}, which is not beside it: --split FILE")
+        own = folder / "split.csv"
+        file = own if whole and own.is_file() else folder / split
         before = replace(before, settings={**before.settings, "split": str(file)})
     return before
 
