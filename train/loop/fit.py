@@ -70,19 +70,16 @@ def fit(
 
     Raises DivergedError where an answer is not a number.
     """
-    spec = recipe.input_spec
-    one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
     if recipe.balance_validation:
         # One draw for the whole training: the epochs are compared with each other.
         rows = sampling.epoch_rows(validation[1], "undersample", generator(seed, Stream.BALANCED_VALIDATION))
         validation = validation[0].take(rows), validation[1][rows]
     kept = folder / "checkpoints"
+    trainer = _Trainer(model, recipe, training, labels, seed, together, report, soften=soften, xla=xla)
     # What the latest checkpoint holds; the loop below goes on to the other phase.
-    head_only = 0 < recipe.head_epochs >= checkpoints.latest_epoch(kept)
-    phase_of = partial(_Phase, model, recipe, training[1], together, xla=xla)
-    phase = phase_of(head_only=head_only)
+    trainer.enter(head_only=0 < recipe.head_epochs >= checkpoints.latest_epoch(kept))
     with together.scope():
-        restored = checkpoints.restore_latest(kept, **phase.objects)
+        restored = checkpoints.restore_latest(kept, **trainer.phase.objects)
     state = restored or checkpoints.State(learning_rate=recipe.learning_rate)
     if state.epoch:
         report(f"going on after epoch {state.epoch}")
@@ -90,44 +87,83 @@ def fit(
         if on_epoch:
             for row in state.history:
                 on_epoch(row)
-
-    def shard_of(epoch: int, shard: Shard) -> Any:
-        return training_batches(
-            training[0],
-            one_hot,
-            spec,
-            recipe.augmentation,
-            batch_size=recipe.batch_size,
-            seed=seed,
-            epoch=epoch,
-            balance=recipe.balance,
-            mixup=recipe.mixup,
-            shard=shard,
-            undegraded=soften is not None,
-        )
-
     report("per epoch: loss, validation loss, balanced accuracy (* kept), speed, time left")
-
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.early_stopping:
-        epoch = state.epoch + 1
-        if phase.head_only and epoch > recipe.head_epochs:
-            phase = phase_of(head_only=False)
-        seed_dropout(model, seed, epoch)
-        batches, steps = together.batches(partial(shard_of, epoch))
-        if soften:
-            batches = soften(batches)
         start = perf_counter()
-        progress = _Progress(epoch, recipe, steps, report)
-        callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, state.learning_rate, (epoch - 1) * steps)]
+        row, steps, seconds = trainer.epoch(state.epoch + 1, state.learning_rate, validation)
+        state.epoch += 1
+        state.seconds += perf_counter() - start
+        state.images += steps * recipe.batch_size
+        state.history.append({name: round(float(value), 6) for name, value in row.items()})
+        _adapt(state, recipe, row)
+        checkpoints.save(kept, state, **trainer.phase.objects)
+        _write_history(folder, state)
+        if tensorboard:
+            write_scalars(tensorboard, state.history[-1:])
+        report(_line(state, recipe, row, steps * recipe.batch_size / seconds))
+        if on_epoch:
+            on_epoch(state.history[-1])
+    trainer.enter(head_only=state.best_epoch <= recipe.head_epochs)
+    checkpoints.restore_best(kept, state, **trainer.phase.kept)
+    if trainer.phase.average:
+        trainer.phase.average.put()
+    return state
+
+
+class _Trainer:
+    """Trains a network one epoch at a time, in the phase that the epoch belongs to."""
+
+    phase: _Phase
+
+    def __init__(
+        self,
+        model: Any,
+        recipe: Recipe,
+        training: tuple[Pictures, npt.NDArray[np.int64]],
+        labels: tuple[str, ...],
+        seed: int,
+        together: Alone,
+        report: Callable[[str], None],
+        *,
+        soften: Callable[[Any], Any] | None,
+        xla: bool,
+    ):
+        self._model, self._recipe, self._labels, self._seed = model, recipe, labels, seed
+        self._together, self._report, self._soften, self._xla = together, report, soften, xla
+        self._pictures, self._positions = training
+        self._one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
+
+    def enter(self, *, head_only: bool) -> None:
+        """Compiles the network for a phase, where it is not in it."""
+        if getattr(self, "phase", None) is None or self.phase.head_only != head_only:
+            self.phase = _Phase(
+                self._model, self._recipe, self._positions, self._together, head_only=head_only, xla=self._xla
+            )
+
+    def epoch(
+        self, epoch: int, learning_rate: float, validation: tuple[Pictures, npt.NDArray[np.int64]]
+    ) -> tuple[dict[str, float], int, float]:
+        """(the epoch's row of history.csv, its steps, the seconds that they took). Raises DivergedError."""
+        model, recipe = self._model, self._recipe
+        if self.phase.head_only and epoch > recipe.head_epochs:
+            self.enter(head_only=False)
+        phase = self.phase
+        seed_dropout(model, self._seed, epoch)
+        batches, steps = self._together.batches(partial(self._shard, epoch))
+        if self._soften:
+            batches = self._soften(batches)
+        start = perf_counter()
+        progress = _Progress(epoch, recipe, steps, self._report)
+        callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, learning_rate, (epoch - 1) * steps)]
         if phase.average:
             callbacks.append(UpdateAverage(phase.average))
         fitted = model.fit(
             batches, epochs=epoch, initial_epoch=epoch - 1, steps_per_epoch=steps, verbose=0, callbacks=callbacks
         )
-        together.level(model)
+        self._together.level(model)
         seconds = perf_counter() - start
         with phase.average.in_place() if phase.average else contextlib.nullcontext():
-            probabilities = together.predict(model, recipe, validation[0])
+            probabilities = self._together.predict(model, recipe, validation[0])
         if not np.isfinite(probabilities).all():
             raise DivergedError(
                 f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate"
@@ -137,35 +173,39 @@ def fit(
             "learning_rate": float(phase.optimizer.learning_rate.numpy()),
             "loss": fitted.history["loss"][0],
             "accuracy": fitted.history["accuracy"][0],
-            **_validation_row(validation[1], probabilities, labels),
+            **_validation_row(validation[1], probabilities, self._labels),
         }
-        state.epoch = epoch
-        state.seconds += perf_counter() - start
-        state.images += steps * recipe.batch_size
-        state.history.append({name: round(float(value), 6) for name, value in row.items()})
-        _adapt(state, recipe, row)
-        checkpoints.save(kept, state, **phase.objects)
-        _write_history(folder, state)
-        if tensorboard:
-            write_scalars(tensorboard, state.history[-1:])
-        remaining = recipe.epochs - epoch
-        # Where the last epoch is kept, those before it are not worth a star, and none stops early.
-        starred = state.best_epoch == epoch and (recipe.keep == "best" or not remaining)
-        if recipe.keep == "best":
-            remaining = min(remaining, recipe.early_stopping - (epoch - state.best_epoch))
-        report(
-            f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
-            f"balanced {row['val_balanced_accuracy']:.3f}{'*' if starred else ' '}  "
-            f"{steps * recipe.batch_size / seconds:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
+        return row, steps, seconds
+
+    def _shard(self, epoch: int, shard: Shard) -> Any:
+        """The batches of an epoch, or of them what one process makes."""
+        return training_batches(
+            self._pictures,
+            self._one_hot,
+            self._recipe.input_spec,
+            self._recipe.augmentation,
+            batch_size=self._recipe.batch_size,
+            seed=self._seed,
+            epoch=epoch,
+            balance=self._recipe.balance,
+            mixup=self._recipe.mixup,
+            shard=shard,
+            undegraded=self._soften is not None,
         )
-        if on_epoch:
-            on_epoch(state.history[-1])
-    if phase.head_only != (state.best_epoch <= recipe.head_epochs):
-        phase = phase_of(head_only=not phase.head_only)
-    checkpoints.restore_best(kept, state, **phase.kept)
-    if phase.average:
-        phase.average.put()
-    return state
+
+
+def _line(state: checkpoints.State, recipe: Recipe, row: Mapping[str, float], rate: float) -> str:
+    """An epoch for the person who waits. rate: images per second of its steps."""
+    epoch, remaining = state.epoch, recipe.epochs - state.epoch
+    # Where the last epoch is kept, those before it are not worth a star, and none stops early.
+    starred = state.best_epoch == epoch and (recipe.keep == "best" or not remaining)
+    if recipe.keep == "best":
+        remaining = min(remaining, recipe.early_stopping - (epoch - state.best_epoch))
+    return (
+        f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.3f}  val loss {row['val_loss']:.3f}  "
+        f"balanced {row['val_balanced_accuracy']:.3f}{'*' if starred else ' '}  "
+        f"{rate:.0f} images/s  {_duration(remaining * state.seconds / epoch)}"
+    )
 
 
 class _Phase:
