@@ -123,6 +123,40 @@ def _run(
     models: Sequence[Path | None], settings: BenchSettings, progress: parity.Progress | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """(each model's result, the reference's where there are several models)."""
+    bench = _opened(models, settings)
+    results: list[dict[str, Any]] = []
+    twin: dict[str, Any] | None = None
+    for one in bench.models:
+        result, twin = _beside(one, bench, twin)
+        results.append(result)
+    own = _accuracies(bench, results, progress)
+    if not bench.several or twin is None or bench.reference is None:
+        return results, None
+    return results, {**twin, "accuracy": own, "is_first_model": bench.reference is bench.models[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """What is measured: the models, what they are compared with, and the pictures that they answer.
+
+    settings: without --labels where that is of the data's labels. machine: as it is before anything is measured; the
+    load average of later models would be that of the earlier ones.
+    """
+
+    settings: BenchSettings
+    models: Sequence[_Opened]
+    reference: _Opened | None
+    cases: Sequence[Case]
+    picture: Picture
+    machine: Mapping[str, Any]
+
+    @property
+    def several(self) -> bool:
+        return len(self.models) > 1
+
+
+def _opened(models: Sequence[Path | None], settings: BenchSettings) -> _Bench:
+    """Loads the models and lists the pictures. Raises what `run_bench` raises."""
     _check(settings)
     of_data: tuple[Label, ...] = ()
     if settings.labels and is_table_of_labels(settings.labels):
@@ -136,8 +170,7 @@ def _run(
         return _Opened(*load_timed(path, settings.num_threads, keywords), keywords)
 
     opened = [load(model) for model in models]
-    several = len(opened) > 1
-    reference = load(settings.reference) if settings.reference else opened[0] if several else None
+    reference = load(settings.reference) if settings.reference else opened[0] if len(opened) > 1 else None
     if reference:
         for one in opened:
             parity.check_labels(reference.classifier, one.classifier)
@@ -151,60 +184,65 @@ def _run(
             columns=settings.columns,
             labels=of_data,
         )
-    picture = _picture(settings.image, cases)
-    # Before anything is measured: the load average of later models would be that of the earlier ones.
     machine = describe_machine(opened[0].classifier.interpreter.engine)
+    return _Bench(settings, opened, reference, cases, _picture(settings.image, cases), machine)
 
-    results: list[dict[str, Any]] = []
-    twin: dict[str, Any] | None = None
-    for one in opened:
-        swapped_before = swapped_pages()
-        result = _measured(one, picture, settings, machine)
-        if reference and reference is not one:
-            # Measured once, beside the first model that is compared with it.
-            twin = twin or {
-                "model": _described(reference.classifier),
-                "size": measure_size(reference.classifier.path),
-                "network": measure_network(reference.classifier.path),
-                "latency": _latency(reference, picture, settings),
-            }
-            result["reference"] = twin
-            result["ratios"] = _ratios(result, twin)
-        elif several:
-            twin = {key: result[key] for key in ("model", "size", "network", "latency")}
-        if settings.duration_s:
-            result["sustained"] = measure_sustained(one.classifier, picture.content, settings.duration_s)
-        result["machine"]["temperature_after_c"] = temperature_c()
-        result["machine"]["throttled_after"] = throttled()
-        swapped_after = swapped_pages()
-        swapped = None if swapped_before is None or swapped_after is None else swapped_after - swapped_before
-        result["warnings"] = caveats(result, swapped)
-        results.append(result)
-    asked = [one.classifier for one in opened]
-    if several and reference and reference not in opened:
+
+def _beside(one: _Opened, bench: _Bench, twin: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """(a model's result but for its accuracy, the reference's size and speed).
+
+    twin: the latter, where it was measured: once, beside the first model that is compared with it.
+    """
+    settings, reference, swapped_before = bench.settings, bench.reference, swapped_pages()
+    result = _measured(one, bench.picture, settings, bench.machine)
+    if reference and reference is not one:
+        twin = twin or {
+            "model": _described(reference.classifier),
+            "size": measure_size(reference.classifier.path),
+            "network": measure_network(reference.classifier.path),
+            "latency": _latency(reference, bench.picture, settings),
+        }
+        result["reference"] = twin
+        result["ratios"] = _ratios(result, twin)
+    elif bench.several:
+        twin = {key: result[key] for key in ("model", "size", "network", "latency")}
+    if settings.duration_s:
+        result["sustained"] = measure_sustained(one.classifier, bench.picture.content, settings.duration_s)
+    result["machine"]["temperature_after_c"] = temperature_c()
+    result["machine"]["throttled_after"] = throttled()
+    swapped_after = swapped_pages()
+    swapped = None if swapped_before is None or swapped_after is None else swapped_after - swapped_before
+    result["warnings"] = caveats(result, swapped)
+    return result, twin
+
+
+def _accuracies(
+    bench: _Bench, results: Sequence[dict[str, Any]], progress: parity.Progress | None
+) -> dict[str, Any] | None:
+    """Adds what was measured on data to the results; returns the reference's own accuracy, None without data."""
+    settings, reference = bench.settings, bench.reference
+    if settings.data is None:
+        return None
+    asked = [one.classifier for one in bench.models]
+    if bench.several and reference and reference not in bench.models:
         asked.append(reference.classifier)  # for its own figures
-    accuracies: list[dict[str, Any]] | None = None
-    if settings.data is not None:
-        watched = [Ports(one.classifier, one.told) for one in opened]
-        accuracies = parity.compare_all(
-            reference.classifier if reference else None,
-            asked,
-            cases,
-            margin=settings.margin,
-            watched=watched,
-            progress=progress,
-        )
-        for one, result, accuracy, watch in zip(opened, results, accuracies, watched, strict=False):
-            parts = ", ".join(sorted({case.split for case in cases} - {""}))
-            result["data"] = {"path": str(settings.data), "split": parts}
-            result["accuracy"] = accuracy
-            result["ports"] = watch.flips()
-            if settings.preprocessing:
-                result["preprocessing"] = sensitivity.measure(one.classifier, cases, progress=progress)
-    if not several or twin is None or reference is None:
-        return results, None
-    own = accuracies[asked.index(reference.classifier)] if accuracies else None
-    return results, {**twin, "accuracy": own, "is_first_model": reference is opened[0]}
+    watched = [Ports(one.classifier, one.told) for one in bench.models]
+    accuracies = parity.compare_all(
+        reference.classifier if reference else None,
+        asked,
+        bench.cases,
+        margin=settings.margin,
+        watched=watched,
+        progress=progress,
+    )
+    for one, result, accuracy, watch in zip(bench.models, results, accuracies, watched, strict=False):
+        parts = ", ".join(sorted({case.split for case in bench.cases} - {""}))
+        result["data"] = {"path": str(settings.data), "split": parts}
+        result["accuracy"] = accuracy
+        result["ports"] = watch.flips()
+        if settings.preprocessing:
+            result["preprocessing"] = sensitivity.measure(one.classifier, bench.cases, progress=progress)
+    return accuracies[asked.index(reference.classifier)] if bench.several and reference else None
 
 
 def _measured(one: _Opened, picture: Picture, settings: BenchSettings, machine: Mapping[str, Any]) -> dict[str, Any]:
