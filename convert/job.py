@@ -421,7 +421,8 @@ def _check_there(run: Run) -> None:
 def _training_pictures(run: Run, report: Report) -> dict[str, Any] | None:
     """For the contract: the hashes of all that the run, and those that it learned from, have seen."""
     known = run_folder.learned_from(run)
-    parts = {part: list(known.loc[known["split"] == part, "path"]) for part in training_pictures.PARTS}
+    rows = {part: known.loc[known["split"] == part] for part in training_pictures.PARTS}
+    parts = {part: list(zip(of["path"], of["image_id"], strict=True)) for part, of in rows.items()}
     found = training_pictures.described(parts)
     count = sum(map(len, parts.values()))
     if found is None:

@@ -211,10 +211,11 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _training_pictures(contract: Mapping[str, Any]) -> str:
-    hashes = training_pictures.hashes_of(contract)
+    hashes, ids = training_pictures.hashes_of(contract), training_pictures.ids_of(contract)
     if hashes is None:
         return "training pictures: not known (the file has no hashes of them)"
-    return f"training pictures: {len(hashes['train']):,} hashes, and {len(hashes['val']):,} of validation"
+    said = f"training pictures: {len(hashes['train']):,} hashes, and {len(hashes['val']):,} of validation"
+    return said + (f"; of public ids {len(ids['train']):,} and {len(ids['val']):,}" if ids else "")
 
 
 def _said(value: Any) -> str:

@@ -118,11 +118,12 @@ def test_a_conversion_holds_all_that_is_promised(folder, learned_run, request):
     assert contract["input"]["scale"] == pytest.approx(2 / 255)
     assert [output["dtype"] for output in contract["outputs"]] == ["float32"]
     assert contract["provenance"]["data"]["fingerprint_sha256"]
-    hashes = training_pictures.hashes_of(contract)
+    hashes, ids = training_pictures.hashes_of(contract), training_pictures.ids_of(contract)
     split = run_folder.read(learned_run).split
     for part in ("train", "val"):
         paths = split.loc[split["split"] == part, "path"]
         assert hashes[part] == sorted(hashlib.sha256(Path(path).read_bytes()).digest()[:4] for path in paths)
+        assert ids[part] == sorted(hashlib.sha256(Path(path).stem.encode()).digest()[:4] for path in paths)
     assert contract["quantization"]["float_operators"] == ["SOFTMAX"]
     classifier = SkinClassifier(out / "model_int8.tflite")
     assert classifier.contract == contract

@@ -373,7 +373,13 @@ def _by_tflite(
     paths = list(rows["path"])
     with SkinClassifier(path) as classifier:
         labels, contract = classifier.labels, classifier.contract
-        by_hash = training_pictures.seen(contract, map(training_pictures.digest, paths))
+        by_hash = training_pictures.seen(
+            contract,
+            (
+                (training_pictures.digest(path), training_pictures.public_id(image_id, path))
+                for path, image_id in zip(paths, rows["image_id"], strict=True)
+            ),
+        )
         answers = np.full((len(paths), len(labels)), np.nan, np.float32)
         errors: dict[int, str] = {}
         # "" is no file: it ends in an error as any missing one does, but with the reason.
@@ -407,8 +413,5 @@ def _shares(by_hash: Mapping[str, Any] | None, n: int) -> tuple[float | None, fl
     """
     if by_hash is None or not by_hash["compared"]:
         return None, None
-    fitted, chose = (
-        by_hash[part]["found"] / n if training_pictures.is_seen(by_hash[part]) else 0.0
-        for part in training_pictures.PARTS
-    )
+    fitted, chose = (sum(training_pictures.seen_in(by_hash[part])) / n for part in training_pictures.PARTS)
     return fitted, chose

@@ -105,18 +105,23 @@ def compare_all(
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed; the first: {failed[0]['error']}")
     answered = [_Answered(classifier, np.stack(rows)) for classifier, rows in zip(classifiers, scores, strict=True)]
-    digests = [training_pictures.digest(case.path) for case in assessed]
+    pictures = [
+        (training_pictures.digest(case.path), training_pictures.public_id(case.image_id, case.path))
+        for case in assessed
+    ]
     theirs = next((one for one in answered if one.classifier is reference), None)
     return [
         _compared(None if one is theirs else theirs, one, assessed, failed, bootstrap, seed, margin)
-        | {"seen_in_training": _seen(None if one is theirs else reference, one.classifier, digests)}
+        | {"seen_in_training": _seen(None if one is theirs else reference, one.classifier, pictures)}
         for one in answered[: len(models)]
     ]
 
 
-def _seen(reference: SkinClassifier | None, model: SkinClassifier, digests: Sequence[bytes]) -> dict[str, Any]:
+def _seen(
+    reference: SkinClassifier | None, model: SkinClassifier, pictures: Sequence[tuple[bytes, str]]
+) -> dict[str, Any]:
     named = {"model": model, **({"reference": reference} if reference else {})}
-    return {name: training_pictures.seen(one.contract, digests) for name, one in named.items()}
+    return {name: training_pictures.seen(one.contract, pictures) for name, one in named.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -153,7 +153,13 @@ def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
             return [f"{share(leaked)} of these images were in training, or another image of their {one} was"]
         found = [f"{share(leaked)} of these images were in training; whether others of their lesions were is not known"]
         if split.get("seen_by_hash"):
-            found.append("That is told by the bytes of the files: a copy that was saved anew is not found")
+            by_bytes, by_ids = training_pictures.seen_in(split["seen_by_hash"]["train"])
+            ids = _has_ids(split["seen_by_hash"])
+            found.append(
+                f"That is told by the bytes of the files ({by_bytes:,}) and by public ids ({by_ids:,})"
+                if ids
+                else "That is told by the bytes of the files"
+            )
             found += _limits_of_hashes(split["seen_by_hash"])
         return found
     near = f"{leaked}_with_near_duplicates"
@@ -167,14 +173,23 @@ def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
     return found + ([f"{share(near)} of the test images do so, or have a near-duplicate there"] if looked_for else [])
 
 
+def _has_ids(seen: Mapping[str, Any]) -> bool:
+    """Whether the model file has the hash of any public id. seen: `training_pictures.seen`'s."""
+    return any((seen[part].get("by_id") or {"ids": 0})["ids"] for part in training_pictures.PARTS)
+
+
 def _limits_of_hashes(seen: Mapping[str, Any]) -> list[str]:
     """What keeps the hashes of a model file from telling all that it has seen. seen: `training_pictures.seen`'s."""
     parts = [seen[part] for part in training_pictures.PARTS]
     found: list[str] = []
+    if not_known := seen.get("not_known"):
+        found.append(
+            f"Of {not_known:,} of them it is not known, for by its bytes a copy that was saved anew is not found"
+        )
     lacking = sum(part["pictures"] - part["hashes"] for part in parts)
     if lacking > 0:
         found.append(f"The file lacks the hashes of {lacking:,} pictures of its training")
-    by_chance = sum(part["found"] for part in parts if not training_pictures.is_seen(part))
+    by_chance = sum(map(training_pictures.explained_by_chance, parts))
     if by_chance:
         found.append(f"{by_chance:,} of these images have the hash of one by chance: no more than that explains")
     return found
@@ -192,15 +207,14 @@ def seen_before(accuracy: Mapping[str, Any]) -> list[str]:
         if seen is None or not seen["compared"]:
             said.append(f"Whether the {who} has learned from any of these images is not known")
             continue
-        fitted, chose = (
-            seen[part]["found"] if training_pictures.is_seen(seen[part]) else 0 for part in training_pictures.PARTS
-        )
-        if fitted:
-            said.append(f"{fitted:,} of these images were in training of the {who}: its figures are too good")
-        if chose:
-            said.append(f"{chose:,} of these images chose the thresholds of the {who}: its figures are too good")
-        if not fitted and not chose:
-            said.append(f"None of these images was in training of the {who}, by the bytes of the files")
+        told = [training_pictures.seen_in(seen[part]) for part in training_pictures.PARTS]
+        for (by_bytes, by_ids), what in zip(told, ("were in training", "chose the thresholds"), strict=True):
+            if by_bytes or by_ids:
+                how = f" ({by_bytes:,} by the bytes of the files, {by_ids:,} by public ids)" if by_ids else ""
+                said.append(f"{by_bytes + by_ids:,} of these images {what} of the {who}{how}: its figures are too good")
+        if not any(map(sum, told)):
+            ids = " and by public ids" if _has_ids(seen) else ""
+            said.append(f"None of these images was in training of the {who}, by the bytes of the files{ids}")
         said += _limits_of_hashes(seen)
     return said
 
