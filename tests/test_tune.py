@@ -193,6 +193,40 @@ def test_two_folders_share_one_study(ham, tmp_path, curves, capsys):
     assert "other settings or data (epochs)" in one_line(capsys)
 
 
+def test_a_killed_search_goes_on_in_its_folder_behind_a_storage(ham, tmp_path, curves, monkeypatch):
+    """Its trial that was cut off goes on from its checkpoints."""
+    url, out = f"sqlite:///{tmp_path}/shared.db", tmp_path / "one"
+    flags = ["--recipe", "quickstart", "--set", "epochs=2", "--storage", url, "--sampler", "random", "--pruner", "none"]
+    real = tune._Trainer.fit
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self, recipe, folder, report, on_epoch):
+        if folder.name == "0001":
+            (folder / "checkpoints" / "epoch-0001").mkdir(parents=True)
+            raise Killed
+        return real(self, recipe, folder, report, on_epoch)
+
+    monkeypatch.setattr(tune._Trainer, "fit", killed)
+    with pytest.raises(Killed):
+        search(ham, "--out", out, *flags, "--trials", 2)
+
+    def goes_on(self, recipe, folder, report, on_epoch):
+        there = (folder / "checkpoints" / "epoch-0001").exists()
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        found.append((folder.name, there))
+        return real(self, recipe, folder, report, on_epoch)
+
+    found = []
+    monkeypatch.setattr(tune._Trainer, "fit", goes_on)
+    assert search(ham, "--out", out, *flags, "--trials", 3, "--resume") == 0
+    assert found == [("0002", True), ("0003", False)]
+    result = json.loads((out / "tune.json").read_text())
+    assert [row["state"] for row in result["trials"]] == ["complete", "failed", "complete", "complete"]
+    assert result["trials"][2]["goes_on"] == 1 and [row["defaults"] for row in result["trials"]].count(True) == 1
+
+
 def test_a_trial_of_a_machine_that_fell_silent_is_trained_again(tmp_path):
     study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"dropout": 0.25}, user_attrs={"defaults": True})
@@ -252,7 +286,9 @@ def test_defaults_beyond_the_range_are_trained_but_not_told():
          "nothing to search"),
         (["--storage", "nonsense"], 2, "--storage: "),
         (["--storage", "nodatabase://me:secret@host/db"], 2, "--storage: "),
-        (["--storage", "sqlite:///a.db", "--resume"], 2, "joined without it"),
+        (["--storage", "sqlite:///a.db", "--out", "done", "--resume"], 2, "0000 is no trial of study 'quickstart'"),
+        (["--storage", "sqlite:///a.db", "--out", "done"], 2, "exists already: go on with --resume"),
+        (["--storage", "sqlite:///a.db", "--out", "own", "--resume"], 2, "own has a study of its own"),
         (["--out", "thesis"], 2, "is no folder of skin-edge tune"),
         (["--out", "done"], 2, "exists already: go on with --resume"),
     ],
@@ -261,7 +297,9 @@ def test_what_is_wrong_is_said_in_one_line(ham, tmp_path, monkeypatch, capsys, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    (tmp_path / "done" / "trials").mkdir(parents=True)
+    (tmp_path / "done" / "trials" / "0000").mkdir(parents=True)
+    (tmp_path / "own" / "trials").mkdir(parents=True)
+    (tmp_path / "own" / "study.db").write_bytes(b"")
     recipe = [] if "--recipe" in arguments else ["--recipe", "quickstart"]
     out = [] if "--out" in arguments else ["--out", "out"]
     assert search(ham, *out, *recipe, *arguments) == code

@@ -51,7 +51,8 @@ class TuneSettings:
     those settings, which are not varied. trials: of the whole study, of all machines, those included that were there
     before. timeout: minutes after which no trial is begun. sampler: of SAMPLERS. pruner: of PRUNERS. storage: a
     database URL as SQLAlchemy takes it; None is study.db in the folder. study: None is the recipe's name. resume: go on
-    with the study in the folder; one behind a `storage` is always joined.
+    in the folder, with the study in it or behind `storage`; without it a study behind a storage is joined from a new
+    folder.
     """
 
     job: TrainSettings
@@ -85,8 +86,7 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
                 f"recipe '{recipe.name}' searches {name}: trials would not be compared on the same pictures"
             )
     _check_output(settings)
-    resume = None if settings.storage else settings.resume  # one behind a storage is joined from another folder
-    with files.alone_in(out, "skin-edge tune", resume=resume):
+    with files.alone_in(out, "skin-edge tune", resume=settings.resume):
         return _search(settings, space, train_line, report)
 
 
@@ -119,6 +119,7 @@ def _search(
     }
     study, new = _study(settings, about)
     here = {"machine": socket.gethostname(), "folder": str(out.resolve())}
+    _check_trials(out, study)
     if new or not (settings.storage or study.get_trials(deepcopy=False)):
         study.enqueue_trial(_defaults(recipe, space), user_attrs={"defaults": True})
     _take_back(study, here)
@@ -149,6 +150,16 @@ def _check_output(settings: TuneSettings) -> None:
         raise UsageError(f"{out} is no folder of skin-edge tune: choose another --out")
     if not settings.resume:
         raise OutputExistsError(out, "go on with --resume, or choose another --out")
+    if settings.storage and (out / "study.db").exists():
+        raise UsageError(f"{out} has a study of its own: --resume without --storage, or choose another --out")
+
+
+def _check_trials(out: Path, study: Any) -> None:
+    """Raises UsageError where the folder has a trial that is none of this study, or was trained in another folder."""
+    trained_in = {f"{trial.number:04d}": trial.user_attrs.get("folder") for trial in study.get_trials(deepcopy=False)}
+    for folder in sorted(out.glob("trials/[0-9]*")):
+        if Path(trained_in.get(folder.name) or "").name != out.resolve().name:
+            raise UsageError(f"{folder} is no trial of study '{study.study_name}': choose another --out or --study")
 
 
 def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]:

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from ...edge_runtime import console
-from ...edge_runtime.errors import UsageError
 from .train import pairs
 from .train import train as train_command
 
@@ -54,7 +53,7 @@ _FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
     help="Database of the study, such as postgresql://host/db; several machines share it.  [default: in FOLDER]",
 )
 @click.option("--study", metavar="NAME", help="[default: the recipe's name]")
-@click.option("--resume", is_flag=True, help="Go on with the study in FOLDER; a trial that was cut off goes on too.")
+@click.option("--resume", is_flag=True, help="Go on in FOLDER; a trial that was cut off goes on too.")
 @click.option("--json", "as_json", is_flag=True, help="Print tune.json instead of the summary.")
 def tune(
     data: Path,
@@ -110,8 +109,6 @@ def tune(
             words += ["--set", f"{name}={value}"]
         return console.command_line(*words)
 
-    if storage and resume:
-        raise UsageError("--resume goes on with the study in FOLDER; one behind --storage is joined without it")
     tuning = TuneSettings(job, tuple(fixed), trials, timeout, sampler, pruner, storage, study, resume)
     result = run_tune(tuning, train_line, to_stderr)
     console.say_json(result) if as_json else console.say(tune_results.text(result, out))
