@@ -44,7 +44,7 @@ def text(result: Mapping[str, Any], out: Path) -> console.Page:
     counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
     lines = [
         f"{len(result['trials'])} trials: {counts}",
-        f"{'validation ' + _spoken(result['figure']):36}{'trial':>6}{'value':>8}",
+        f"{console.cell('validation ' + _spoken(result['figure']), 36)}{'trial':>6}{'value':>8}",
     ]
     for name, row in (("the recipe's own settings", defaults), ("best", best)):
         if row:
@@ -53,13 +53,14 @@ def text(result: Mapping[str, Any], out: Path) -> console.Page:
         lines.append(f"{'gain':36}{'':>6}{result['gain']:>+8.3f}")
     lines.append("")
     if best["settings"]:
-        lines += [f"  {name:34}{value}" for name, value in best["settings"].items()]
+        for name, value in best["settings"].items():
+            lines += console.wrap(value, first=f"  {console.cell(name, 32)}  ", rest=" " * 36)
     else:
         lines.append("nothing beat the recipe's own settings")
     lines += [
         "",
-        "The best of several is picked on the validation part, so its value there is too good;",
-        "no trial saw the test part. Train it, and see what the test part says:",
+        "The best of several is picked on the validation part, so its value there is too",
+        "good; no trial saw the test part. Train it, and see what the test part says:",
         f"  {result['train']}",
         "",
         f"written to {out}: tune.html, tune.json, trials.csv",
