@@ -34,7 +34,7 @@ from .stats.metrics import NON_INFERIORITY_MARGIN
 class BenchSettings:
     """What is measured.
 
-    model: a .tflite of 'skin-edge convert'; None is the packaged one. reference: its float twin. data, split, images,
+    model: a .tflite of 'skin-edge convert'; None is the packaged one. reference: float baseline. data, split, images,
     columns: as `cases.read_cases` takes them; without data no accuracy is measured. image: what latency and memory are
     measured with; by default the first image of the data, else a generated one. processes: how many more processes the
     latency is measured in; none where 1. cold_starts: how many whole processes are timed. sweep: whether

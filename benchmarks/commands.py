@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..edge_runtime import console
-from ..edge_runtime.commands import told_of_foreign_models
+from ..edge_runtime.commands import input_options
 from ..edge_runtime.errors import GateError, UsageError
 from ..edge_runtime.help import SectionedCommand
 from .inputs.options import column_options
@@ -38,20 +38,34 @@ _SECTIONS = {
     "--image",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Times this image.  [default: the first of --data, else a generated one]",
+    help="Image whose predictions are timed.  [default: the first of --data, else a generated one]",
 )
-@click.option("--num-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed predictions.")
-@click.option("--warmup-runs", type=click.IntRange(min=0), default=5, show_default=True, help="Predictions before.")
-@click.option("--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Interpreter threads.")
+@click.option(
+    "--num-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Number of timed predictions."
+)
+@click.option(
+    "--warmup-runs",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Number of untimed predictions before them.",
+)
+@click.option(
+    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
+)
 @click.option(
     "--processes",
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="Also time in so many processes, if 2 or more.",
+    help="Also time predictions in N parallel processes, for N of 2 or more.",
 )
 @click.option(
-    "--cold-starts", type=click.IntRange(0, 1000), default=5, show_default=True, help="Whole processes that are timed."
+    "--cold-starts",
+    type=click.IntRange(0, 1000),
+    default=5,
+    show_default=True,
+    help="Number of whole processes to start and time.",
 )
 @click.option("--sweep", is_flag=True, help="Also time 1, 2, 4, ... threads, up to the cores.")
 @click.option(
@@ -59,32 +73,36 @@ _SECTIONS = {
     type=click.FloatRange(min=0),
     default=0,
     metavar="SECONDS",
-    help="Also predict without pause so long, with temperature, clock and throttling.",
+    help="Also predict for SECONDS without pause and record temperature, clock and throttling.",
 )
-@click.option("--preprocessing", is_flag=True, help="Also measure apps that prepare the picture otherwise (--data).")
+@click.option(
+    "--preprocessing",
+    is_flag=True,
+    help="Also measure what an app loses that prepares pictures differently (needs --data).",
+)
 @click.option(
     "--gate",
     metavar="FILE|default",
-    help="Exit code 3 where a limit of this YAML file is broken; see above.",
+    help="Exit with 3 where a limit of this YAML file is broken; see above.",
 )
 @click.option(
     "--margin",
     type=click.FloatRange(min=0),
     default=0.03,  # metrics.NON_INFERIORITY_MARGIN, whose module would load NumPy for `--help`
     show_default=True,
-    help="Of non-inferiority, in balanced accuracy.",
+    help="Non-inferiority margin, in balanced accuracy.",
 )
 @click.option(
     "--compare",
     is_flag=True,
-    help="Measure nothing: compare two files of --result-json, the second with the first.",
+    help="Measure nothing; compare two files of --result-json, the second with the first.",
 )
-@click.option("--different-machines", is_flag=True, help="Let --compare mix machines, and mark it.")
-@told_of_foreign_models
-@click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write everything measured.")
+@click.option("--different-machines", is_flag=True, help="Allow --compare to mix machines, and mark it.")
+@input_options
+@click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write every figure as JSON.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write one self-contained page.")
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def bench(
     models: tuple[Path, ...],
     reference: Path | None,

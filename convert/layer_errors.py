@@ -1,4 +1,4 @@
-"""The error of an int8 .tflite against its float twin, layer by layer: which layer hurts.
+"""The error of an int8 .tflite against its float baseline, layer by layer: which layer hurts.
 
 Both networks see the same pictures, and the outputs of matching layers are compared as the signal to quantization noise
 ratio, SQNR = 10 log10(mean(float^2) / mean((float - dequantized)^2)) in dB: Lin, Talathi and Annapureddy, "Fixed Point
@@ -161,7 +161,9 @@ def measure(
     int8, floating = SkinClassifier(int8_path), SkinClassifier(float_path)
     sizes = [(spec.height, spec.width) for spec in (int8.input_spec, floating.input_spec)]
     if sizes[0] != sizes[1]:
-        raise ConversionError(f"{int8.path} and {floating.path} want pictures of different sizes: they are no twins")
+        raise ConversionError(
+            f"{int8.path} and {floating.path} want pictures of different sizes: they are not the same network"
+        )
     contents = int8.path.read_bytes(), _calibrated_alike(int8, floating)
     pairs, _ = match(*contents)
     int8_network, float_network = map(_interpreter, contents)

@@ -19,15 +19,20 @@ if TYPE_CHECKING:
     from .classifier import Decision, Prediction, SkinClassifier
 
 _told = (
-    click.option("--mean", type=float, metavar="X", help="Of others' float models: input is (pixel - mean) / std."),
     click.option(
-        "--std", type=click.FloatRange(min=0, min_open=True), metavar="X", help="See --mean; pixels are 0..255."
+        "--mean", type=float, metavar="X", help="Mean of the input of others' float models: (pixel - mean) / std."
     ),
-    click.option("--labels", type=click.Path(), metavar="FILE", help="Of others' models: one label per line."),
+    click.option(
+        "--std",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="X",
+        help="Standard deviation, as in --mean; pixels are 0..255.",
+    ),
+    click.option("--labels", type=click.Path(), metavar="FILE", help="Labels of others' models, one per line."),
 )
 
 
-def told_of_foreign_models(command: Any) -> Any:
+def input_options(command: Any) -> Any:
     """Adds --mean, --std and --labels: what a model that others made may not say itself."""
     for option in reversed(_told):
         command = option(command)
@@ -41,30 +46,32 @@ def told_of_foreign_models(command: Any) -> Any:
     "told_metadata",
     multiple=True,
     metavar="NAME=VALUE,...",
-    help="Of the patient in all the images, for models of train --metadata; what is left out is not known.",
+    help="Patient fields, the same for all images, for models of train --metadata; a field left out is unknown.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Classes per image.  [default: 3; with --json all]")
-@click.option("--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Interpreter threads.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Classes to print per image.  [default: 3; with --json all]")
+@click.option(
+    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
+)
 @click.option(
     "--heatmap",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Draw where the answer comes from (models of --cam).",
+    help="Write class activation heatmaps to DIR (models of convert --cam).",
 )
 @click.option(
     "--delegate",
     default="xnnpack",
     show_default=True,
     metavar="xnnpack|none|FILE",
-    help="What computes: LiteRT's XNNPACK, its plain kernels, or an external delegate's shared library.",
+    help="Compute with LiteRT's XNNPACK, its plain kernels, or an external delegate's shared library.",
 )
 @click.option(
     "--operating-point",
     metavar="NAME",
     help="The threshold that decides, such as mel-0.95; 'info' lists them.  [default: the first; with --json all]",
 )
-@told_of_foreign_models
-@click.option("--json", "as_json", is_flag=True, help="JSON Lines: one object per image.")
+@input_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object per image.")
 def predict(
     files: tuple[str, ...],
     told_metadata: tuple[str, ...],
@@ -151,8 +158,8 @@ def _decision_text(decision: Decision) -> str:
 
 @click.command()
 @click.argument("model", required=False, type=click.Path())
-@told_of_foreign_models
-@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+@input_options
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(model: str | None, mean: float | None, std: float | None, labels: str | None, as_json: bool) -> None:
     """What MODEL, a .tflite file of skin-edge or of others, says of itself (without one: the packaged model).
 

@@ -99,7 +99,9 @@ class Category:
         """The word, None where it is not known. Raises MetadataError where it is none of `words`."""
         word = text(self.name, given)
         if word is not None and word not in self.words:
-            raise MetadataError(f"cannot assess: {self.name} {_quoted(given)} is none that it knows: {self.known}")
+            raise MetadataError(
+                f"cannot assess: unsupported {self.name} {_quoted(given)}; expected one of {self.known}"
+            )
         return word
 
     def put(self, value: Any, into: npt.NDArray[np.float32]) -> None:

@@ -32,7 +32,7 @@ def tiny_int8_v1():
 
 @pytest.fixture(scope="session")
 def tiny_float32():
-    """The float twin of `tiny_int8`."""
+    """The float baseline of `tiny_int8`."""
     return GOLDEN / "tiny_float32.tflite"
 
 

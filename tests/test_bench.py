@@ -45,7 +45,7 @@ def relabelled(source, target, codes, precision="float32"):
 
 @pytest.fixture
 def swapped(tiny_float32, tmp_path):
-    """The float twin with mel and nv exchanged."""
+    """The float baseline with mel and nv exchanged."""
     exchange = {"mel": "nv", "nv": "mel"}
     return relabelled(tiny_float32, tmp_path / "swapped.tflite", [exchange.get(code, code) for code in CODES])
 

@@ -161,7 +161,7 @@ def test_wrong_usage(tiny_int8, tiny_float32, tmp_path):
         run(names=["torch"])
     with pytest.raises(UsageError, match="does not take the bytes"):
         run(tiny_float32)
-    with pytest.raises(UsageError, match="choose its float twin"):
+    with pytest.raises(UsageError, match="choose its float baseline"):
         run(float_model=DEFAULT_MODEL)
     with pytest.raises(UsageError, match="no such file"):
         run(keras_model=tmp_path / "model.keras")

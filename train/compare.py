@@ -47,7 +47,7 @@ class Answers:
 def read(folder: Path, part: str = "test") -> Answers:
     """The answers in a folder that `skin-edge train` or `skin-edge evaluate` wrote.
 
-    part: "test" or "validation", where one still chooses; an evaluation holds nothing but what was evaluated.
+    part: "test", or "validation" while a model is being selected; an evaluation holds nothing but what was evaluated.
     Raises UsageError where there is no such folder, DataError where it holds none.
     """
     if not folder.is_dir():

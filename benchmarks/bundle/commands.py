@@ -11,7 +11,9 @@ from ...edge_runtime import console
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip", help="What to write.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip", help="Folder or zip to write."
+)
 @click.option(
     "--pictures",
     type=click.Path(path_type=Path),
@@ -52,7 +54,7 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("answers", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The verdict, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def verify(bundle: Path, answers: Path, as_json: bool) -> int:
     """Hold an app's ANSWERS, one JSON object a line, against the golden ones of BUNDLE, a folder or a zip.
 

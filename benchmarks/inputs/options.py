@@ -12,16 +12,20 @@ images_option = click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where the pictures lie that a csv names. [default: where its paths say, or below its folder]",
+    help="Folder of the pictures that a csv names.  [default: where its paths say, or below its folder]",
 )
 """For every command that reads a table of pictures: `locate.located` finds them."""
 
 _COLUMNS = (
     click.option(
-        "--image-column", metavar="NAME", help="Of a plain csv: the picture's path, name or id. [default: path]"
+        "--image-column",
+        metavar="NAME",
+        help="Column of a plain csv with the picture's path, name or id.  [default: path]",
     ),
-    click.option("--label-column", metavar="NAME", help="Of a plain csv. [default: label]"),
-    click.option("--group-column", metavar="NAME", help="Of a plain csv: patient or lesion. [default: group]"),
+    click.option("--label-column", metavar="NAME", help="Column of a plain csv with the label.  [default: label]"),
+    click.option(
+        "--group-column", metavar="NAME", help="Column of a plain csv with the patient or lesion.  [default: group]"
+    ),
     images_option,
 )
 

@@ -412,7 +412,7 @@ def _check_alike(classifier: SkinClassifier, float_model: Path) -> None:
     other = read_model_file(float_model)
     if (other.input_spec, other.labels) != (classifier.input_spec, classifier.labels):
         raise UsageError(
-            f"{float_model} has another input or other labels than {classifier.path}: choose its float twin"
+            f"{float_model} has another input or other labels than {classifier.path}: choose its float baseline"
         )
 
 

@@ -14,15 +14,26 @@ from ...train.commands.options import intended_use_option
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--int8", "int8", is_flag=True, help="Static int8 weights and activations (w8a8): --precision int8.")
+@click.option(
+    "--int8", "int8", is_flag=True, help="Static int8 weights and activations (w8a8); the same as --precision int8."
+)
 @click.option(
     "--precision",
     type=click.Choice(["int8", "w8a16", "float16", "w8a32"]),
     help="w8a16: int16 activations. float16: weights only. w8a32: int8 weights, float activations.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: RUN/int8, RUN/int8-ptq, ...]")
-@click.option("--ptq", is_flag=True, help="Post-training: calibrate only, without quantization-aware training.")
-@click.option("--auto", is_flag=True, help="Post-training first, then training; the smallest effort that serves.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to write.  [default: RUN/int8, RUN/int8-ptq, ...]",
+)
+@click.option("--ptq", is_flag=True, help="Post-training quantization only, without quantization-aware training.")
+@click.option(
+    "--auto",
+    is_flag=True,
+    help="Try post-training quantization first, then quantization-aware training; keep the first within --max-drop.",
+)
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 1),
@@ -34,7 +45,7 @@ from ...train.commands.options import intended_use_option
     metavar="minmax|percentile[:P]",
     default="minmax",
     show_default=True,
-    help="Post-training ranges: the extremes, or what lies within the P-th percentiles (99.99).",
+    help="Post-training ranges: the extremes, or the P-th percentiles (99.99).",
 )
 @click.option(
     "--keep-float",
@@ -42,7 +53,13 @@ from ...train.commands.options import intended_use_option
     metavar="PATTERN",
     help="Layers (names, * matches any) that stay in float; writes model_mixed.tflite. May be repeated.",
 )
-@click.option("--qat-epochs", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--qat-epochs",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Epochs of quantization-aware training.",
+)
 @click.option("--qat-learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-5, show_default=True)
 @click.option("--distill/--no-distill", default=True, show_default=True, help="Learn from the float model's outputs.")
 @click.option(
@@ -64,7 +81,7 @@ from ...train.commands.options import intended_use_option
     show_default=True,
     help="Raise rare classes by TAU times the log of their rarity; auto: the best TAU on the validation part.",
 )
-@click.option("--cam", is_flag=True, help="A class activation map as second output, for heatmaps.")
+@click.option("--cam", is_flag=True, help="Add a class activation map as second output, for heatmaps.")
 @click.option(
     "--front",
     metavar="HxW|auto",
@@ -77,7 +94,7 @@ from ...train.commands.options import intended_use_option
     default=300,
     show_default=True,
     metavar="N",
-    help="Training images that set the ranges.",
+    help="Number of training images that set the ranges.",
 )
 @click.option(
     "--scaled-decode",
@@ -85,9 +102,13 @@ from ...train.commands.options import intended_use_option
     help="The file asks for large JPEGs at 1/2, 1/4 or 1/8 of their size: faster, but only libjpeg can.  [default: as "
     "the run was trained]",
 )
-@click.option("--author", metavar="TEXT", help="Of the model, for its metadata.")
-@click.option("--license", "license_", metavar="TEXT", help="Of the model.  [default: what the data's terms ask]")
-@click.option("--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the run's pictures lie now.")
+@click.option("--author", metavar="TEXT", help="Author of the model, for the TFLite metadata.")
+@click.option(
+    "--license", "license_", metavar="TEXT", help="License of the model.  [default: what the data's terms ask]"
+)
+@click.option(
+    "--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder where the run's pictures are now."
+)
 @intended_use_option
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -107,7 +128,7 @@ def convert(
     as_json: bool,
     **others: Any,
 ) -> None:
-    """Convert RUN, a folder of 'skin-edge train', to a quantized .tflite and its float32 twin.
+    """Convert RUN, a folder of 'skin-edge train', to a quantized .tflite and its float32 baseline.
 
     \b
     Example:
@@ -177,9 +198,14 @@ def _tau(logit_shift: str) -> float | None:
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("quickstart"), show_default=True, metavar="DIR", help="New."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("quickstart"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder to create.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Random seed.")
 def quickstart(out: Path, seed: int) -> None:
     """The whole job in minutes, without a network: draw, train, convert, bench, predict.
 

@@ -25,7 +25,7 @@ _SHOWN = 15  # layers on the terminal; the csv has all
     "--reference",
     type=click.Path(path_type=Path),
     metavar="FLOAT",
-    help="The float twin.  [default: model_float32.tflite beside MODEL]",
+    help="Float baseline.  [default: model_float32.tflite beside MODEL]",
 )
 @click.option(
     "--data",
@@ -33,10 +33,16 @@ _SHOWN = 15  # layers on the terminal; the csv has all
     metavar="CSV|FOLDER",
     help="Labelled images.  [default: split.csv of the run that MODEL's folder lies in]",
 )
-@click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Where the images of the csv lie now.")
+@click.option(
+    "--images", type=click.Path(path_type=Path), metavar="DIR", help="Folder where the images of the csv are now."
+)
 @click.option("--split", default="train", show_default=True, metavar="PART", help='Part of the data, or "all".')
-@click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Images, spread over classes.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="[default: the folder of MODEL]")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images, spread over classes."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write.  [default: the folder of MODEL]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every layer as JSON.")
 def debug_quantization(
     model: Path,
@@ -48,7 +54,7 @@ def debug_quantization(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Show which layer of MODEL, an int8 .tflite, loses what its float twin knows.
+    """Show which layer of MODEL, an int8 .tflite, deviates from its float baseline.
 
     Both run on the same images. Per layer: the signal to quantization noise ratio (SQNR, in dB; 6 dB are one bit) and
     what of it is lost between the layer's input and output. Writes layer_errors.csv and layer_errors.png.

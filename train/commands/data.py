@@ -13,18 +13,25 @@ from .options import class_options, layout_options
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave rows out first; may be repeated.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Of the default split.")
+@click.option(
+    "--clean", "rules", multiple=True, metavar="RULE", help="Leave out the rows of RULE first; may be repeated."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Random seed of the default split."
+)
 @layout_options
 @class_options
 @click.option(
-    "--near-duplicates/--no-near-duplicates", default=True, show_default=True, help="Look for them across groups."
+    "--near-duplicates/--no-near-duplicates",
+    default=True,
+    show_default=True,
+    help="Look for near-duplicates across groups.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Writes data.json, duplicates.csv, and contact sheets: a PNG per class and one of the near-duplicates.",
+    help="Write data.json, duplicates.csv, and contact sheets: a PNG per class and one of the near-duplicates.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print data.json instead of the summary.")
 def data(

@@ -114,9 +114,11 @@ def evaluate(
     type=click.Choice(["validation", "test"]),
     default="test",
     show_default=True,
-    help="validation, while one still chooses between runs.",
+    help="Use validation while you are still selecting a model.",
 )
-@click.option("--different-data", is_flag=True, help="Allow images that differ: no differences are computed then.")
+@click.option(
+    "--different-data", is_flag=True, help="Allow runs with different images; no differences are computed then."
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def compare(

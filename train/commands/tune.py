@@ -33,27 +33,46 @@ _FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="The folder to write.")
-@click.option("--recipe", "recipe_name", metavar="NAME", help="[default: mobilenet-enhanced]")
+@click.option(
+    "--recipe", "recipe_name", metavar="NAME", help="Recipe whose settings are searched.  [default: mobilenet-enhanced]"
+)
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting of the recipe that all trials have, such as epochs=20; it is not searched; repeatable.",
+    help="Fix a setting of the recipe in all trials, such as epochs=20; may be repeated.",
 )
 @click.option(
-    "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Of the study, those before included."
+    "--trials",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Number of trials in the study, earlier ones included.",
 )
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="Then none is begun.")
-@click.option("--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True)
-@click.option("--pruner", type=click.Choice(["median", "hyperband", "none"]), default="median", show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Start no new trials after this many minutes.",
+)
+@click.option(
+    "--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True, help="Optuna's sampler."
+)
+@click.option(
+    "--pruner",
+    type=click.Choice(["median", "hyperband", "none"]),
+    default="median",
+    show_default=True,
+    help="Optuna's pruner.",
+)
 @click.option(
     "--storage",
     metavar="URL",
     help="Database of the study, such as postgresql://host/db; several machines share it.  [default: in FOLDER]",
 )
-@click.option("--study", metavar="NAME", help="[default: the recipe's name]")
-@click.option("--resume", is_flag=True, help="Go on in FOLDER; a trial that was cut off goes on too.")
+@click.option("--study", metavar="NAME", help="Name of the study.  [default: the recipe's name]")
+@click.option("--resume", is_flag=True, help="Continue the study in FOLDER, an interrupted trial included.")
 @click.option("--json", "as_json", is_flag=True, help="Print tune.json instead of the summary.")
 def tune(
     data: Path,
