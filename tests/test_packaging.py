@@ -23,7 +23,7 @@ CONTENTS = {
         network network_check operator_names operators patient pictures preprocess quantization quiet resize
         stopping tflite_metadata training_pictures""",
     "benchmarks": "__init__ bench commands diff gate",
-    "benchmarks/accuracy": "__init__ parity preprocessing",
+    "benchmarks/accuracy": "__init__ parity ports preprocessing",
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
@@ -50,7 +50,7 @@ CONTENTS = {
     "convert": "__init__ confidence job layer_errors quickstart renew",
     "convert/commands": "__init__ convert debug summary",
     "convert/quantize": "__init__ fold heatmap post_training qat representative",
-    "convert/tflite": "__init__ census contract flatbuffer tflite_metadata to_tflite",
+    "convert/tflite": "__init__ answers census contract flatbuffer front tflite_metadata to_tflite",
 }
 MODELS = ["LICENSE.txt", "MODEL_CARD.md", "skin_edge_default_int8.tflite"]
 
