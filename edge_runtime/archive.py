@@ -98,6 +98,8 @@ def _entries(content: bytes) -> dict[str, ZipInfo] | None:
         raise ModelFileError(f"it holds {twice} twice")
     if len({entry.header_offset for entry in entries}) < len(entries):
         raise ModelFileError("files of its archive overlap")
+    if not all(0 <= entry.header_offset < len(content) for entry in entries):
+        raise ModelFileError("its archive is damaged: a file of it begins outside it")
     return named
 
 

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MOST_CHARACTERS = 2000
+"""Of a message: what a file says may be quoted in it, and may be long."""
+
 
 class SkinEdgeError(Exception):
     """Something failed that was not a programming error. Base of all exceptions of this package."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 300]} ... {text[-200:]}"
 
 
 class UsageError(SkinEdgeError):

@@ -2,8 +2,9 @@
 
     python -m tests.stress [--work DIR] [--pairs 40] [--kills 50] [--only NAME...] [--json]
 
-`tests/test_stress.py` runs a few of each. Children are forked from a process that has imported everything, so that
-their time is the command's own; they end by os._exit as the command does, or by SIGKILL.
+`tests/test_stress.py` runs a few of each. Children of commands that need no TensorFlow are forked from a process
+that has imported everything, so that their time is the command's own; they end by os._exit as the command does, or by
+SIGKILL.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ def forked(work: Callable[[], int | None], log: Path) -> int:
 
 
 def command(arguments: list[Any], log: Path) -> int:
-    return forked(lambda: cli.run([*map(str, arguments)]), log)
+    """The process of a command: of one that needs TensorFlow a fresh Python, since its threads survive no fork."""
+    words = [*map(str, arguments)]
+    if words[0] not in ("train", "tune", "convert"):
+        return forked(lambda: cli.run(words), log)
+    return forked(lambda: os.execv(sys.executable, [sys.executable, "-m", "skin_edge.edge_runtime", *words]), log)
 
 
 def ended(child: int) -> int:
@@ -98,7 +103,7 @@ def writers(work: Path) -> dict[str, tuple[str, Writer]]:
     config = {key: value for key, value in begun.config.items() if key not in ("recipe", "labels")}
     runs = {word: [compare.read(run)] * (1 + len(word)) for word in WORDS}
     comparisons = {word: compare.compare(runs[word]) for word in WORDS}
-    results, table = evaluate.evaluate(
+    results, table, _ = evaluate.evaluate(
         GOLDEN / "tiny_int8.tflite", miniatures.class_folders(work / "data"), None, _mute
     )
     found = {
@@ -275,7 +280,7 @@ def _killed(inputs: Path, out: Path, name: str) -> Any:
     if name == "evaluate":
         return {w: [name, m, data, "--out", out] for w, m in (("a", tiny), ("b", other))}, overwrite, 1, one_of
     if name == "bundle":
-        lines = {"a": [name, "--out", out], "b": [name, "--out", out, "--pictures", data]}
+        lines = {"a": [name, "--out", out], "b": [name, "--out", out, "--pictures", data / "mel"]}
         return lines, overwrite, 5, one_of
     if name == "data":  # replaces nothing: it is whole or not there
 
@@ -338,6 +343,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     parts = arguments.only or ["pairs", "trainings", *KILLED]
+    if arguments.work:
+        arguments.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
         from skin_edge.train import engine  # once, for all children
 

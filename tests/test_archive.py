@@ -139,3 +139,16 @@ def test_two_names_of_one_file():
     content[second + 42 : second + 46] = content[first + 42 : first + 46]
     with pytest.raises(ModelFileError, match="overlap"):
         Archive(bytes(content))
+
+
+def test_a_file_that_begins_before_the_content_is_refused():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("labels.txt", "mel\n")
+        archive.writestr("metadata.json", "{}")
+    content = bytearray(buffer.getvalue())
+    at = content.rfind(b"PK\5\6")
+    start = int.from_bytes(content[at + 16 : at + 20], "little")
+    content[at + 16 : at + 20] = (start + 60).to_bytes(4, "little")  # so that zipfile finds 60 bytes missing in front
+    with pytest.raises(ModelFileError, match="begins outside it"):
+        Archive(bytes(content))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skin_edge.edge_runtime import console
+from skin_edge.edge_runtime import console, errors
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
@@ -370,3 +370,9 @@ def test_the_next_line_can_be_pasted(out, monkeypatch):
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
     assert [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]] == ["convert", out, "--int8"]
+
+
+def test_what_a_file_says_makes_no_message_long():
+    error = errors.ModelFileError("it asks for " + "x" * 10_000 + ": convert it again")
+    assert len(str(error)) < errors.MOST_CHARACTERS
+    assert str(error).startswith("it asks for xxx") and str(error).endswith("x: convert it again")

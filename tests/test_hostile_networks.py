@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -49,6 +51,15 @@ def test_every_target_takes_its_seeds_and_what_is_cut_of_them(name, tmp_path):
     for seed in seeds()[:20]:
         for cut in (seed, seed[: len(seed) // 2], b"", seed[::-1]):
             target(cut)
+
+
+def test_nothing_that_reads_is_loaded_before_it_is_instrumented():
+    script = (
+        "import sys\nfrom skin_edge.benchmarks.studies.hostile import fuzz\n"
+        "loaded = {name for name in sys.modules if name.startswith('skin_edge.edge_runtime.')}\n"
+        "assert {name.rpartition('.')[2] for name in loaded} <= fuzz.NO_READERS, loaded"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_what_is_a_finding():

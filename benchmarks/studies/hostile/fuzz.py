@@ -5,7 +5,8 @@
 
 Atheris mutates what brought it to new lines of the readers. Every input must end in an answer or in a SkinEdgeError of
 one printable line, within 10 s and 1 GiB. The minutes are shared by the targets; inputs that end otherwise are kept in
-DIR, and `--input FILE` runs one again. The seeds are made from the packaged model and of random networks.
+DIR, and `--input FILE` runs one again. The seeds are made from the packaged model, of random networks and of mutated
+pictures.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from time import perf_counter
 from typing import Any, cast
 
 from ....edge_runtime import console
-from ....edge_runtime.errors import MissingExtraError, SkinEdgeError
-from ...measure.memory import ROOT
+from ....edge_runtime.errors import MOST_CHARACTERS, MissingExtraError, SkinEdgeError
 
 _TIMEOUT_S = 10
 _MEMORY_MB = 1024
 _LONGEST_INPUT = 65536  # bytes
+NO_READERS = {"console", "errors"}
+"""Modules of the runtime that may be loaded before the instrumentation."""
 
 Target = Callable[[bytes], object]
 
@@ -37,6 +39,7 @@ Target = Callable[[bytes], object]
 def targets() -> dict[str, tuple[Callable[[Path], Target], Callable[[], list[bytes]]]]:
     """Name -> (what makes the target in a folder for its files, what makes its seeds)."""
     return {
+        "picture": (_picture, _picture_seeds),
         "model": (_model, _model_seeds),
         "network": (_network, _network_seeds),
         "contract": (_contract, _contract_seeds),
@@ -54,13 +57,25 @@ def judged(target: Target) -> Target:
             target(data)
         except SkinEdgeError as error:
             message = str(error)
-            if not message.isprintable() or not 0 < len(message) <= 1000:
+            if not message.isprintable() or not 0 < len(message) <= MOST_CHARACTERS:
                 raise AssertionError(f"not one clear line: {message[:1000]!r}") from error
 
     return run
 
 
 # The targets. What they import is instrumented, so it is imported in them.
+
+
+def _picture(folder: Path) -> Target:
+    """From a file's bytes to those of a network's input; Pillow's C code is run, and its coverage is not seen."""
+    from ....edge_runtime.preprocess import InputSpec, to_pixels
+
+    spec = InputSpec(32, 32)
+
+    def run(data: bytes) -> None:
+        assert to_pixels(data, spec).shape == (32, 32, 3)
+
+    return run
 
 
 def _model(folder: Path) -> Target:
@@ -147,6 +162,13 @@ def _packaged() -> tuple[bytes, Any]:
     return file.content[: file.network_length], file
 
 
+def _picture_seeds() -> list[bytes]:
+    from .pictures import image_case
+
+    made = [image_case(1, number).content for number in range(7 * 20)]
+    return [content for content in made if len(content) < _LONGEST_INPUT // 2]
+
+
 def _network_seeds() -> list[bytes]:
     from ....edge_runtime.operators import RULES
     from .networks import network_case
@@ -209,6 +231,8 @@ def _metadata_seeds() -> list[bytes]:
 
 def fuzz(name: str, seconds: float, out: Path) -> dict[str, Any]:
     """Runs a target for so long: {"target", "seconds", "executions", "per_second", "findings": [files]}."""
+    from ...measure.memory import ROOT  # loads the readers, which the child has to instrument first
+
     out.mkdir(parents=True, exist_ok=True)
     start = perf_counter()
     with tempfile.TemporaryDirectory(prefix="skin-edge-fuzz-") as folder:
@@ -237,7 +261,8 @@ def fuzz(name: str, seconds: float, out: Path) -> dict[str, Any]:
 def _work(folder: Path, name: str, flags: list[str]) -> None:
     """The child: never returns."""
     atheris: Any = importlib.import_module("atheris")
-    # What is loaded already (errors, console) is no reader.
+    loaded = {name.rpartition(".")[2] for name in sys.modules if name.startswith("skin_edge.edge_runtime.")}
+    assert loaded <= NO_READERS, f"loaded before it could be instrumented: {sorted(loaded - NO_READERS)}"
     with atheris.instrument_imports(include=["skin_edge.edge_runtime", "zipfile"]):
         target = judged(targets()[name][0](folder))
     atheris.Setup([sys.argv[0], *flags], target)
