@@ -111,6 +111,7 @@ def test_the_badges_say_what_setup_cfg_says():
     for name, text in readme_images.badges().items():
         assert (readme_images.IMAGES / name).read_text() == text, "run: python -m tests.readme_images --badges"
         assert f"(docs/images/{name})" in README
+    assert (readme_images.IMAGES / "report.png").stat().st_size < 300_000
 
 
 def anchors(text: str) -> set[str]:

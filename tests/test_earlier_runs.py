@@ -81,8 +81,8 @@ def test_targets_are_the_label_and_the_mean_answer(views):
     one_hot = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]]
     worse = np.zeros_like(images)  # what the student sees: the teachers must not look at it
     batches = tf.data.Dataset.from_tensor_slices((worse, one_hot, images)).batch(2)
-    softened = distillation.Teachers(runs, "abc", share=0.7, views=views).soften(batches)
-    shown, targets = map(np.concatenate, zip(*softened.as_numpy_iterator(), strict=True))
+    blended = distillation.Teachers(runs, "abc", share=0.7, views=views).blend_targets(batches)
+    shown, targets = map(np.concatenate, zip(*blended.as_numpy_iterator(), strict=True))
     assert np.array_equal(shown, worse)
 
     answers = []
@@ -93,7 +93,7 @@ def test_targets_are_the_label_and_the_mean_answer(views):
     expected = 0.3 * one_hot + 0.7 * np.mean(answers, axis=0)
     assert np.allclose(targets, expected, atol=0.1)
     assert np.allclose(targets.sum(axis=1), 1, atol=1e-5)
-    alone = distillation.Teachers(runs[:1], "abc", share=1.0, views=views).soften(batches)
+    alone = distillation.Teachers(runs[:1], "abc", share=1.0, views=views).blend_targets(batches)
     targets = np.concatenate([target for _, target in alone.as_numpy_iterator()])
     assert np.allclose(targets, np.mean(answers[::2], axis=0), atol=1e-5)
 
@@ -155,24 +155,26 @@ def begun_config():
 def test_what_the_teachers_teacher_saw_counts_too(tmp_path):
     from skin_edge.train.runs import run_folder
 
-    def made(name, split, taught=None):
+    def made(name, split, seen=None):
         table = split.assign(label="a")
         return run_folder.begin(
             tmp_path / name,
             config=begun_config(),
             split=table,
             skipped={},
-            taught=taught,
+            seen=seen,
         )
 
     first = made("first", frame(p1="train", p2="train", q1="val", r1="test"))
-    taught = earlier_runs.taught([first])
-    assert sorted(taught["image_id"]) == ["p1", "p2", "q1"]
-    second = made("second", frame(s1="train", s2="train", t1="val", u1="test"), taught)
+    seen = earlier_runs.seen_images([first])
+    assert sorted(seen["image_id"]) == ["p1", "p2", "q1"]
+    second = made("second", frame(s1="train", s2="train", t1="val", u1="test"), seen)
     earlier_runs.check_unseen([second], frame(p1="train", r1="test", r2="test", t1="val"), "--teacher")
     with pytest.raises(DataError, match="1 of the 2 test images"):
         earlier_runs.check_unseen([second], frame(p3="test", r1="test", r2="train"), "--teacher")
-    assert sorted(earlier_runs.taught([second])["image_id"]) == ["p1", "p2", "q1", "s1", "s2", "t1"]
+    assert sorted(earlier_runs.seen_images([second])["image_id"]) == ["p1", "p2", "q1", "s1", "s2", "t1"]
+    (second.folder / "seen_images.csv").rename(second.folder / "taught.csv")  # its name in earlier runs
+    assert "p1" in set(earlier_runs.seen_images([second])["image_id"])
 
 
 def test_pictures_of_another_folder_with_the_same_names_are_others(tmp_path):
@@ -278,7 +280,7 @@ def test_a_training_starts_where_another_ended(tiny_run, ham, tmp_path, capsys):
         assert np.allclose(one, other, atol=1e-5)
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert there(out, config["start"]["run"]) == tiny_run.resolve() and len(config["start"]["sha256"]) == 64
-    assert (out / "taught.csv").is_file()
+    assert (out / "seen_images.csv").is_file()
     (out / "metrics.json").unlink()
     assert run(["train", str(ham), "--out", str(out), "--resume", "--start", str(out)]) == 2
     assert "start" in one_line(capsys)

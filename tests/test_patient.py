@@ -121,7 +121,7 @@ def test_means_and_words_come_from_the_rows_that_are_given():
     training = frame(age=[40.0, 60.0, np.nan, 0.0], sex=["male", "", "unknown", "female"])
     encoding = patients.fitted(("age", "sex"), training)
     assert encoding.fields == (Number("age", 50.0, 10.0), Category("sex", ("female", "male")))
-    assert patients.blanks(("age", "sex"), training) == {"age": 2, "sex": 2}
+    assert patients.missing_counts(("age", "sex"), training) == {"age": 2, "sex": 2}
     with pytest.raises(DataError, match=r"i1: age '850\.0'"):
         patients.fitted(("age",), frame(age=[40.0, 850.0]))
     with pytest.raises(DataError, match="sex is blank for all training images"):

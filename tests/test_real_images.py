@@ -49,10 +49,10 @@ def test_the_packaged_model_answers_alike_on_photographs_and_their_thumbnails(da
 
 
 @pytest.mark.slow
-def test_a_taste_of_ham10000_from_train_to_bench(data_root, tmp_path, capsys):
+def test_a_sample_of_ham10000_from_train_to_bench(data_root, tmp_path, capsys):
     weights = next((data_root / "pretrained").glob("mobilenet_1_0_224*notop*.h5"))
-    taste = ["--limit", "900", "--image-size", "96", "--batch-size", "16", "--epochs", "8", "--weights", str(weights)]
-    assert run(["train", str(data_root / "data" / "ham10000"), "--out", str(tmp_path / "run"), *taste]) == 0
+    sample = ["--limit", "900", "--image-size", "96", "--batch-size", "16", "--epochs", "8", "--weights", str(weights)]
+    assert run(["train", str(data_root / "data" / "ham10000"), "--out", str(tmp_path / "run"), *sample]) == 0
     assert run(["convert", str(tmp_path / "run"), "--int8", "--qat-epochs", "1"]) == 0
     int8 = tmp_path / "run" / "int8"
     capsys.readouterr()

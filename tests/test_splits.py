@@ -92,13 +92,13 @@ def test_a_split_file_that_does_not_fit(frame, tmp_path, text, says):
         splits.read_split(tmp_path / "absent.csv", frame)
 
 
-def test_a_taste_keeps_whole_lesions_and_the_shares(frame):
-    taste = splits.stratified_taste(frame, 300, 42)
-    assert 300 <= len(taste) <= 320
-    assert (frame["group"].isin(set(taste["group"])).sum()) == len(taste)
-    shares = frame["label"].value_counts(normalize=True) - taste["label"].value_counts(normalize=True)
+def test_a_sample_keeps_whole_lesions_and_the_shares(frame):
+    sample = splits.stratified_sample(frame, 300, 42)
+    assert 300 <= len(sample) <= 320
+    assert (frame["group"].isin(set(sample["group"])).sum()) == len(sample)
+    shares = frame["label"].value_counts(normalize=True) - sample["label"].value_counts(normalize=True)
     assert shares.abs().max() < 0.02
-    assert splits.stratified_taste(frame, 300, 42).equals(taste)
-    tiny = splits.stratified_taste(frame, 1, 42)
+    assert splits.stratified_sample(frame, 300, 42).equals(sample)
+    tiny = splits.stratified_sample(frame, 1, 42)
     assert (tiny.groupby("label")["group"].nunique() == 3).all()
-    assert splits.stratified_taste(frame, 10_000, 42) is frame
+    assert splits.stratified_sample(frame, 10_000, 42) is frame

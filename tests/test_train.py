@@ -161,13 +161,13 @@ def test_class_folders_of_own_classes(tmp_path, capsys):
     assert "is not known" in output.err
 
 
-def test_a_taste_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):
-    assert train(ham, "--out", tmp_path / "taste", *SMALL, "--epochs", 1, "--limit", 30) == 0
-    assert len(pd.read_csv(tmp_path / "taste" / "split.csv")) < 45
+def test_a_sample_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):
+    assert train(ham, "--out", tmp_path / "sample", *SMALL, "--epochs", 1, "--limit", 30) == 0
+    assert len(pd.read_csv(tmp_path / "sample" / "split.csv")) < 45
     split = tiny_run / "split.csv"
     assert train(ham, "--out", tmp_path / "same", *SMALL, "--epochs", 1, "--split", split, "--seed", 7) == 0
-    taste = tmp_path / "taste-of-split"
-    assert train(ham, "--out", taste, *SMALL, "--epochs", 1, "--split", split, "--limit", 30) == 0
+    sample = tmp_path / "sample-of-split"
+    assert train(ham, "--out", sample, *SMALL, "--epochs", 1, "--split", split, "--limit", 30) == 0
     columns = ["image_id", "split"]
     assert pd.read_csv(tmp_path / "same" / "split.csv")[columns].equals(pd.read_csv(split)[columns])
     assert "balanced accuracy" in capsys.readouterr().out

@@ -44,9 +44,9 @@ def test_the_official_parts_are_the_split(tmp_path):
     data, lines = small.isic2018_task3(tmp_path), []
     frame = chosen(data, "official", lines)
     assert (frame["split"] == frame["official"]).all() and len(frame) == 63 and not lines
-    taste = chosen(data, "official", lines, limit=30)
-    assert len(taste) < 60 and (taste["split"] == taste["official"]).all()
-    assert taste.groupby("label")["split"].nunique().eq(3).all()
+    sample = chosen(data, "official", lines, limit=30)
+    assert len(sample) < 60 and (sample["split"] == sample["official"]).all()
+    assert sample.groupby("label")["split"].nunique().eq(3).all()
 
 
 def test_a_run_of_before_has_no_further_columns(tiny_run, tmp_path):

@@ -116,7 +116,7 @@ def load(plan: TrainPlan, report: Report) -> Parts:
     return Parts(plan, pictures)
 
 
-def execute(parts: Parts, devices: distribution.Alone, report: Report) -> Trained:
+def execute(parts: Parts, devices: distribution.SingleDevice, report: Report) -> Trained:
     """Builds the network, begins RUN or goes on with it, and trains."""
     from . import engine
     from .loop.fit import fit
@@ -128,8 +128,8 @@ def execute(parts: Parts, devices: distribution.Alone, report: Report) -> Traine
     for line in plan.split_lines():
         report(line)
     data = _with_targets(run, _with_patients(run, plan.encoding, parts.pictures, report))
-    devices.agree(_sameness(run))
-    devices.share(run.folder / "checkpoints")
+    devices.assert_same_config(_sameness(run))
+    devices.broadcast(run.folder / "checkpoints")
     state = fit(
         model,
         run.recipe,
@@ -142,7 +142,7 @@ def execute(parts: Parts, devices: distribution.Alone, report: Report) -> Traine
         xla=settings.xla,
         tensorboard=settings.tensorboard,
         together=devices,
-        soften=_softening(plan),
+        blend_targets=_target_blending(plan),
     )
     if mixed or plan.place.kind:
         model = _plain(model, plan)
@@ -196,7 +196,7 @@ def begin(plan: TrainPlan, report: Report, *, mixed_precision: bool, devices: in
         split=plan.frame,
         skipped=plan.skipped,
         unused=inventory.rows(dict(plan.unused)),
-        taught=earlier_runs.taught(earlier) if earlier else None,
+        seen=earlier_runs.seen_images(earlier) if earlier else None,
     )
 
 
@@ -211,7 +211,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _network(plan: TrainPlan, devices: distribution.Alone, report: Report) -> Any:
+def _network(plan: TrainPlan, devices: distribution.SingleDevice, report: Report) -> Any:
     """The network to train, with the weights that it starts with."""
     from .models.heads import classifier
 
@@ -241,7 +241,7 @@ def _plain(model: Any, plan: TrainPlan) -> Any:
 def _with_patients(run: Run, encoding: Encoding | None, pictures: Any, report: Report) -> Any:
     if not encoding:
         return pictures
-    blank = patients.blanks(encoding.names, run.split)
+    blank = patients.missing_counts(encoding.names, run.split)
     report(f"metadata: {', '.join(f'{name} ({count} blank)' for name, count in blank.items())}")
     return replace(pictures, patients=patients.encoded(encoding, run.split, run.recipe.metadata_dropout))
 
@@ -252,12 +252,12 @@ def _with_targets(run: Run, pictures: Any) -> dict[str, tuple[Any, Any]]:
     return {name: (pictures.take(own), run.targets(run.part(name))) for name, own in rows.items()}
 
 
-def _softening(plan: TrainPlan) -> Any:
+def _target_blending(plan: TrainPlan) -> Any:
     """What makes targets of the teachers' answers, None without teachers."""
     if not plan.teachers:
         return None
     share, views = plan.recipe.distillation, plan.recipe.teacher_views
-    return distillation.Teachers(plan.teachers, plan.codes, share=share, views=views).soften
+    return distillation.Teachers(plan.teachers, plan.codes, share=share, views=views).blend_targets
 
 
 def _sameness(run: Run) -> str:
@@ -277,11 +277,11 @@ def _metadata_figures(trained: Trained, spec: InputSpec) -> dict[str, Any]:
     run, codes, figures = trained.run, tuple(label.code for label in trained.run.labels), dict[str, float]()
     for part, name in (("val", "validation"), ("test", "test")):
         pictures, truth = trained.data[part]
-        forgotten = replace(pictures, patients=pictures.patients.forgotten())
-        scores = trained.model.predict(plain_batches(forgotten, spec), verbose=0)
+        without = replace(pictures, patients=pictures.patients.with_all_missing())
+        scores = trained.model.predict(plain_batches(without, spec), verbose=0)
         figures[name] = float(metrics.evaluate(truth, scores, codes, bootstrap=0)["balanced_accuracy"])
     told = run.recipe.metadata
-    counts = {part: patients.blanks(told, run.part(part)) for part in splits.PARTS}
+    counts = {part: patients.missing_counts(told, run.part(part)) for part in splits.PARTS}
     return {
         "fields": list(told),
         "blank": {name: {part: counts[part][name] for part in splits.PARTS} for name in told},

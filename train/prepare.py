@@ -99,7 +99,7 @@ def choose(
     else:
         frame = _of_training(dataset, report)
     if settings.limit is not None and kind != "official":
-        frame = splits.stratified_taste(frame, settings.limit, seed)
+        frame = splits.stratified_sample(frame, settings.limit, seed)
     if kind == "lesion" and split:
         splits.split_frame(frame, fractions, seed)  # what is wrong with it is said before pictures are compared
     frame, near = grouping.connect(frame, settings.near_duplicates, kind, report)
@@ -150,10 +150,10 @@ def _official(dataset: Dataset, settings: TrainSettings) -> pd.DataFrame:
     if settings.limit is None:
         return frame
     share = settings.limit / len(frame)
-    tastes = [
-        splits.stratified_taste(rows, round(share * len(rows)), settings.seed) for _, rows in frame.groupby("official")
+    samples = [
+        splits.stratified_sample(rows, round(share * len(rows)), settings.seed) for _, rows in frame.groupby("official")
     ]
-    return pd.concat(tastes, ignore_index=True)
+    return pd.concat(samples, ignore_index=True)
 
 
 def _of_file(frame: pd.DataFrame, path: str, taken: Mapping[str, str], report: Report) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def _compared(
     result: dict[str, Any] = {
         "labels": codes,
         "failed": failed,
-        "metadata": _blanks(model.classifier, assessed),
+        "metadata": _missing_counts(model.classifier, assessed),
         "model": _figures(y_true, ours, codes, groups, bootstrap, seed),
         "reference": None,
         "operating_points": {
@@ -191,7 +191,7 @@ def _figures(
     }
 
 
-def _blanks(model: SkinClassifier, cases: Sequence[Case]) -> dict[str, int] | None:
+def _missing_counts(model: SkinClassifier, cases: Sequence[Case]) -> dict[str, int] | None:
     if model.encoding is None:
         return None
     vectors = np.stack([model.encoding.of_row(case.metadata) for case in cases])

@@ -24,7 +24,8 @@ from ...edge_runtime import pictures
 from ...edge_runtime.containers import SEPARATOR, split_path
 from ...edge_runtime.errors import DataError, UsageError
 
-RUN_TABLES = ("split.csv", "predictions.csv", "taught.csv")
+SEEN_IMAGES = ("seen_images.csv", "taught.csv")  # earlier runs have the second name
+RUN_TABLES = ("split.csv", "predictions.csv", *SEEN_IMAGES)
 
 _ENDS = 1 << 14  # bytes of each end of two files that are compared
 

@@ -90,7 +90,7 @@ def fitted(names: tuple[str, ...], training: pd.DataFrame) -> Encoding:
     return Encoding(tuple(fields))
 
 
-def blanks(names: tuple[str, ...], rows: pd.DataFrame) -> dict[str, int]:
+def missing_counts(names: tuple[str, ...], rows: pd.DataFrame) -> dict[str, int]:
     """How many rows do not say each field."""
     return {name: sum(value is None for value in _parsed(rows, name)) for name in names}
 
@@ -127,7 +127,7 @@ class Patients:
     def take(self, positions: npt.NDArray[np.int64]) -> Patients:
         return replace(self, vectors=self.vectors[positions])
 
-    def forgotten(self) -> Patients:
+    def with_all_missing(self) -> Patients:
         """The same with nothing known."""
         return replace(self, vectors=np.zeros_like(self.vectors))
 

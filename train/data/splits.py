@@ -192,7 +192,7 @@ def leaked_share(frame: pd.DataFrame) -> float | None:
     return float(test.isin(set(frame.loc[frame["split"] == "train", "group"])).mean()) if len(test) else None
 
 
-def stratified_taste(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+def stratified_sample(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
     """About `limit` rows with the classes' shares kept, whole groups, at least three groups of each class."""
     if limit >= len(frame):
         return frame

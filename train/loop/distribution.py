@@ -75,7 +75,7 @@ def place(kind: str | None, environment: Mapping[str, str] = os.environ) -> Plac
     return Place(kind, index + (len(cluster.get("chief", [])) if task == "worker" else 0), len(hosts))
 
 
-class Alone:
+class SingleDevice:
     """One process on one device: what all of this is without tf.distribute."""
 
     replicas = 1
@@ -98,20 +98,20 @@ class Alone:
 
         return model.predict(plain_batches(pictures, recipe.input_spec), verbose=0)
 
-    def agree(self, what: str) -> None:
+    def assert_same_config(self, what: str) -> None:
         """Raises DataError where the processes do not train the same."""
 
-    def share(self, folder: Path) -> None:
+    def broadcast(self, folder: Path) -> None:
         """Brings the chief's folder to all."""
 
     def wait(self) -> None:
         """For all others."""
 
 
-ALONE = Alone()
+SINGLE_DEVICE = SingleDevice()
 
 
-class Together(Alone):
+class Distributed(SingleDevice):
     """One of several replicas. Every method is to be called by all workers, in the same order."""
 
     def __init__(self, here: Place, strategy: Any):
@@ -147,13 +147,13 @@ class Together(Alone):
             answers[rows] = super().predict(self._twin, recipe, pictures.take(rows))
         return self._sum(answers)
 
-    def agree(self, what: str) -> None:
+    def assert_same_config(self, what: str) -> None:
         own = np.frombuffer(hashlib.sha256(what.encode()).digest(), np.uint8).astype(np.float32)
         chiefs = self._sum(own if self._place.chief else np.zeros_like(own))
         if self._sum(np.asarray([(own != chiefs).any()], np.float32))[0]:
             raise DataError("the workers do not train the same: give all the same data, flags and version of skin-edge")
 
-    def share(self, folder: Path) -> None:
+    def broadcast(self, folder: Path) -> None:
         if self._place.workers == 1:
             return
         content = np.zeros(0, np.uint8)
@@ -197,7 +197,7 @@ class Together(Alone):
         return self._strategy.experimental_local_results(total)[0].numpy()
 
 
-def join(here: Place, batch_size: int) -> Alone:
+def join(here: Place, batch_size: int) -> SingleDevice:
     """Meets the other workers. To be called before TensorFlow's first operation.
 
     Raises UsageError where they cannot be met, or the batch cannot be shared evenly.
@@ -205,7 +205,7 @@ def join(here: Place, batch_size: int) -> Alone:
     from ..engine import tf
 
     if here.kind is None:
-        return ALONE
+        return SINGLE_DEVICE
     if here.kind == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -221,7 +221,7 @@ def join(here: Place, batch_size: int) -> Alone:
         raise UsageError("--distribute: there is one device only, which is trained on without it")
     if batch_size % strategy.num_replicas_in_sync:
         raise UsageError(f"a batch of {batch_size} cannot be shared evenly by {strategy.num_replicas_in_sync} devices")
-    return Together(here, strategy)
+    return Distributed(here, strategy)
 
 
 @contextlib.contextmanager

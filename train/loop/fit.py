@@ -32,7 +32,7 @@ from ..recipes.schedules import factor
 from ..streams import Stream, generator
 from . import checkpoints, losses
 from .averaging import UpdateAverage, WeightAverage
-from .distribution import ALONE, Alone
+from .distribution import SINGLE_DEVICE, SingleDevice
 from .tensorboard import write_scalars
 
 MIN_LEARNING_RATE = 1e-6
@@ -55,8 +55,8 @@ def fit(
     xla: bool = False,
     tensorboard: Path | None = None,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
-    together: Alone = ALONE,
-    soften: Callable[[Any], Any] | None = None,
+    together: SingleDevice = SINGLE_DEVICE,
+    blend_targets: Callable[[Any], Any] | None = None,
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the kept epoch's weights in it.
 
@@ -65,8 +65,8 @@ def fit(
     with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
     folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
     written, and first with those of the epochs that a checkpoint held; what it raises ends the training. together: the
-    devices or machines that train; `model` was made in its scope. soften: makes other targets of an epoch's batches,
-    in which the images that were not degraded come third (`distillation.Teachers.soften`).
+    devices or machines that train; `model` was made in its scope. blend_targets: replaces the targets of an epoch's
+    batches, in which the images that were not degraded come third (`distillation.Teachers.blend_targets`).
 
     Raises DivergedError where an answer is not a number.
     """
@@ -75,7 +75,7 @@ def fit(
         rows = sampling.epoch_rows(validation[1], "undersample", generator(seed, Stream.BALANCED_VALIDATION))
         validation = validation[0].take(rows), validation[1][rows]
     kept = folder / "checkpoints"
-    trainer = _Trainer(model, recipe, training, labels, seed, together, report, soften=soften, xla=xla)
+    trainer = _Trainer(model, recipe, training, labels, seed, together, report, blend_targets=blend_targets, xla=xla)
     # What the latest checkpoint holds; the loop below goes on to the other phase.
     trainer.enter(head_only=0 < recipe.head_epochs >= checkpoints.latest_epoch(kept))
     with together.scope():
@@ -122,14 +122,14 @@ class _Trainer:
         training: tuple[Pictures, npt.NDArray[np.int64]],
         labels: tuple[str, ...],
         seed: int,
-        together: Alone,
+        together: SingleDevice,
         report: Callable[[str], None],
         *,
-        soften: Callable[[Any], Any] | None,
+        blend_targets: Callable[[Any], Any] | None,
         xla: bool,
     ):
         self._model, self._recipe, self._labels, self._seed = model, recipe, labels, seed
-        self._together, self._report, self._soften, self._xla = together, report, soften, xla
+        self._together, self._report, self._blend_targets, self._xla = together, report, blend_targets, xla
         self._pictures, self._positions = training
         self._one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
 
@@ -150,8 +150,8 @@ class _Trainer:
         phase = self.phase
         seed_dropout(model, self._seed, epoch)
         batches, steps = self._together.batches(partial(self._shard, epoch))
-        if self._soften:
-            batches = self._soften(batches)
+        if self._blend_targets:
+            batches = self._blend_targets(batches)
         start = perf_counter()
         progress = _Progress(epoch, recipe, steps, self._report)
         callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, learning_rate, (epoch - 1) * steps)]
@@ -190,7 +190,7 @@ class _Trainer:
             balance=self._recipe.balance,
             mixup=self._recipe.mixup,
             shard=shard,
-            undegraded=self._soften is not None,
+            undegraded=self._blend_targets is not None,
         )
 
 
@@ -216,7 +216,7 @@ class _Phase:
         model: Any,
         recipe: Recipe,
         positions: npt.NDArray[np.int64],
-        together: Alone,
+        together: SingleDevice,
         *,
         head_only: bool,
         xla: bool,

@@ -28,7 +28,7 @@ def check_classes(teachers: Sequence[Run], labels: Sequence[Label]) -> None:
 
 
 class Teachers:
-    """Loaded teachers, which soften targets.
+    """Loaded teachers, whose answers are blended into targets.
 
     share: of the teachers in a target, 0..1. views: 1, or 4 for the picture and its mirror images.
     """
@@ -64,7 +64,7 @@ class Teachers:
         mean = tf.add_n(answers) / len(answers)
         return tf.reduce_mean(tf.reshape(mean, [len(seen), -1, mean.shape[-1]]), axis=0)
 
-    def soften(self, batches: Any) -> Any:
+    def blend_targets(self, batches: Any) -> Any:
         """(images, targets, the images that the teachers see) -> (images, targets that are in part their answers)."""
         share = np.float32(self._share)
 

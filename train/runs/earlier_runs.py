@@ -1,7 +1,7 @@
 """Runs that a training learns from: its teachers, and the run whose weights it starts with.
 
-Neither may have seen what tests or chooses the new run, and what both saw is kept with it (taught.csv), because the
-next training may learn from that one.
+Neither may have seen what tests or chooses the new run, and what both saw is kept with it (seen_images.csv), because
+the next training may learn from that one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_unseen(runs: Sequence[Run], frame: pd.DataFrame, flag: str) -> None:
                 )
 
 
-def taught(runs: Sequence[Run]) -> pd.DataFrame:
+def seen_images(runs: Sequence[Run]) -> pd.DataFrame:
     """What all of them, and those before them, have learned from: rows as in split.csv."""
     known = pd.concat([run_folder.learned_from(run) for run in runs], ignore_index=True)
     return known.loc[known["split"] != "test"].drop_duplicates(["path", "split"])

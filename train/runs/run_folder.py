@@ -1,6 +1,6 @@
 """The RUN folder: what a training leaves behind, and how the floors above read it.
 
-config.yaml  split.csv  labels.txt  skipped.csv  unused.csv  taught.csv  history.csv  model.keras  metrics.json
+config.yaml  split.csv  labels.txt  skipped.csv  unused.csv  seen_images.csv  history.csv  model.keras  metrics.json
 predictions.csv  report.html  curves.png  confusion_matrix.png  checkpoints/
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from ...benchmarks.inputs import documents
-from ...benchmarks.inputs.locate import located, relative_to
+from ...benchmarks.inputs.locate import SEEN_IMAGES, located, relative_to
 from ...edge_runtime import csv_files, files, patient
 from ...edge_runtime.containers import split_path
 from ...edge_runtime.errors import DataError, ModelFileError, UsageError
@@ -110,14 +110,14 @@ def begin(
     split: pd.DataFrame,
     skipped: Mapping[str, str],
     unused: Sequence[tuple[str, str]] = (),
-    taught: pd.DataFrame | None = None,
+    seen: pd.DataFrame | None = None,
 ) -> Run:
     """Makes the folder, whole or not at all: config.yaml, split.csv, labels.txt and skipped.csv (image_id, reason).
 
-    unused: files below the data's folder that no row names, and why; becomes unused.csv. taught: what the runs before
-    it have learned from, with columns of split.csv; becomes taught.csv.
+    unused: files below the data's folder that no row names, and why; becomes unused.csv. seen: what the runs before
+    it have learned from, with columns of split.csv; becomes seen_images.csv.
 
-    config: its data["pictures"] is the folder from which the paths in `split` and `taught` are written, and becomes
+    config: its data["pictures"] is the folder from which the paths in `split` and `seen` are written, and becomes
     the way there from `folder`: the run and its data move together.
 
     An older `folder` goes.
@@ -126,14 +126,14 @@ def begin(
     if pictures:
         config = replace(config, data={**config.data, "pictures": seen_from(folder, pictures)})
         split = split.assign(path=relative_to(list(split["path"]), pictures))
-        taught = taught if taught is None else taught.assign(path=relative_to(list(taught["path"]), pictures))
+        seen = seen if seen is None else seen.assign(path=relative_to(list(seen["path"]), pictures))
     with files.replacing_folder(folder) as new:
         extra = [
             name for name in tables.EXTRA_COLUMNS if name in split and (split[name].notna() & (split[name] != "")).any()
         ]
         files.write(new / "split.csv", tables.text(pd.DataFrame(split[[*SPLIT_COLUMNS, *extra]])))
-        if taught is not None:
-            files.write(new / "taught.csv", tables.text(taught))
+        if seen is not None:
+            files.write(new / SEEN_IMAGES[0], tables.text(seen))
         files.write(new / "labels.txt", "".join(f"{label.code}\n" for label in config.labels))
         if skipped:
             table = pd.DataFrame(skipped.items(), columns=["image_id", "reason"])
@@ -186,13 +186,13 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
 
 def learned_from(run: Run) -> pd.DataFrame:
     """All that it or a run before it has learned from, and of its own the test part: columns as split.csv, all text."""
-    path = run.folder / "taught.csv"
-    if not path.is_file():
+    path = next((run.folder / name for name in SEEN_IMAGES if (run.folder / name).is_file()), None)
+    if path is None:
         return run.split
-    taught = tables.read(path, SPLIT_COLUMNS, tables.EXTRA_COLUMNS)
+    seen = tables.read(path, SPLIT_COLUMNS, tables.EXTRA_COLUMNS)
     if run.pictures:
-        taught["path"] = [str(run.pictures / path) if path else "" for path in taught["path"]]
-    return pd.concat([run.split, taught], ignore_index=True).fillna("")
+        seen["path"] = [str(run.pictures / path) if path else "" for path in seen["path"]]
+    return pd.concat([run.split, seen], ignore_index=True).fillna("")
 
 
 def is_run(folder: str | Path) -> bool:

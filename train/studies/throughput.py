@@ -64,7 +64,7 @@ def measure(data: str, image_size: int, deterministic: bool) -> dict[str, float]
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     dataset = read_dataset(data)
-    frame = splits.stratified_taste(dataset.frame, _IMAGES, 42)
+    frame = splits.stratified_sample(dataset.frame, _IMAGES, 42)
     codes = [label.code for label in dataset.labels]
     one_hot = np.eye(len(codes), dtype=np.float32)[[codes.index(label) for label in frame["label"]]]
     recipe = replace(published.get(published.DEFAULT), image_size=(image_size, image_size), weights="none")
