@@ -180,12 +180,14 @@ def bench(
     from . import gate as gates
     from .bench import BenchSettings, run_bench, run_benches
     from .inputs.columns import Columns
-    from .report import several, terminal
+    from .report import bench_report, terminal
 
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
     for option, path in outputs.items():
         if path is not None:
             files.check_writable_file(path, option)
+    if html is not None:
+        from .report import page  # noqa: F401  # pyright: ignore[reportUnusedImport]  # before hours are spent
     settings = BenchSettings(
         model=models[0] if models else None,
         reference=reference,
@@ -211,14 +213,14 @@ def bench(
     judged: list[tuple[str, dict[str, Any]]] = []  # each limit's row, and what its sentence begins with
     if len(models) > 1:
         result = run_benches(models, settings, progress=_to_stderr)
-        results, table = result["models"], several.table
+        results = result["models"]
         if limits is not None:
             result["gate"] = gates.judge_all(result, limits, str(gate))
-            for name, one in zip(several.names(result), result["gate"]["models"], strict=True):
+            for name, one in zip(bench_report.names(result), result["gate"]["models"], strict=True):
                 judged += [(f"{name}: ", row) for row in one["limits"]]
     else:
         result = run_bench(settings, progress=_to_stderr)
-        results, table = [result], terminal.table
+        results = [result]
         if limits is not None:
             result["gate"] = gates.judge(result, limits, str(gate))
             judged = [("", row) for row in result["gate"]["limits"]]
@@ -227,7 +229,7 @@ def bench(
         console.say_json(result)
         console.say(DISCLAIMER, err=True)
     else:
-        console.say(table(result))
+        console.say(terminal.text(bench_report.document(result)))
     _write({option: path for option, path in outputs.items() if path is not None}, result)
     for name, row in judged:
         if not row["passed"] or row["within_noise"]:
@@ -238,18 +240,31 @@ def bench(
 
 
 def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
-    from ..edge_runtime import files
-    from .report.markdown import markdown
-    from .report.page import page
-    from .report.terminal import as_json
+    import json
 
-    forms = {"--result-json": as_json, "--html": page, "--markdown": markdown}
-    files.write_all({path: forms[option](result) for option, path in outputs.items()})
+    from ..edge_runtime import files
+    from .report import bench_report
+
+    document = bench_report.document(result)
+    written: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if option == "--result-json":
+            written[path] = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        elif option == "--html":
+            from .report.page import page
+
+            written[path] = page(document)
+        else:
+            from .report.markdown import markdown
+
+            written[path] = markdown(document)
+    files.write_all(written)
 
 
 def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -> int:
     from ..edge_runtime.classifier import DISCLAIMER
     from . import diff as compare
+    from .report import terminal
 
     given = _given() - {"models", "compare", "different_machines", "as_json"}
     if given:
@@ -263,7 +278,7 @@ def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -
         console.say_json(comparison)
         console.say(DISCLAIMER, err=True)
     else:
-        console.say(compare.text(comparison))
+        console.say(terminal.text(compare.document(comparison)))
     return 0
 
 

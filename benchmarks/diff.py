@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..edge_runtime import console
-from ..edge_runtime.classifier import DISCLAIMER
 from ..edge_runtime.errors import DataError, UsageError
 from .inputs import documents
+from .report.document import Document, Notes, Section, Table, Text, number
 
 # What makes a machine another one. Not its software: the same board before and after an update is worth comparing.
 IDENTITY = ("board", "cpu", "cores", "architecture", "memory_gib")
@@ -99,33 +98,33 @@ def compare(a: _Result, b: _Result, *, different_machines: bool = False) -> dict
     }
 
 
-def text(comparison: _Result) -> console.Page:
-    """The comparison as a table of at most 80 columns."""
-    lines: list[str] = []
-    for who in ("a", "b"):
-        about = comparison[who]
-        lines.append(f"{who}  {console.tail(about['path'], 50)} ({about['precision'] or 'precision unknown'})")
-        lines.append(f"   measured {about['measured_at']}")
-    if comparison["different_machines"]:
-        lines += ["", "DIFFERENT MACHINES: a ratio is one of machines as much as of models"]
-        lines += [_unlike_line(key, pair) for key, pair in comparison["different_machines"].items()]
-    if comparison["unlike"]:
-        lines += ["", "measured in different ways"]
-        lines += [_unlike_line(key, pair) for key, pair in comparison["unlike"].items()]
-    lines += ["", f"{'':28}{'a':>16}{'b':>16}{'b / a':>12}"]
-    for row in comparison["ratios"]:
-        if row["a"] is None and row["b"] is None:
-            continue
-        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.3f}"
-        lines.append(f"  {row['name']:26}{_amount(row['a']):>16}{_amount(row['b']):>16}{ratio:>12}")
-    if any(row["a"] is not None or row["b"] is not None for row in comparison["differences"]):
-        lines += ["", f"{'':28}{'a':>16}{'b':>16}{'b - a':>12}"]
-        for row in comparison["differences"]:
-            cells = [("-" if row[who] is None else f"{row[who]:.4f}") for who in ("a", "b")]
-            difference = "-" if row["difference"] is None else f"{row['difference']:+.4f}"
-            lines.append(f"  {row['name']:26}{cells[0]:>16}{cells[1]:>16}{difference:>12}")
-        lines.append("  not paired: 'bench B --reference A --data ...' gives the intervals")
-    return console.page([*lines, "", DISCLAIMER])
+def document(comparison: _Result) -> Document:
+    """The comparison as a document."""
+    notes = [
+        f"{who}: {comparison[who]['path']} ({comparison[who]['precision'] or 'precision unknown'}), "
+        f"measured {comparison[who]['measured_at']}"
+        for who in ("a", "b")
+    ]
+    sections = [Section("results", "", [Notes(notes)])]
+    for key, title in (
+        ("different_machines", "DIFFERENT MACHINES: a ratio is one of machines as much as of models"),
+        ("unlike", "Measured in different ways"),
+    ):
+        rows = [(name, *map(str, pair)) for name, pair in comparison[key].items()]
+        sections += [Section(key, title, [Table(("", "a", "b"), rows)])] if rows else []
+    ratios = [
+        (row["name"], _amount(row["a"]), _amount(row["b"]), number(row["ratio"]))
+        for row in _known(comparison["ratios"])
+    ]
+    differences = [
+        (row["name"], number(row["a"], ".4f"), number(row["b"], ".4f"), number(row["difference"], "+.4f"))
+        for row in _known(comparison["differences"])
+    ]
+    sections.append(Section("ratios", "Size and time", [Table(("", "a", "b", "b / a"), ratios)]))
+    if differences:
+        unpaired = Notes(["Not paired: 'bench B --reference A --data ...' gives the intervals."])
+        sections.append(Section("accuracy", "Accuracy", [Table(("", "a", "b", "b - a"), differences), unpaired]))
+    return Document("", "", sections, "skin-edge bench --compare")
 
 
 def _identity(result: _Result) -> dict[str, Any]:
@@ -178,11 +177,9 @@ def _about(result: _Result) -> dict[str, Any]:
     return {key: model.get(key) for key in keys} | {"measured_at": result.get("measured_at")}
 
 
-def _unlike_line(name: str, pair: Sequence[Any]) -> str:
-    return f"  {name:14}{console.cell(pair[0], 30, '>')} | {console.fit(pair[1], 30)}"
+def _known(rows: Sequence[_Result]) -> list[_Result]:
+    return [row for row in rows if row["a"] is not None or row["b"] is not None]
 
 
-def _amount(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value == int(value) else f"{value:.2f}"
+def _amount(value: float | None) -> Text:
+    return number(value, ",.0f" if value is None or value == int(value) else ".2f")

@@ -126,6 +126,8 @@ EXTRA_OF_MODULE = {
     "optuna": "train",
     "sqlalchemy": "train",
     "yaml": "bench",
+    "jinja2": "bench",
+    "markupsafe": "bench",
     "flatbuffers": "train",
     "cv2": "train",
     "atheris": "fuzz",

@@ -68,8 +68,8 @@ def test_the_table(results, tmp_path, capsys):
     capsys.readouterr()
     assert compare(results[0], changed(results[1], tmp_path / "b.json", more_threads)) == 0
     out = capsys.readouterr().out
-    assert "measured in different ways" in out and "threads" in out and "DIFFERENT MACHINES" not in out
-    assert "balanced accuracy" in out and "not paired" in out and out.endswith(DISCLAIMER + "\n")
+    assert "Measured in different ways" in out and "threads" in out and "DIFFERENT MACHINES" not in out
+    assert "balanced accuracy" in out and "Not paired" in out and out.endswith(DISCLAIMER + "\n")
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -332,39 +332,31 @@ def test_a_reader_that_leaves_is_no_error(command):
     assert done.stderr == ""
 
 
-def cjk_results(code):
-    """Figures of a training and of `data` with classes that have wide or long names."""
-    codes = [code, "nv", "an extraordinarily long name of a class of lesions that nobody can remember"]
-    row = {"n": 10, "sensitivity": 0.5, "specificity": 0.9, "auc": 0.8}
-    part = {
-        "n": 30, "majority_class": code, "majority_class_baseline": 0.4, "per_class": dict.fromkeys(codes, row),
-        **dict.fromkeys(("balanced_accuracy", "macro_auc", "macro_f1", "accuracy"), 0.5),
-        "intervals": dict.fromkeys(("balanced_accuracy", "macro_auc", "macro_f1", "accuracy"), (0.4, 0.6)),
-    }  # fmt: skip
-    return {"validation": part, "test": part, "split": {}}
-
-
 @pytest.mark.parametrize("code", ["mel", "黒色腫", "흑색종 악성", "𠮷", "e\u0301e\u0301"])
-def test_tables_of_wide_names_are_aligned(code, monkeypatch):
-    from skin_edge.train.reports import summary as module
-    from skin_edge.train.reports.summary import summary
+def test_tables_of_wide_names_are_aligned(code):
+    """Of classes that have wide or long names: a table that fits, one that does not, and one of sentences."""
+    from skin_edge.benchmarks.report.document import Document, Notes, Section, Table, ranged
+    from skin_edge.benchmarks.report.terminal import text
 
-    monkeypatch.setattr(module, "_claims", lambda *_: [])
-
-    lines = summary(cjk_results(code), Path("run")).splitlines()
+    codes = [code, "nv", "an extraordinarily long name of a class of lesions that nobody can remember"]
+    narrow = Table(("class", code), [(code, "0.123"), ("nv", "1.000")])
+    wide = Table(("class", *codes), [(one, *[ranged(0.5, (0.4, 0.6))] * 3) for one in codes])
+    said = Table(("class", code, "why"), [(one, "0.1", f"{code} " * 30) for one in codes], code * 30)
+    section = Section("s", code * 40, [Notes([code * 50]), narrow, wide, said])
+    lines = text(Document(code * 90, "", [section], "")).splitlines()
     assert max(map(console.columns_of, lines)) <= 80
-    rows = lines[lines.index("") + 1 :][:4]
-    assert len({console.columns_of(row) for row in rows}) == 1
+    rows = [line for line in lines if "(0.400 to 0.600)" in line]
+    assert len(rows) == 6 and len({console.columns_of(row) for row in rows[:3]}) == 1
+    assert len({console.columns_of(row) for row in rows[3:]}) == 1
 
 
 @pytest.mark.parametrize("out", ["plain", 'my runs/it\'s a "run"', "runs/$HOME `x`", HOSTILE])
 def test_the_next_line_can_be_pasted(out, monkeypatch):
-    from skin_edge.train.reports import summary as module
-    from skin_edge.train.reports.summary import summary
+    from skin_edge.benchmarks.report.document import Document
+    from skin_edge.train.reports import run_report
 
-    monkeypatch.setattr(module, "_claims", lambda *_: [])
-
-    (line,) = [line for line in summary(cjk_results("mel"), Path(out)).splitlines() if "skin-edge convert" in line]
+    monkeypatch.setattr(run_report, "document", lambda _: Document("", "", [], ""))
+    (line,) = [line for line in run_report.trained({}, Path(out)).splitlines() if "skin-edge convert" in line]
     script = 'skin-edge() { printf "%s\\0" "$@"; }\n'.replace("skin-edge", "skin_edge") + line.replace(
         "skin-edge convert", "skin_edge convert"
     )

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from skin_edge.benchmarks.bundle import hand_over, integration
-from skin_edge.benchmarks.report import escapes, markdown, page, several, terminal
+from skin_edge.benchmarks.report import bench_report, document, escapes, markdown, page, terminal
 from skin_edge.edge_runtime import console, info
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -58,7 +58,8 @@ def check_markdown(text):
 
 
 def test_each_language_shows_the_text_and_nothing_else():
-    assert escapes.html_text("<b>\x1b\u202ea & 'b'") == "&lt;b&gt;\\x1b\\u202ea &amp; &#x27;b&#x27;"
+    note = document.Section("s", "s", [document.Notes(["<b>\x1b\u202ea & 'b'"])])
+    assert "<li>&lt;b&gt;\\x1b\\u202ea &amp; &#39;b&#39;</li>" in page.page(document.Document("", "", [note], ""))
     assert escapes.markdown_text("a|b\n`c`\x07") == "a\\|b\\\\n\\`c\\`\\\\x07"
     assert escapes.markdown_text("黑色素瘤 nevus, 0.5 (n = 3)") == "黑色素瘤 nevus, 0.5 (n = 3)"
 
@@ -87,10 +88,10 @@ def benched(tmp_path_factory):
 @pytest.mark.parametrize("which", [0, 1])
 def test_the_pages_of_a_benchmark(which, benched):
     result = hostile(benched[which], "mel", "nv", '[^"]*permuted.tflite', '[^"]*damaged[^"]*', "default")
-    check_html(page.page(result))
-    check_markdown(markdown.markdown(result))
-    table = several.table(result) if which else terminal.table(result)
-    assert lines_are_safe(table)
+    printed = bench_report.document(result)
+    check_html(page.page(printed))
+    check_markdown(markdown.markdown(printed))
+    assert lines_are_safe(terminal.text(printed))
 
 
 @pytest.fixture(scope="module")
@@ -105,20 +106,20 @@ def evaluated(tmp_path_factory):
 
 
 def test_the_report_of_an_evaluation(evaluated):
-    from skin_edge.train.reports import report_markdown, report_page, summary
+    from skin_edge.train.reports import run_report
 
     named = dict.fromkeys(("title", "subtitle"), HOSTILE)
     results = {**hostile(evaluated, "mel", "nv", '[^"]*damaged[^"]*'), **named}
     results["data"] = {**results["data"], "name": HOSTILE, "license": HOSTILE, "unknown_labels": {HOSTILE: 2}}
     results["model"] = {**results["model"], "name": HOSTILE}
     results["test"]["subgroups"] = {"site": [{"group": HOSTILE, "n": 3, "n_groups": 3, "too_few": True}]}
-    check_html(report_page.page(results))
-    check_markdown(report_markdown.figures(results))
-    assert lines_are_safe(summary.evaluation(results, None))
+    check_html(page.page(run_report.document(results)))
+    check_markdown(markdown.markdown(run_report.document(results)))
+    assert lines_are_safe(run_report.evaluated(results, None))
 
 
 def test_the_report_of_a_training(measured_run):
-    from skin_edge.train.reports import report_page, summary
+    from skin_edge.train.reports import run_report
 
     results = hostile(json.loads((measured_run / "metrics.json").read_text()), "mel", "nv")
     results |= dict.fromkeys(("title", "subtitle"), HOSTILE)
@@ -127,8 +128,8 @@ def test_the_report_of_a_training(measured_run):
         "balanced_accuracy_with_all_blank": {"test": 0.1},
         "blank": {HOSTILE: dict.fromkeys(("train", "val", "test"), 1)},
     }
-    check_html(report_page.page(results))
-    assert lines_are_safe(summary.summary(results, measured_run))
+    check_html(page.page(run_report.document(results)))
+    assert lines_are_safe(run_report.trained(results, measured_run))
 
 
 def test_the_views_of_a_comparison(measured_run, tmp_path):
@@ -139,8 +140,8 @@ def test_the_views_of_a_comparison(measured_run, tmp_path):
     comparison = hostile(compare.compare(runs), "mel")
     comparison["figures"][-1] = {**comparison["figures"][-1], "title": HOSTILE}
     comparison["warnings"] = [HOSTILE]
-    check_html(compare_views.page(comparison))
-    assert lines_are_safe(compare_views.text(comparison))
+    check_html(page.page(compare_views.document(comparison)))
+    assert lines_are_safe(terminal.text(compare_views.document(comparison)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compare_views.write(comparison, tmp_path / "x.png")
@@ -159,7 +160,7 @@ def test_the_page_of_a_search():
         "images": {"train": 1, "val": 1, "test": 1}, "search": {"dropout": {"one_of": [HOSTILE]}},
         "best": row, "defaults": None, "gain": None, "train": HOSTILE, "importances": {HOSTILE: 0.5}, "trials": [row],
     }  # fmt: skip
-    check_html(tune_results._page(result))
+    check_html(page.page(tune_results.document(result)))
     assert lines_are_safe(tune_results.text(result, SimpleNamespace(__str__=lambda: HOSTILE)))
 
 

@@ -101,7 +101,7 @@ def test_they_are_compared_on_labelled_photographs(foreign, tmp_path, capsys):
     assert command("bench", *models[:2], *arguments) == 0
     out = capsys.readouterr().out
     # By hand, from the answers above: 0.25 takes the hot dog for a gecko and the chips for a hamper.
-    assert "50.00% (15.00%-85.00%)" in out and "100.00%" in out
+    assert "50.00% (15.00% to 85.00%)" in out and "100.00%" in out
     assert max(map(len, out.splitlines())) <= 80
     assert page.stat().st_size < 3_000_000
 

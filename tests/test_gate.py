@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from skin_edge.benchmarks import gate
-from skin_edge.benchmarks.report import sections, terminal
+from skin_edge.benchmarks.report import bench_report
+from skin_edge.benchmarks.report.document import plain
 from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
@@ -61,7 +62,7 @@ def noised(model):
 def test_the_good_pair_passes_the_default(tiny_int8, tiny_float32, folders, capsys):
     assert gated(tiny_int8, "--reference", tiny_float32, "--data", folders, "--gate", "default") == 0
     captured = capsys.readouterr()
-    assert "gate default: passed" in captured.out
+    assert "Gate: passed" in captured.out and "Limits from default" in captured.out
     assert "error" not in captured.err
     assert max(map(len, captured.out.splitlines())) <= 80
 
@@ -70,7 +71,7 @@ def test_noise_for_weights_fails(tiny_int8, tiny_float32, folders, tmp_path, cap
     model = with_network(tiny_int8, tmp_path / "noised.tflite", noised)
     assert gated(model, "--reference", tiny_float32, "--data", folders, "--gate", "default") == 3
     captured = capsys.readouterr()
-    assert "gate default: FAILED" in captured.out and "balanced accuracy" in captured.out
+    assert "Gate: FAILED" in captured.out and "balanced accuracy" in captured.out
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     names = [line.split()[2] for line in errors]
     assert {"max_balanced_accuracy_drop", "non_inferiority_margin", "min_agreement"} <= set(names)
@@ -197,9 +198,9 @@ def test_a_limit_within_the_interval_is_said_to_be_within_noise(limit, measured,
     assert ("within noise" in row["says"]) is (noise is True)
     assert ("of 7 lesions, too few to tell" in row["says"]) is (noise is True)
     assert (f"{'passed' if row['passed'] else 'failed'} within noise" in row["says"]) is (noise is True)
-    shown = terminal.gate_verdict(judged)
+    shown = bench_report.gate_verdict(judged)
     assert shown == ("passed" if row["passed"] else "FAILED") + (", 1 of 1 limits within noise" if noise else "")
-    cells = sections.gate_cells(row)
+    cells = [plain(cell) for cell in bench_report.gate_cells(row)]
     assert cells[1] == ("ok" if row["passed"] else "FAIL") + ("?" if noise else "")
     assert (cells[4] == "-") is (row["interval"] is None)
 

@@ -12,13 +12,13 @@ import pytest
 
 from skin_edge.benchmarks import bench
 from skin_edge.benchmarks.inputs.cases import groups_of, read_cases
-from skin_edge.benchmarks.report import markdown, page, several, terminal
+from skin_edge.benchmarks.report import bench_report, markdown, page, terminal
 from skin_edge.benchmarks.stats import group_kinds
 from skin_edge.benchmarks.stats.group_kinds import Groups
 from skin_edge.edge_runtime.cli import run
 from skin_edge.train import compare, cross_validation, evaluate
 from skin_edge.train.data import grouping, inspection, layouts, seen
-from skin_edge.train.reports import compare_views, summary
+from skin_edge.train.reports import compare_views, run_report
 
 from . import miniatures
 
@@ -91,12 +91,12 @@ def test_no_report_of_a_run_without_groups_claims_anything(ungrouped_run, tiny_i
     assert found["test"]["n_groups"] is None and found["test"]["groups"]["kind"] == "near-duplicates"
     assert set(found["data"]["groups"].values()) == {None}
     claims_nothing((ungrouped_run / "report.html").read_text())
-    claims_nothing(summary.summary(found, ungrouped_run))
+    claims_nothing(run_report.trained(found, ungrouped_run))
 
     compared = compare.compare([compare.read(ungrouped_run), compare.read(ungrouped_run)])
     assert compared["runs"][0]["n_groups"] is None
-    claims_nothing(compare_views.text(compared))
-    claims_nothing(compare_views.page(compared))
+    for printed in (terminal.text, page.page):
+        claims_nothing(printed(compare_views.document(compared)))
 
     assert run(["evaluate", str(tiny_int8), str(ungrouped_run / "split.csv"), "--out", str(tmp_path / "out")]) == 0
     claims_nothing(capsys.readouterr().out)
@@ -114,11 +114,10 @@ def test_no_report_of_a_run_without_groups_claims_anything(ungrouped_run, tiny_i
     settings = bench.BenchSettings(tiny_int8, data=ungrouped_run / "split.csv", num_runs=1, cold_starts=0)
     measured = bench.run_bench(settings)
     assert measured["accuracy"]["model"]["n_groups"] is None
-    for text in (terminal.table(measured), page.page(measured), markdown.markdown(measured)):
-        claims_nothing(text)
     both = bench.run_benches([tiny_int8, miniatures.resealed(tiny_int8, tmp_path / "b.tflite")], settings)
-    for text in (several.table(both), page.page(both), markdown.markdown(both)):
-        claims_nothing(text)
+    for result in (measured, both):
+        for printed in (terminal.text, page.page, markdown.markdown):
+            claims_nothing(printed(bench_report.document(result)))
 
 
 def test_what_data_holds_claims_nothing_either(tmp_path):
@@ -134,8 +133,8 @@ def test_with_lesions_they_are_named(measured_run, tmp_path):
     text = plain((measured_run / "report.html").read_text())
     assert f"pictures of {found['test']['n_groups']} lesions. 0.0% of the test images show a lesion of training" in text
     assert "whole lesions" in text and "not known which" not in text
-    said = " ".join(summary.summary(found, tmp_path).split())
-    assert "95% intervals from resamples of whole lesions." in said
+    said = " ".join(run_report.trained(found, tmp_path).split())
+    assert "95% intervals from 1,000 resamples of whole lesions." in said
 
 
 def test_a_csv_says_what_its_groups_are(tmp_path, picture):

@@ -27,7 +27,7 @@ CONTENTS = {
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
-    "benchmarks/report": "__init__ charts escapes markdown page parts sections several terminal",
+    "benchmarks/report": "__init__ bench_report charts document escapes markdown page terminal",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
     "benchmarks/studies": "__init__ confusion copies overhead peers tail",
@@ -43,8 +43,7 @@ CONTENTS = {
     "train/models": "__init__ backbones efficientnet_lite heads networks weights",
     "train/pipeline": "__init__ augment batches cache degradation sampling",
     "train/recipes": "__init__ kinds published recipe run_config schedules search_space settings",
-    "train/reports": """__init__ compare_views drawn report report_markdown report_page run_results summary
-        tune_results""",
+    "train/reports": "__init__ compare_views drawn report run_report run_results tune_results",
     "train/runs": "__init__ distillation earlier_runs reading run_folder",
     "train/studies": "__init__ step_times throughput",
     "convert": "__init__ confidence job layer_errors quickstart renew",
@@ -72,6 +71,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected = {f"skin_edge/{room}/{name}.py" for room, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
     expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks")}
+    expected |= {f"skin_edge/benchmarks/report/{name}" for name in ("page.html.jinja", "page.css")}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
     expected |= {f"skin_edge/{name}" for name in hand_over.ports()}
     assert names == expected

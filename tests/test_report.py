@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sk
 
+from skin_edge.benchmarks.report import page as pages
 from skin_edge.edge_runtime.classifier import DISCLAIMER
-from skin_edge.train.reports import report_page, run_results
+from skin_edge.train.reports import run_results
 from skin_edge.train.runs import run_folder
 
 VOID = {"meta", "br", "img", "wbr", "link"}
@@ -212,7 +213,7 @@ def test_a_picture_on_the_page_is_upright_small_and_bare(tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "SECRET CAMERA"  # turn by 90 degrees; the maker
     wide.save(tmp_path / "a.jpg", exif=exif, comment=b"SECRET PATIENT")
-    uri = report_page.picture_uri(tmp_path / "a.jpg")
+    uri = pages.thumbnail(tmp_path / "a.jpg")
     content = base64.b64decode(uri.partition(",")[2])
     with Image.open(io.BytesIO(content)) as shown:
         assert (shown.format, shown.height) == ("JPEG", 224)
@@ -220,7 +221,7 @@ def test_a_picture_on_the_page_is_upright_small_and_bare(tmp_path):
         assert not shown.getexif()
     assert b"SECRET" in (tmp_path / "a.jpg").read_bytes()
     assert b"SECRET" not in content
-    assert report_page.picture_uri(tmp_path / "gone.jpg") is None
+    assert pages.thumbnail(tmp_path / "gone.jpg") is None
 
 
 @pytest.mark.slow

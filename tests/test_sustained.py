@@ -39,7 +39,7 @@ def test_the_table_shows_it(tiny_int8, capsys):
     arguments = ["--num-runs", "3", "--cold-starts", "1", "--processes", "2", "--sweep", "--duration", "1"]
     assert run(["bench", str(tiny_int8), *arguments]) == 0
     out = capsys.readouterr().out
-    for said in ("cold start", "processes", "threads", "sustained: ", "tensor arena", "CONV_2D", "spread"):
+    for said in ("cold start", "processes", "threads", "Sustained run", "tensor arena", "CONV_2D", "spread"):
         assert said in out, said
     assert max(map(len, out.splitlines())) <= 80
 

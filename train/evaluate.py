@@ -18,6 +18,8 @@ from ..benchmarks.inputs import class_folders, documents
 from ..benchmarks.inputs.cases import METADATA
 from ..benchmarks.inputs.columns import PATH_LABEL_GROUP, Columns, canonical
 from ..benchmarks.inputs.locate import folder_of, located
+from ..benchmarks.report.markdown import markdown
+from ..benchmarks.report.page import page
 from ..benchmarks.stats import group_kinds, operating_points
 from ..benchmarks.stats.subgroups import ATTRIBUTES
 from ..edge_runtime import csv_files, files, preprocess, training_pictures
@@ -27,7 +29,7 @@ from .data import grouping, patients, seen, tables, tasks
 from .data.layouts import is_isic_export, read_dataset
 from .data.named_groups import groups_of
 from .recipes import kinds
-from .reports import report, report_markdown, report_page
+from .reports import report, run_report
 from .reports.run_results import predictions
 from .runs import run_folder
 from .runs.reading import Reading, as_trained
@@ -159,8 +161,9 @@ def write(
     check_replaceable(out) if overwrite else check_free(out)
     with files.replacing_folder(out) as folder:
         files.write(folder / "predictions.csv", tables.text(table, float_format="%.6g"))
-        files.write(folder / "report.html", report_page.page(results))
-        files.write(folder / "figures.md", report_markdown.figures(results))
+        document = run_report.document(results)
+        files.write(folder / "report.html", page(document))
+        files.write(folder / "figures.md", markdown(document))
         results = report.with_relative_paths(results, pictures)
         files.write(folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 

@@ -1,28 +1,59 @@
-"""Charts as inline SVG, 360 units wide: as they are on a phone, larger on a desktop.
+"""Charts of 360 units width, which are shapes with places: as they are on a phone, larger on a desktop.
 
-Colours are classes of the page's style sheet. Every text is escaped here.
+Colours are classes of the page's style sheet: "a" to "f", and "ideal". The page's template draws and escapes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...edge_runtime import console
-from .escapes import html_text
 
-_WIDTH = 360
+KINDS = "abcdef"
+WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 26, 34
 
 
 class Line(NamedTuple):
-    """points: (x, y). name: in the legend. kind: "a" or "b", the colour. joined: by a line, or dots alone."""
+    """points: (x, y). name: in the legend. kind: its colour. joined: by a line, or dots alone."""
 
     name: str
     kind: str
     points: Sequence[tuple[float, float]]
     joined: bool = True
+
+
+class Shape(NamedTuple):
+    """An SVG element: its name, class, attributes and text."""
+
+    tag: str
+    kind: str
+    places: dict[str, str]
+    text: str = ""
+
+
+@dataclass
+class Chart:
+    """legend: (name, kind)."""
+
+    title: str
+    height: float
+    legend: Sequence[tuple[str, str]] = ()
+    shapes: list[Shape] = field(default_factory=list[Shape])
+
+    def draw(self, tag: str, kind: str = "", text: str = "", **places: float | str) -> None:
+        """Adds a shape. places: attributes; numbers are rounded to 0.1 units, "_" in names is "-"."""
+        said = {
+            name.replace("_", "-"): place if isinstance(place, str) else f"{place:.1f}"
+            for name, place in places.items()
+        }
+        self.shapes.append(Shape(tag, kind, said, text))
+
+    def write(self, x: float, y: float, text: str, anchor: str = "start") -> None:
+        self.draw("text", text=text, x=x, y=y, text_anchor=anchor)
 
 
 def lines(
@@ -34,7 +65,7 @@ def lines(
     height: int = 200,
     from_zero: bool = True,
     dots: bool = True,
-) -> str:
+) -> Chart:
     """Lines over a common pair of axes. across, up: what the axes are, with units. dots: mark points that are few."""
     xs = [x for line in data for x, _ in line.points]
     ys = [y for line in data for _, y in line.points]
@@ -45,45 +76,63 @@ def lines(
         share_x = (x - low_x) / ((high_x - low_x) or 1)
         share_y = (y - y_ticks[0]) / ((y_ticks[-1] - y_ticks[0]) or 1)
         return (
-            _LEFT + share_x * (_WIDTH - _LEFT - _RIGHT),
+            _LEFT + share_x * (WIDTH - _LEFT - _RIGHT),
             height - _BOTTOM - share_y * (height - _TOP - _BOTTOM),
         )
 
-    parts: list[str] = []
+    chart = Chart(title, height, [(line.name, line.kind) for line in data])
     for tick in y_ticks:
         y = at(low_x, tick)[1]
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(_LEFT - 5, y + 4, f"{tick:g}", "end"))
+        chart.draw("line", "grid", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y)
+        chart.write(_LEFT - 5, y + 4, f"{tick:g}", "end")
     for tick in x_ticks:
-        parts.append(_text(at(tick, y_ticks[0])[0], height - _BOTTOM + 15, f"{tick:g}", "middle"))
-    parts.append(_text(_WIDTH - _RIGHT, height - 4, across, "end"))
-    parts.append(_text(2, 10, up))
+        chart.write(at(tick, y_ticks[0])[0], height - _BOTTOM + 15, f"{tick:g}", "middle")
+    chart.write(WIDTH - _RIGHT, height - 4, across, "end")
+    chart.write(2, 10, up)
     for line in data:
         places = [at(x, y) for x, y in line.points]
         if line.joined and len(places) > 1:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-            parts.append(f'<polyline class="line {line.kind}" points="{path}"/>')
+            chart.draw("polyline", f"line {line.kind}", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places))
         if not line.joined or (dots and len(places) <= 60):
-            parts += [f'<circle class="{line.kind}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places]
-    return _figure(title, [(line.name, line.kind) for line in data], height, parts)
+            for x, y in places:
+                chart.draw("circle", line.kind, cx=x, cy=y, r=2.5)
+    return chart
 
 
-def bars(title: str, names: Sequence[str], data: Sequence[tuple[str, str, Sequence[float | None]]]) -> str:
+def bars(title: str, names: Sequence[str], data: Sequence[tuple[str, str, Sequence[float | None]]]) -> Chart:
     """Horizontal bars of 0..1 with their number, one group per name. data: (name, kind, a value per name)."""
     thick, gap, left = 13, 9, 82
     group = thick * len(data) + gap
-    height = group * len(names) + 6
-    parts: list[str] = []
+    chart = Chart(title, group * len(names) + 6, [(name, kind) for name, kind, _ in data])
     for i, name in enumerate(names):
         top = i * group + gap / 2
-        parts.append(_text(left - 6, top + thick * len(data) / 2 + 4, console.fit(name, 12), "end"))
+        chart.write(left - 6, top + thick * len(data) / 2 + 4, console.fit(name, 12), "end")
         for k, (_, kind, values) in enumerate(data):
             value = values[i]
             y = top + k * thick
-            length = (value or 0) * (_WIDTH - left - 44)
-            parts.append(f'<rect class="{kind}" x="{left}" y="{y:.1f}" width="{length:.1f}" height="{thick - 2}"/>')
-            parts.append(_text(left + length + 4, y + thick - 3, "no images" if value is None else f"{value:.3f}"))
-    return _figure(title, [(name, kind) for name, kind, _ in data], height, parts)
+            length = (value or 0) * (WIDTH - left - 44)
+            chart.draw("rect", kind, x=left, y=y, width=length, height=thick - 2)
+            chart.write(left + length + 4, y + thick - 3, "no images" if value is None else f"{value:.3f}")
+    return chart
+
+
+def intervals(title: str, names: Sequence[str], data: Sequence[tuple[float | None, Sequence[float] | None]]) -> Chart:
+    """A dot and its interval per name, on an axis from 0 to 1. data: (value, (low, high)) per name."""
+    left, wide = 30, 310
+    chart = Chart(title, 22 * len(data) + 26)
+    for number, (name, (value, bounds)) in enumerate(zip(names, data, strict=True)):
+        y = 16 + 22 * number
+        chart.write(left - 10, y + 4, name, "end")
+        chart.draw("line", "grid", x1=left, x2=left + wide, y1=y, y2=y)
+        if value is None:
+            chart.write(left, y - 3, "not defined")
+            continue
+        if bounds:
+            chart.draw("line", "line a bar", x1=left + wide * bounds[0], x2=left + wide * bounds[1], y1=y, y2=y)
+        chart.draw("circle", "a", cx=left + wide * value, cy=y, r=4)
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        chart.write(left + wide * tick, chart.height - 6, f"{tick:g}", "middle")
+    return chart
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -95,16 +144,3 @@ def ticks(low: float, high: float) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
-
-
-def _figure(title: str, legend: Sequence[tuple[str, str]], height: float, parts: Sequence[str]) -> str:
-    keys = "".join(f'<span class="key"><i class="{kind}"></i>{html_text(name)}</span>' for name, kind in legend)
-    return (
-        f"<figure><figcaption>{html_text(title)} {keys}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{html_text(title)}">{"".join(parts)}</svg>'
-        "</figure>"
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html_text(text)}</text>'

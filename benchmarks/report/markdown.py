@@ -1,47 +1,40 @@
-"""The result of a benchmark as Markdown, for a pull request or a wiki."""
+"""A document as Markdown, for a pull request, a model card or a wiki."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ...edge_runtime.classifier import DISCLAIMER
+from .document import Block, Charts, Document, Notes, Pictures, Table, Text, plain
 from .escapes import markdown_text
-from .parts import parts
-from .sections import Section, Table
 
 
-def markdown(result: Mapping[str, Any]) -> str:
-    """result: what `bench.run_bench` or `bench.run_benches` returned."""
-    blocks = ["# skin-edge bench", f"**{DISCLAIMER}**"]
-    for part in parts(result):
-        if part.title:
-            blocks.append(f"# {markdown_text(part.title)}")
-        for section in part.sections:
-            blocks += blocks_of(section)
+def markdown(document: Document) -> str:
+    """Everything but charts and pictures, and but sections of nothing else."""
+    blocks = [f"# {markdown_text(document.title)}", markdown_text(document.subtitle), f"**{DISCLAIMER}**"]
+    for section in document.sections:
+        kinds = {type(block) for block in section.blocks}
+        if kinds & {Charts, Pictures} and Table not in kinds:
+            continue
+        blocks.append(f"## {_text(section.title)}")
+        blocks += (text for block in section.blocks for text in _blocks(block))
     return "\n\n".join(blocks) + "\n"
 
 
-def blocks_of(section: Section) -> list[str]:
-    """Heading, notes and tables of a section, to be joined by empty lines."""
-    blocks = [f"## {markdown_text(section.title)}"]
-    if section.notes:
-        blocks.append("\n".join(f"- {markdown_text(note)}" for note in section.notes))
-    for table in section.tables:
-        if table.caption:
-            blocks.append(f"**{markdown_text(table.caption)}**")
-        blocks.append(_table(table))
-    return blocks
+def _blocks(block: Block) -> list[str]:
+    if isinstance(block, Notes):
+        return ["\n".join(f"{'1.' if block.numbered else '-'} {_text(line)}" for line in block.lines)]
+    if not isinstance(block, Table):
+        return []
+    caption = [f"**{_text(block.caption)}**"] if block.caption else []
+    rule = ["---:" if numeric else "---" for numeric in block.numeric]
+    rows = [_row(list(map(_text, cells))) for cells in block.rows]
+    return [*caption, "\n".join([_row(list(map(_text, block.columns))), _row(rule), *rows])]
 
 
-def _table(table: Table) -> str:
-    rule = ["---", *("---:" for _ in table.columns[1:])] if _is_numbers(table) else ["---" for _ in table.columns]
-    return "\n".join(_row(cells) for cells in (table.columns, rule, *table.rows))
-
-
-def _is_numbers(table: Table) -> bool:
-    return all(cell[:1] in "+-0123456789" for row in table.rows for cell in row[1:])
+def _text(text: Text) -> str:
+    return markdown_text(plain(text))
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(markdown_text, cells))} |"
+    return f"| {' | '.join(cells)} |"

@@ -87,7 +87,7 @@ def evaluate(
     from .. import evaluate as new_data
     from ..data.layouts import Columns
     from ..job import to_stderr
-    from ..reports.summary import evaluation
+    from ..reports import run_report
     from ..runs import reading
 
     if out is not None:
@@ -98,7 +98,7 @@ def evaluate(
         results, table, start = new_data.evaluate(model, data, part, to_stderr, told)
         if out is not None:
             new_data.write(out, results, table, overwrite=overwrite, pictures=start)
-    console.say_json(results) if as_json else console.say(evaluation(results, out))
+    console.say_json(results) if as_json else console.say(run_report.evaluated(results, out))
 
 
 @click.command()
@@ -136,6 +136,7 @@ def compare(
       skin-edge compare runs/first runs/second --part validation
       skin-edge compare runs/first runs/second runs/third --out compared.html
     """
+    from ...benchmarks.report import terminal
     from ...edge_runtime import files
     from .. import compare as compare_runs
     from ..reports import compare_views
@@ -150,4 +151,4 @@ def compare(
         compare_views.write(comparison, out)
     for warning in comparison["warnings"]:
         console.say(f"warning: {warning}", err=True)
-    console.say_json(comparison) if as_json else console.say(compare_views.text(comparison))
+    console.say_json(comparison) if as_json else console.say(terminal.text(compare_views.document(comparison)))

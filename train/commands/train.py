@@ -181,7 +181,7 @@ def train(
     from .. import api, cross_validation
     from .. import plan as planning
     from ..job import to_stderr
-    from ..reports.summary import summary
+    from ..reports import run_report
     from ..request import TrainRequest
     from ..runs import run_folder
 
@@ -202,7 +202,7 @@ def train(
     elif request.folds:
         console.say(cross_validation.text(metrics, out))
     else:
-        console.say(summary(metrics, out, qat=run_folder.read(out).recipe.qat))
+        console.say(run_report.trained(metrics, out, qat=run_folder.read(out).recipe.qat))
 
 
 def pairs(settings: tuple[str, ...]) -> dict[str, Any]:

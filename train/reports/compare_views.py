@@ -1,4 +1,4 @@
-"""A comparison of runs as terminal table, HTML page, picture or csv."""
+"""A comparison of runs as a document, picture or csv."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.report.escapes import html_text
-from ...benchmarks.report.page import document
+from ...benchmarks.report import charts
+from ...benchmarks.report.document import (
+    Charts,
+    Document,
+    Notes,
+    Section,
+    Span,
+    Table,
+    Text,
+    number,
+    ranged,
+)
+from ...benchmarks.report.page import page
 from ...benchmarks.stats import few, group_kinds
 from ...edge_runtime import console, csv_files, files
 from ...edge_runtime.classifier import DISCLAIMER
@@ -15,12 +26,6 @@ from ...edge_runtime.errors import OutputExistsError, UsageError
 from . import drawn
 
 SUFFIXES = (".html", ".png", ".csv")
-
-_STYLE = """
-.plot { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr)); gap: 1rem; }
-td { white-space: nowrap; }
-line.bar { stroke: var(--a); stroke-width: 2; }
-"""
 
 _Comparison = Mapping[str, Any]
 
@@ -37,55 +42,72 @@ def write(comparison: _Comparison, out: Path) -> None:
     """Writes the form that the suffix of `out` names."""
     suffix = out.suffix.lower()
     if suffix == ".html":
-        files.write(out, page(comparison))
+        files.write(out, page(document(comparison)))
     elif suffix == ".csv":
         files.write(out, table(comparison))
     else:
         _draw(comparison, out)
 
 
-def text(comparison: _Comparison) -> console.Page:
-    """At most 80 columns: runs are numbered and, where there are many, follow each other in blocks of two or three."""
-    runs = comparison["runs"]
-    lines: list[str] = []
-    for number, run in enumerate(runs, 1):
-        images = f"{run['n']} {comparison['part']} images, {_groups(run)}"
-        room = console.WIDTH - 5 - len(images)
-        lines.append(f"{number}  {console.pad(console.tail(run['name'], room), room)}  {images}")
-    # Up to two runs fit beside each other with their intervals.
-    with_intervals = len(runs) == 2
-    width, per_block = (27, 2) if with_intervals else (9, 6)
-    for start in range(0, len(runs), per_block):
-        block = list(enumerate(runs, 1))[start : start + per_block]
-        lines += ["", f"{'':24}" + "".join(f"{number:>{width}}" for number, _ in block)]
-        for figure in comparison["figures"]:
-            cells = [_cell(run["figures"][figure["key"]], with_intervals) for _, run in block]
-            lines.append(f"{console.cell(figure['title'], 24)}" + "".join(f"{cell:>{width}}" for cell in cells))
-            if figure["key"] == "accuracy":
-                cells = [f"{run['majority_class_baseline']:.3f}" for _, run in block]
-                lines.append(f"{'  always the commonest':24}" + "".join(f"{cell:>{width}}" for cell in cells))
-    for number, pair in enumerate(comparison["paired"], 2):
-        lines += ["", f"{f'{number} minus 1, paired':24}{'difference':>14}{'95% interval':>26}"]
-        for figure in comparison["figures"]:
-            row = pair["differences"][figure["key"]]
-            difference = "-" if row["difference"] is None else f"{row['difference']:+.4f}"
-            bounds = row["interval"]
-            said = "-" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
-            lines.append(f"{console.cell(figure['title'], 24)}{difference:>14}{said:>26}")
-        test = pair["mcnemar"]
-        lines.append(
-            f"only 1 right: {test['only_first_right']}, only {number} right: {test['only_this_right']} "
-            f"(McNemar p = {test['p_value']:.3g})"
-        )
-    if not comparison["paired"]:
-        lines += ["", "NOT THE SAME TEST IMAGES: no difference is computed, and none should be read"]
-        lines.append("from the columns above.")
-    lines += [
-        "",
-        *(line for said in (*_few(comparison), *_intervals(comparison)) for line in console.wrap(said)),
-        DISCLAIMER,
+def document(comparison: _Comparison) -> Document:
+    """Runs are numbered: their names are too long for columns."""
+    runs, figures, paired = comparison["runs"], comparison["figures"], comparison["paired"]
+    numbers = [str(number) for number in range(1, len(runs) + 1)]
+    names = [
+        f"{run['name']}: {run['n']} {comparison['part']} images, {_groups(run)}"
+        + (f", {run['cannot_assess']} cannot be assessed" if run["cannot_assess"] else "")
+        for run in runs
     ]
-    return console.page(lines)
+    rows: list[tuple[Text, ...]] = [
+        (figure["title"], *(ranged(**_row(run, figure)) for run in runs)) for figure in figures
+    ]
+    rows.append(("always the commonest class", *(number(run["majority_class_baseline"]) for run in runs)))
+    warned = (
+        [Notes([Span(one, "bad") for one in comparison["warnings"]], detail=True)] if comparison["warnings"] else []
+    )
+    plots = [
+        charts.intervals(figure["title"], numbers, [tuple(_row(run, figure).values()) for run in runs])
+        for figure in _plotted(comparison)
+    ]
+    in_brackets = Notes(
+        [*(f"{said}." for said in _few(comparison)), f"In brackets: {'; '.join(_intervals(comparison))}."]
+    )
+    sections = [
+        Section("figures", "Figures", [Notes(names, numbered=True), *warned, Table(("", *numbers), rows), in_brackets]),
+        Section("plots", "Plots", [Charts(plots)]),
+        Section("paired", "Paired differences", _paired(comparison) if paired else [Notes([Span(_NOT_PAIRED, "bad")])]),
+    ]
+    return Document("Runs side by side", "", sections, "skin-edge compare")
+
+
+_NOT_PAIRED = "NOT THE SAME TEST IMAGES: no difference is computed, and none should be read from the columns above."
+
+
+def _paired(comparison: _Comparison) -> list[Table]:
+    paired = comparison["paired"]
+    heads = [f"{number} minus 1, paired" for number in range(2, len(paired) + 2)]
+    differences: list[tuple[Text, ...]] = [
+        (
+            figure["title"],
+            *(
+                ranged(row["difference"], row["interval"], "+.4f")
+                for row in (pair["differences"][figure["key"]] for pair in paired)
+            ),
+        )
+        for figure in comparison["figures"]
+    ]
+    tests = [pair["mcnemar"] for pair in paired]
+    answers: list[tuple[Text, ...]] = [
+        ("right only by 1", *(str(test["only_first_right"]) for test in tests)),
+        ("right only by the other", *(str(test["only_this_right"]) for test in tests)),
+        ("McNemar, p", *(number(test["p_value"], ".3g") for test in tests)),
+    ]
+    return [Table(("", *heads), [*differences, *answers])]
+
+
+def _row(run: Mapping[str, Any], figure: Mapping[str, str]) -> dict[str, Any]:
+    row = run["figures"][figure["key"]]
+    return {"value": row["value"], "bounds": row["interval"]}
 
 
 def _groups(run: Mapping[str, Any]) -> str:
@@ -122,93 +144,9 @@ def table(comparison: _Comparison) -> str:
     return csv_files.text(columns, rows)
 
 
-def page(comparison: _Comparison) -> str:
-    """One HTML page that needs nothing else."""
-    runs = comparison["runs"]
-    heads = "".join(f'<th scope="col">{i}</th>' for i in range(1, len(runs) + 1))
-    rows = "".join(
-        f'<tr><th scope="row">{html_text(figure["title"])}</th>'
-        + "".join(f"<td>{_cell(run['figures'][figure['key']], True)}</td>" for run in runs)
-        + "</tr>"
-        for figure in comparison["figures"]
-    )
-    rows += (
-        '<tr><th scope="row">always the commonest class</th>'
-        + "".join(f"<td>{run['majority_class_baseline']:.3f}</td>" for run in runs)
-        + "</tr>"
-    )
-    names = "".join(
-        f"<li>{html_text(run['name'])}: {run['n']} images, {_groups(run)}"
-        + (f", {run['cannot_assess']} cannot be assessed" if run["cannot_assess"] else "")
-        + "</li>"
-        for run in runs
-    )
-    warned = "".join(f'<li class="bad">{html_text(warning)}</li>' for warning in comparison["warnings"])
-    plots = "".join(_dots(comparison, figure) for figure in _plotted(comparison))
-    body = (
-        f'<header><h1>Runs side by side</h1>\n<p class="disclaimer">{html_text(DISCLAIMER)}</p></header>\n<main>\n'
-        f"<ol>{names}</ol>\n"
-        + (f"<ul>{warned}</ul>\n" if warned else "")
-        + f"{_scrolled('Figures', heads, rows)}"
-        + "".join(f'<p class="soft">{html_text(said)}.</p>\n' for said in _few(comparison))
-        + f'<p class="soft">In brackets: {"; ".join(_intervals(comparison))}.</p>\n'
-        f'<h2>Plots</h2>\n<div class="plot">{plots}</div>\n{_paired_html(comparison)}</main>\n'
-    )
-    return document("Runs side by side: skin-edge compare", body, _STYLE)
-
-
-def _paired_html(comparison: _Comparison) -> str:
-    if not comparison["paired"]:
-        return '<p class="bad">Not the same images: no difference is computed.</p>\n'
-    heads = "".join(f'<th scope="col">{i} minus 1</th>' for i in range(2, len(comparison["runs"]) + 1))
-    rows = ""
-    for figure in comparison["figures"]:
-        cells = ""
-        for pair in comparison["paired"]:
-            row = pair["differences"][figure["key"]]
-            bounds = f" ({row['interval'][0]:+.4f} to {row['interval'][1]:+.4f})" if row["interval"] else ""
-            cells += "<td>" + ("-" if row["difference"] is None else f"{row['difference']:+.4f}{bounds}") + "</td>"
-        rows += f'<tr><th scope="row">{html_text(figure["title"])}</th>{cells}</tr>'
-    cells = "".join(f"<td>{pair['mcnemar']['p_value']:.3g}</td>" for pair in comparison["paired"])
-    rows += f'<tr><th scope="row">McNemar, p</th>{cells}</tr>'
-    return f"<h2>Paired differences</h2>\n{_scrolled('Paired differences', heads, rows)}"
-
-
-def _scrolled(caption: str, heads: str, rows: str) -> str:
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}"><table><thead><tr><th></th>{heads}</tr>'
-        f"</thead><tbody>{rows}</tbody></table></div>\n"
-    )
-
-
 def _plotted(comparison: _Comparison) -> list[Mapping[str, str]]:
     """The figures on a scale from 0 to 1: all but the Brier score."""
     return [figure for figure in comparison["figures"] if figure["key"] != "brier"]
-
-
-def _dots(comparison: _Comparison, figure: Mapping[str, str]) -> str:
-    """One figure of all runs: a dot and its interval on an axis from 0 to 1."""
-    runs, left, wide = comparison["runs"], 30, 310
-    parts: list[str] = []
-    for number, run in enumerate(runs):
-        row, y = run["figures"][figure["key"]], 16 + 22 * number
-        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{number + 1}</text>')
-        parts.append(f'<line class="grid" x1="{left}" x2="{left + wide}" y1="{y}" y2="{y}"/>')
-        if row["value"] is None:
-            parts.append(f'<text x="{left}" y="{y - 3}">not defined</text>')
-            continue
-        if row["interval"]:
-            low, high = (left + wide * bound for bound in row["interval"])
-            parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="a" cx="{left + wide * row["value"]:.1f}" cy="{y}" r="4"/>')
-    height = 22 * len(runs) + 26
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(f'<text x="{left + wide * tick}" y="{height - 6}" text-anchor="middle">{tick:g}</text>')
-    title = html_text(figure["title"])
-    return (
-        f'<figure><figcaption>{title}</figcaption><svg viewBox="0 0 360 {height}" role="img" aria-label="{title}">'
-        f"{''.join(parts)}</svg></figure>"
-    )
 
 
 def _draw(comparison: _Comparison, out: Path) -> None:
@@ -240,10 +178,3 @@ def _draw(comparison: _Comparison, out: Path) -> None:
             f"{notice}{'; '.join(_intervals(comparison))}\n| always the commonest class. {DISCLAIMER}", fontsize=7
         )
         axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08))
-
-
-def _cell(row: Mapping[str, Any], with_interval: bool) -> str:
-    if row["value"] is None:
-        return "-"
-    bounds = f" ({row['interval'][0]:.3f}-{row['interval'][1]:.3f})" if with_interval and row["interval"] else ""
-    return f"{row['value']:.3f}{bounds}"

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...benchmarks.inputs.locate import relative_to
+from ...benchmarks.report.page import page
 from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
 from ..data import tables
 from ..data.tables import HISTORY_COLUMNS
 from ..runs.run_folder import Run
-from . import drawn, report, report_page
+from . import drawn, report, run_report
 
 
 def write_results(
@@ -36,7 +37,7 @@ def write_results(
     _draw_curves(history, run, results["training"]["best_epoch"])
     _draw_confusion(results["test"], codes, run)
     curves = {str(column): history[column].to_list() for column in history.columns}
-    files.write(run.folder / "report.html", report_page.page(results, curves))
+    files.write(run.folder / "report.html", page(run_report.document(results, curves)))
     results = report.with_relative_paths(results, run.pictures)
     # Last: a run with a metrics.json is complete.
     files.write(run.folder / "metrics.json", json.dumps(results, indent=2, allow_nan=False) + "\n")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.report import charts
-from ...benchmarks.report.escapes import html_text
-from ...benchmarks.report.page import document, html_table
-from ...benchmarks.report.sections import Table
+from ...benchmarks.report import charts, terminal
+from ...benchmarks.report.document import Block, Charts, Command, Document, Notes, Section, Table, number
+from ...benchmarks.report.page import page
 from ...edge_runtime import console, csv_files, files
-from ...edge_runtime.classifier import DISCLAIMER
 
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 
@@ -34,39 +33,15 @@ def write(
     if importances:
         result["importances"] = _importances(study, list(about["search"]))
     as_json = json.dumps(result, indent=2) + "\n"
-    files.write_all({out / "trials.csv": _csv(result), out / "tune.html": _page(result), out / "tune.json": as_json})
+    files.write_all(
+        {out / "trials.csv": _csv(result), out / "tune.html": page(document(result)), out / "tune.json": as_json}
+    )
     return result
 
 
 def text(result: Mapping[str, Any], out: Path) -> console.Page:
     """For the terminal; lines of at most 80 columns, but for the command."""
-    best, defaults = result["best"], result["defaults"]
-    counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
-    lines = [
-        f"{len(result['trials'])} trials: {counts}",
-        f"{console.cell('validation ' + _spoken(result['figure']), 36)}{'trial':>6}{'value':>8}",
-    ]
-    for name, row in (("the recipe's own settings", defaults), ("best", best)):
-        if row:
-            lines.append(f"{name:36}{row['trial']:>6}{row['value']:>8.3f}")
-    if result["gain"] is not None:
-        lines.append(f"{'gain':36}{'':>6}{result['gain']:>+8.3f}")
-    lines.append("")
-    if best["settings"]:
-        for name, value in best["settings"].items():
-            lines += console.wrap(value, first=f"  {console.cell(name, 32)}  ", rest=" " * 36)
-    else:
-        lines.append("nothing beat the recipe's own settings")
-    lines += [
-        "",
-        "The best of several is picked on the validation part, so its value there is too",
-        "good; no trial saw the test part. Train it, and see what the test part says:",
-        f"  {result['train']}",
-        "",
-        f"written to {out}: tune.html, tune.json, trials.csv",
-        DISCLAIMER,
-    ]
-    return console.page(lines)
+    return terminal.text(replace(document(result), after=[f"written to {out}: tune.html, tune.json, trials.csv"]))
 
 
 def _summed_up(study: Any, about: Mapping[str, Any], train_line: Callable[[Mapping[str, str]], str]) -> dict[str, Any]:
@@ -150,27 +125,29 @@ def _setting(row: Mapping[str, Any], name: str, result: Mapping[str, Any]) -> st
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _page(result: Mapping[str, Any]) -> str:
-    images, best = result["images"], result["best"]
-    header = (
-        f"<h1>Search: {html_text(result['study'])}</h1>\n"
-        f'<p class="soft">skin-edge tune of recipe {html_text(result["recipe"]["name"])}, seed {result["seed"]}; '
-        f"trained on {images['train']} images, compared on the {images['val']} of the validation part; "
-        f"no trial saw the {images['test']} of the test part</p>\n"
-        f'<p class="disclaimer">{html_text(DISCLAIMER)}</p>\n'
-        '<nav><a href="#best">Best settings</a><a href="#history">History</a><a href="#trials">Trials</a></nav>'
+def document(result: Mapping[str, Any]) -> Document:
+    images = result["images"]
+    subtitle = (
+        f"skin-edge tune of recipe {result['recipe']['name']}, seed {result['seed']}; trained on {images['train']} "
+        f"images, compared on the {images['val']} of the validation part; no trial saw the {images['test']} of the "
+        "test part"
     )
-    main = _best(result) + _history(result) if best else '<p id="best">No trial has come to its end yet.</p>\n'
-    body = f"<header>{header}</header>\n<main>\n{main}{_trials(result)}</main>\n"
-    return document(f"{result['study']}: skin-edge tune", body)
+    best = [_best(result), _history(result)]
+    none = [Section("best", "Best settings", [Notes(["No trial has come to its end yet."])])]
+    sections = [*(best if result["best"] else none), _trials(result)]
+    return Document(f"Search: {result['study']}", subtitle, sections, "skin-edge tune")
 
 
-def _best(result: Mapping[str, Any]) -> str:
+_TEST_SAYS = "the test part says what it is worth"
+
+
+def _best(result: Mapping[str, Any]) -> Section:
     best, defaults = result["best"], result["defaults"]
-    figure = _spoken(result["figure"])
-    said = f"Trial {best['trial']} reached {best['value']:.3f} {figure} on the validation part"
+    said = f"Trial {best['trial']} reached {best['value']:.3f} {_spoken(result['figure'])} on the validation part"
     if defaults:
         said += f"; the recipe's own settings reached {defaults['value']:.3f}, so the gain is {result['gain']:+.3f}"
+    if not best["settings"]:
+        said += "; nothing beat the recipe's own settings"
     importances = result["importances"]
     rows = [
         (
@@ -178,34 +155,32 @@ def _best(result: Mapping[str, Any]) -> str:
             _range(allowed),
             _setting({"settings": {}, "defaults": True}, name, result),
             _setting(best, name, result),
-            f"{importances[name]:.2f}" if name in importances else "-",
+            number(importances.get(name), ".2f"),
         )
         for name, allowed in result["search"].items()
     ]
-    table = Table(("setting", "searched", "recipe", "best", "importance"), rows)
-    drawn = ""
+    blocks: list[Block] = [
+        Notes([f"{said}. The best of several is picked there, so its value is too good; {_TEST_SAYS}."]),
+        Table(("setting", "searched", "recipe", "best", "importance"), rows),
+        Notes(["To train it, and see what the test part says:"]),
+        Command(result["train"]),
+    ]
     if importances:
         names = [name.removeprefix("augmentation.") for name in importances]
-        chart = charts.bars("Importance of each setting", names, [("share", "a", list(importances.values()))])
-        drawn = f'<div class="charts">{chart}</div>\n'
-    return (
-        f'<section id="best"><h2>Best settings</h2>\n<p>{html_text(said)}. The best of several is picked there, so '
-        f"its value is too good; the test part says what it is worth.</p>\n"
-        f"{html_table(table, 'Best settings')}<p>To train it:</p>\n"
-        f'<div class="scroll" role="region" tabindex="0" aria-label="command"><pre style="margin:.6rem">'
-        f"{html_text(result['train'])}</pre></div>\n{drawn}</section>\n"
-    )
+        share = [("share", "a", list(importances.values()))]
+        blocks.append(Charts([charts.bars("Importance of each setting", names, share)]))
+    return Section("best", "Best settings", blocks)
 
 
-def _history(result: Mapping[str, Any]) -> str:
+def _history(result: Mapping[str, Any]) -> Section:
     figure = _spoken(result["figure"])
     ended = {
         state: [(row["trial"], row["value"]) for row in result["trials"] if row["state"] == state and row["curve"]]
         for state in ("complete", "pruned")
     }
     steps: list[tuple[float, float]] = []
-    for number, value in ended["complete"]:
-        steps.append((number, max(value, steps[-1][1] if steps else value)))
+    for trial, value in ended["complete"]:
+        steps.append((trial, max(value, steps[-1][1] if steps else value)))
     if steps:  # to the last trial, though that one was stopped
         steps.append((max(row["trial"] for row in result["trials"]), steps[-1][1]))
     data = [charts.Line("best so far", "a", steps), charts.Line("complete", "a", ended["complete"], joined=False)]
@@ -217,29 +192,27 @@ def _history(result: Mapping[str, Any]) -> str:
     if defaults and defaults["trial"] != best["trial"]:
         curves.append(charts.Line(f"recipe (trial {defaults['trial']})", "b", _numbered(defaults["curve"])))
     drawn.append(charts.lines("Validation after each epoch", "epoch", figure, curves, from_zero=False))
-    return f'<section id="history"><h2>History</h2>\n<div class="charts">{"".join(drawn)}</div></section>\n'
+    return Section("history", "History", [Charts(drawn)])
 
 
-def _trials(result: Mapping[str, Any]) -> str:
+def _trials(result: Mapping[str, Any]) -> Section:
     names = list(result["search"])
     shown = sorted(result["trials"], key=lambda row: (row["state"] != "complete", -(row["value"] or 0)))
     rows = [
         (
             str(row["trial"]) + (" (recipe)" if row["defaults"] else ""),
-            "-" if row["value"] is None else f"{row['value']:.3f}",
+            number(row["value"]),
             row["error"] or row["state"],
             str(row["epochs"]),
-            "-" if row["seconds"] is None else f"{row['seconds']:.0f}",
+            number(row["seconds"], ".0f"),
             *(_setting(row, name, result) or "-" for name in names),
         )
         for row in shown
     ]
     columns = ("trial", _spoken(result["figure"]), "state", "epochs", "s", *names)
     counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
-    return (
-        f'<section id="trials"><h2>Trials</h2>\n<p>{html_text(counts)}; the best first.</p>\n'
-        f"{html_table(Table(columns, rows), 'Trials')}</section>\n"
-    )
+    notes = Notes([f"{len(result['trials'])} trials: {counts}; the best first."])
+    return Section("trials", "Trials", [notes, Table(columns, rows, detail=True)])
 
 
 def _counts(result: Mapping[str, Any]) -> dict[str, int]:
