@@ -276,7 +276,7 @@ def measure(
 
     per kind ("images", "models", "networks"): "outcomes" (outcome -> count), "table" (form -> mutation -> outcome ->
     count), "slowest" and "largest" (a Result each, None where nothing ran or the system does not tell). "bad": every
-    bad Result. progress: called with the number of cases done.
+    bad Result. progress: called with the number of cases done. An interruption ends the run with what was done.
     """
     start = perf_counter()
     counts = {"image": images, "model": models, "network": networks}
@@ -294,6 +294,8 @@ def measure(
                 results.append(result)
                 if progress:
                     progress(len(results))
+        except KeyboardInterrupt:
+            pass  # what ran is summed up
         finally:
             worker.close()
     return {
