@@ -32,6 +32,7 @@ def rows(balance, seed=0):
 )
 def test_an_epoch_shows_so_many_of_each_class(balance, counts):
     assert np.bincount(POSITIONS[rows(balance)]).tolist() == counts
+    assert sampling.epoch_size(POSITIONS, balance) == sum(counts)
     assert not np.array_equal(rows(balance), rows(balance, seed=1))
     assert np.array_equal(rows(balance), rows(balance))
 

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..benchmarks.stats import group_kinds
@@ -121,8 +120,7 @@ class TrainPlan:
     def steps(self) -> int:
         """Of one epoch."""
         positions = self.part("train")["label"].map({code: i for i, code in enumerate(self.codes)}).to_numpy("int64")
-        shown = len(sampling.epoch_rows(positions, self.recipe.balance, np.random.default_rng(0)))
-        return shown // self.recipe.batch_size or 1
+        return sampling.epoch_size(positions, self.recipe.balance) // self.recipe.batch_size or 1
 
     @property
     def hours(self) -> float | None:

@@ -41,15 +41,26 @@ def epoch_rows(positions: npt.NDArray[np.int64], balance: str, generator: np.ran
     """
     if balance in ("none", "class-weight"):
         return generator.permutation(len(positions))
-    classes, sizes = np.unique(positions, return_counts=True)
-    each = {"oversample": sizes.max(), "undersample": sizes.min()}.get(balance)
-    count = int(balance) if each is None else int(each)
+    classes = np.unique(positions)
+    count = _of_each_class(positions, balance)
     rows: list[npt.NDArray[np.int64]] = []
     for one in classes:
         members = np.flatnonzero(positions == one)
         whole, rest = divmod(count, len(members))
         rows += [members] * whole + [generator.permutation(members)[:rest]]
     return generator.permutation(np.concatenate(rows))
+
+
+def epoch_size(positions: npt.NDArray[np.int64], balance: str) -> int:
+    """How many rows `epoch_rows` gives."""
+    if balance in ("none", "class-weight"):
+        return len(positions)
+    return len(np.unique(positions)) * _of_each_class(positions, balance)
+
+
+def _of_each_class(positions: npt.NDArray[np.int64], balance: str) -> int:
+    sizes = np.unique(positions, return_counts=True)[1]
+    return int({"oversample": sizes.max(), "undersample": sizes.min()}.get(balance, balance))
 
 
 def shares(positions: npt.NDArray[np.int64], classes: int, balance: str) -> npt.NDArray[np.float64]:
