@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from skin_edge.benchmarks import diff, gate
 from skin_edge.benchmarks.inputs import documents
+from skin_edge.benchmarks.report import terminal
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UsageError
 from skin_edge.train import compare, cross_validation, evaluate
@@ -347,4 +348,4 @@ def test_a_changed_result_of_bench(tmp_path, path, odd):
         return
     for pair in ((RESULT, changed), (changed, RESULT)):
         found = diff.compare(*pair, different_machines=True)
-        assert all(len(line) <= 80 for line in diff.text(found).splitlines())
+        assert all(len(line) <= 80 for line in terminal.text(diff.document(found)).splitlines())
