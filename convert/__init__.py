@@ -9,12 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .job import ConvertSettings, convert
+    from .job import convert
+    from .settings import ConvertSettings
 
 __all__ = ["ConvertSettings", "convert"]
 
+_WHERE = {"ConvertSettings": "settings", "convert": "job"}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(".job", __name__), name)
+    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

@@ -16,7 +16,8 @@ from ..edge_runtime.errors import OutputExistsError
 from ..train.api import train
 from ..train.data.synthetic import draw_dataset
 from ..train.request import TrainRequest
-from .job import ConvertSettings, convert
+from .job import convert
+from .settings import ConvertSettings
 
 Report = Callable[[str], None]
 

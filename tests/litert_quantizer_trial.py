@@ -99,14 +99,15 @@ def quantize(
 def compare(folder: Path, images: Path | None) -> None:
     from skin_edge.benchmarks.stats import metrics
     from skin_edge.benchmarks.stats.calibration import softmax
-    from skin_edge.convert.job import ConvertSettings, _spec_for
     from skin_edge.convert.quantize.fold import fold_head
     from skin_edge.convert.quantize.representative import choose_representative
+    from skin_edge.convert.settings import ConvertSettings
+    from skin_edge.convert.stage import spec_for
     from skin_edge.train.pipeline.batches import inputs_of, load, plain_batches
     from skin_edge.train.runs import run_folder
 
     run = run_folder.read(folder, images)
-    spec = _spec_for(run, ConvertSettings(folder, Path()))
+    spec = spec_for(run, ConvertSettings(folder, Path()))
     model, codes = run.model(), [label.code for label in run.labels]
     representative = inputs_of(load(list(choose_representative(run, 300)["path"]), spec)[0], spec)
     parts = {part: load(list(run.part(part)["path"]), spec)[0] for part in ("val", "test")}

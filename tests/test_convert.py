@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -162,7 +163,7 @@ def test_the_float_file_equals_the_keras_model(qat, model, images):
 
 def test_the_int8_file_equals_its_simulation(model, images):
     """What quantization-aware training saw is what the device computes, but for rounding."""
-    from skin_edge.convert import job
+    from skin_edge.convert import checks
     from skin_edge.convert.quantize import fold
     from skin_edge.convert.quantize import qat as qat_module
     from skin_edge.convert.tflite import to_tflite
@@ -172,7 +173,7 @@ def test_the_int8_file_equals_its_simulation(model, images):
     network = to_tflite.trained_int8_tflite(quantized, "float32")
     interpreter = Interpreter(network)
     logits = np.concatenate([interpreter.invoke(image[None])[0] for image in images])
-    steps = logits / job._logit_step(network)
+    steps = logits / checks.logit_step(network)
     assert steps == pytest.approx(steps.round(), abs=1e-3)
     assert np.gcd.reduce(np.unique(steps.round().astype(int))) == 1
     answers = softmax(logits)
@@ -186,46 +187,54 @@ def test_the_int8_file_equals_its_simulation(model, images):
 
 def test_a_flip_counts_where_rounding_cannot_explain_it():
     """Pictures get another class: near ties pass, and so does what chance explains; logits that are far off do not."""
-    from skin_edge.convert import job
+    from skin_edge.convert import checks
 
     said = []
     simulated = np.tile(np.array([2.0, 1.7, -1.0], np.float32), (40, 1))
     answers = simulated.copy()
     answers[:12, 0] = 1.6
-    job._check_simulation(simulated, answers, 0.1, said.append)
+    checks.check_simulation(simulated, answers, 0.1, said.append)
     assert not said
     with pytest.raises(ConversionError, match=r"for 12 of 40 .* by more than 4 steps"):
-        job._check_simulation(simulated, answers, 0.05, said.append)
+        checks.check_simulation(simulated, answers, 0.05, said.append)
     answers[:12] = [2.0, 1.7, 5.0]  # as of a bias that has overflowed
     with pytest.raises(ConversionError, match="for 12 of 40"):
-        job._check_simulation(simulated, answers, 0.1, said.append)
+        checks.check_simulation(simulated, answers, 0.1, said.append)
     answers[4:12] = simulated[0]
-    job._check_simulation(simulated, answers, 0.1, said.append)
+    checks.check_simulation(simulated, answers, 0.1, said.append)
     assert "for 4 of 40" in said[0] and "within noise" in said[0]
     answers[2:] = simulated[2]
-    job._check_simulation(simulated, answers, 0.1, said.append)
+    checks.check_simulation(simulated, answers, 0.1, said.append)
     assert len(said) == 1
 
 
 @pytest.mark.parametrize("max_drop", [None, 0.01])
 def test_auto_keeps_the_best_that_worked_where_training_fails(max_drop, tmp_path):
     """Without a limit of the user's; one that he gave stays a limit, and the error says why training failed."""
-    from skin_edge.convert import job
+    from skin_edge.convert import strategies
+    from skin_edge.convert.settings import ConvertSettings
 
-    def attempt(method, percentile):
-        if method == "qat":
-            raise ConversionError("its simulation answers otherwise")
-        drop = 0.05 if percentile is None else 0.03
-        described = {"method": "post-training", "calibration": f"{percentile}"}
-        return job._Attempt(b"", np.zeros((1, 2), np.float32), described, [], 0.9 - drop, drop)
+    class Way:
+        def __init__(self, effort, drop):
+            self.effort, self.drop = effort, drop
+
+        def quantize(self, stage):
+            if self.drop is None:
+                raise ConversionError("its simulation answers otherwise")
+            described = {"method": "post-training", "calibration": f"{self.drop}"}
+            logits = np.zeros((1, 2), np.float32)
+            return strategies.Attempt(b"", logits, described, [], 0.9 - self.drop, self.drop)
 
     said = []
-    settings = job.ConvertSettings(tmp_path, tmp_path / "out", method="auto", max_drop=max_drop)
+    settings = ConvertSettings(tmp_path, tmp_path / "out", method="auto", max_drop=max_drop)
+    stage = SimpleNamespace(settings=settings, report=said.append, float_balanced_accuracy=0.9)
+    ways = [Way("post-training", 0.05), Way("post-training", 0.03), Way("quantization-aware training", None)]
+    assert [way.effort for way in strategies.strategies(settings)] == [way.effort for way in ways]
     if max_drop is not None:
         with pytest.raises(GateError, match=r"failed \(its simulation answers otherwise\)"):
-            job._choose(attempt, settings, 0.9, said.append)
+            strategies.select(ways, stage)
         return
-    kept, tried = job._choose(attempt, settings, 0.9, said.append)
+    kept, tried = strategies.select(ways, stage)
     assert kept.drop == 0.03 and [row["kept"] for row in tried] == [False, True, False]
     assert tried[2]["drop"] is None and tried[2]["error"] == "its simulation answers otherwise"
     assert "the best that worked" in said[-1]
@@ -662,19 +671,19 @@ def test_max_drop_is_a_gate(learned_run, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_auto_keeps_the_smallest_effort_that_serves(learned_run, tmp_path, capsys, monkeypatch):
-    from skin_edge.convert import job
+    from skin_edge.convert.stage import Stage
 
     assert convert(learned_run, "--int8", "--auto", "--max-drop", "1", "--out", tmp_path / "easy", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert [row["effort"] for row in result["tried"]] == ["post-training, min/max"]
 
-    def spoiled(network, pixels, spec, report):  # post-training answers are made worthless: training must follow
-        logits = original(network, pixels, spec, report)
+    def spoiled(stage, network):  # post-training answers are made worthless: training must follow
+        logits = original(stage, network)
         return logits if len(calls := spoiled.calls) >= 2 or calls.append(1) else np.roll(logits, 1, axis=1)
 
     spoiled.calls = []
-    original = job._answers
-    monkeypatch.setattr(job, "_answers", spoiled)
+    original = Stage.answers
+    monkeypatch.setattr(Stage, "answers", spoiled)
     flags = ["--auto", "--max-drop", "0.2", "--qat-epochs", 1, "--out", tmp_path / "hard", "--json"]
     assert convert(learned_run, "--int8", *flags) == 0
     captured = capsys.readouterr()

@@ -46,7 +46,8 @@ CONTENTS = {
     "train/reports": "__init__ compare_views drawn report run_report run_results tune_results",
     "train/runs": "__init__ distillation earlier_runs reading run_folder",
     "train/studies": "__init__ step_times throughput",
-    "convert": "__init__ confidence job layer_errors quickstart renew",
+    "convert": """__init__ checks confidence finish job layer_errors quickstart renew settings stage
+        strategies""",
     "convert/commands": "__init__ convert debug summary",
     "convert/quantize": "__init__ fold heatmap post_training qat representative",
     "convert/tflite": "__init__ answers census contract flatbuffer front tflite_metadata to_tflite",

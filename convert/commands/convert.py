@@ -146,8 +146,8 @@ def convert(
     if ptq and auto:
         raise UsageError("--ptq and --auto contradict each other")
     from ...train.job import to_stderr
-    from ..job import ConvertSettings
     from ..job import convert as run_job
+    from ..settings import ConvertSettings
     from .summary import summary
 
     precision = precision or "int8"

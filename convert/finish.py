@@ -1,0 +1,244 @@
+"""From the network that is kept to the files: finalize, verify, pack, write, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..benchmarks.stats import metrics
+from ..benchmarks.stats.calibration import choose_temperature, softmax
+from ..edge_runtime import training_pictures
+from ..edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, labels_text
+from ..edge_runtime.errors import GateError
+from ..edge_runtime.files import replacing_folder
+from ..edge_runtime.preprocess import InputSpec
+from ..train.data import grouping, tables
+from ..train.runs import run_folder
+from ..train.runs.run_folder import Run
+from . import checks, confidence
+from .settings import ConvertSettings
+from .stage import Report, Stage
+from .strategies import Attempt
+from .tflite import answers, census, flatbuffer, front, to_tflite
+from .tflite import contract as metadata
+
+FLOAT_FILE = "model_float32.tflite"
+
+_CHECKED = 32  # pictures that the finished files are asked
+
+_WORDS = {
+    "int8": {"weights": "int8 per channel", "activations": "int8 per tensor"},
+    "w8a16": {"weights": "int8 per channel", "activations": "int16 per tensor"},
+    "float16": {"weights": "float16", "activations": "float32"},
+    "w8a32": {"weights": "int8 per channel", "activations": "float32"},
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A network with calibrated probabilities, and what it answers on the validation part.
+
+    calibration: the temperature and the shift that lie in it. spec: of its pictures. pictures: the validation
+    part's, of that size. scores: probabilities [n, classes]. before: the network without its front end, where it has
+    one.
+    """
+
+    network: bytes
+    precision: str
+    quantization: Mapping[str, Any]
+    calibration: confidence.Calibration
+    spec: InputSpec
+    pictures: answers.Pictures
+    scores: npt.NDArray[np.floating[Any]]
+    before: bytes | None = None
+
+
+def finalize(stage: Stage, kept: Attempt) -> tuple[Finished, Sequence[Any]]:
+    """The network with its temperature, softmax and names, and the census of its operators."""
+    settings = stage.settings
+    temperature = choose_temperature(softmax(kept.logits), stage.truth) if settings.temperature else 1.0
+    network = kept.logits_network
+    if temperature != 1.0:
+        network = confidence.apply_temperature(network, temperature)
+    edited = flatbuffer.read(network)
+    flatbuffer.append_softmax(edited)
+    outputs = ["probabilities", "class_activation_map"][: 1 + settings.cam]
+    flatbuffer.name_ends(edited, to_tflite.input_names(stage.model), outputs)
+    network = flatbuffer.write(edited)
+    scores = stage.answers(network)
+    operators = census.take_census(network)
+    if settings.name == "int8":
+        census.assert_int8(network)
+    quantization = {
+        **kept.method,
+        **_WORDS[settings.precision],
+        "kept_in_float": list(settings.keep_float),
+        "float_operators": sorted({row.operator for row in census.float_operators(operators)}),
+        "representative_images": len(stage.representative),
+    }
+    used = confidence.Calibration(stage.shift.tau, tuple(map(float, stage.shift.logits)), temperature)
+    pixels = stage.validation.pixels
+    return Finished(network, settings.name, quantization, used, stage.spec, pixels, scores), operators
+
+
+def verify(stage: Stage, kept: Attempt, finished: Finished) -> None:
+    """Raises GateError where the file loses more than it may: a softmax may lose what the logits still held."""
+    settings = stage.settings
+    # Where --auto kept more than its own limit, for nothing better worked, it has said so.
+    limit = settings.limit if settings.max_drop is not None or kept.drop <= (settings.limit or 0) else None
+    drop = stage.float_balanced_accuracy - stage.balanced_accuracy(finished.scores)
+    if limit is not None and drop > limit:
+        raise GateError(
+            f"the finished file loses {drop * 100:.1f} points of balanced accuracy on the validation part, more "
+            f"than --max-drop {limit:g}"
+        )
+
+
+def float_twin(stage: Stage) -> Finished:
+    """The run's model itself, without temperature and shift."""
+    plain = confidence.Calibration(0.0, (0.0,) * len(stage.codes), 1.0)
+    pixels = stage.validation.pixels
+    return Finished(stage.float_file, "float32", {"method": "none"}, plain, stage.spec, pixels, stage.float_scores)
+
+
+def with_front(stage: Stage, finished: Finished) -> Finished | None:
+    """The finished network with a front end, where one is asked for."""
+    size = stage.settings.front_size(stage.run.input_spec)
+    if size is None:
+        return None
+    stage.report(f"a front end of {size[0]}x{size[1]}")
+    network = front.prepend(finished.network, *size)
+    census.assert_int8(network)
+    spec = replace(stage.spec, height=size[0], width=size[1])
+    large = answers.Files(list(stage.run.part("val")["path"]), spec)
+    scores = answers.answers(network, spec, large, stage.vectors, stage.report)
+    return replace(finished, network=network, spec=spec, pictures=large, scores=scores, before=finished.network)
+
+
+def write(stage: Stage, finished: Finished, fronted: Finished | None, operators: Sequence[Any]) -> dict[str, bytes]:
+    """The folder, whole or not at all; returns name -> content. Raises ConversionError where a file, read and fed as a
+    device does, answers otherwise than its network."""
+    settings, run = stage.settings, stage.run
+    seen = _training_pictures(run, stage.report)
+    content, contract = _packed(stage, finished, seen)
+    files = {
+        settings.model_file: content,
+        FLOAT_FILE: _packed(stage, float_twin(stage), seen)[0],
+        LABELS_FILE: labels_text(run.labels).encode(),
+        CONTRACT_FILE: contract.encode(),
+        "representative.csv": tables.text(stage.representative.loc[:, ["image_id", "group", "label"]]).encode(),
+        "census.csv": census.to_csv(operators).encode(),
+    }
+    made = {settings.model_file: finished}
+    if fronted:
+        name = _front_file(settings, fronted)
+        files[name], made[name] = _packed(stage, fronted, seen)[0], fronted
+    with replacing_folder(settings.out) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        for name, one in made.items():
+            checks.check_device(folder / name, one.pictures, run.part("val"), one.scores[:_CHECKED])
+    return files
+
+
+def summary(
+    stage: Stage,
+    kept: Attempt,
+    tried: list[dict[str, Any]],
+    finished: Finished,
+    fronted: Finished | None,
+    operators: Sequence[Any],
+    files: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """What `job.convert` returns, JSON-ready."""
+    settings, truth, codes = stage.settings, stage.truth, stage.codes
+    reference = softmax(stage.wanted / finished.calibration.temperature)
+    groups = grouping.groups_of(stage.run.part("val"))
+    sizes = {name: len(content) for name, content in files.items() if name.endswith(".tflite")}
+    return {
+        "precision": settings.name,
+        "model": settings.model_file,
+        "bytes": sizes,
+        "size_to_float32": sizes[settings.model_file] / sizes[FLOAT_FILE],
+        "quantization": finished.quantization,
+        "calibration": finished.calibration.to_dict(),
+        "logit_shift_candidates": stage.shift.candidates,
+        "tried": tried,
+        "qat_history": kept.history,
+        "front": _front_figures(stage, finished, fronted) if fronted else None,
+        "operators": _counted(operators),
+        "validation": {
+            "n": len(truth),
+            "agreement": metrics.agreement(reference, finished.scores),
+            "float32": metrics.evaluate(truth, reference, codes, groups, bootstrap=0),
+            settings.name: metrics.evaluate(truth, finished.scores, codes, groups, bootstrap=0),
+        },
+    }
+
+
+def _front_file(settings: ConvertSettings, fronted: Finished) -> str:
+    return front.file_name(settings.model_file, fronted.spec.height, fronted.spec.width)
+
+
+def _front_figures(stage: Stage, finished: Finished, fronted: Finished) -> dict[str, Any]:
+    return {
+        "model": _front_file(stage.settings, fronted),
+        "input": [fronted.spec.height, fronted.spec.width],
+        "agreement": metrics.agreement(finished.scores, fronted.scores),
+        "largest_change": float(np.abs(fronted.scores - finished.scores).max()),
+        "validation": metrics.evaluate(stage.truth, fronted.scores, stage.codes, bootstrap=0),
+    }
+
+
+def _packed(stage: Stage, one: Finished, seen: Mapping[str, Any] | None) -> tuple[bytes, str]:
+    """(the file with its labels and contract, the contract). seen: `_training_pictures`."""
+    run, settings = stage.run, stage.settings
+    where = f"the {len(stage.truth)} validation images of {run.recipe.name}, seed {run.seed}, split {run.config.split}"
+    thresholds = confidence.thresholds(one.scores, stage.truth, run.labels, where)
+    others = answers.of_others(one.network, one.spec, one.pictures, stage.vectors, stage.report)
+    contract = metadata.describe(
+        one.network,
+        run,
+        precision=one.precision,
+        quantization=one.quantization,
+        calibration={**one.calibration.to_dict(), "found_on": where},
+        thresholds=thresholds,
+        borderline=confidence.borderline(thresholds, stage.codes, one.scores, others),
+        spec=one.spec,
+        license=settings.license,
+        intended_use=settings.intended_use,
+        training_pictures=seen,
+        front=front.described(one.before, one.spec.height, one.spec.width) if one.before else None,
+    )
+    return metadata.packed(one.network, run.labels, one.spec, contract, settings.author)
+
+
+def _training_pictures(run: Run, report: Report) -> dict[str, Any] | None:
+    """For the contract: the hashes of all that the run, and those that it learned from, have seen."""
+    known = run_folder.learned_from(run)
+    rows = {part: known.loc[known["split"] == part] for part in training_pictures.PARTS}
+    parts = {part: list(zip(of["path"], of["image_id"], strict=True)) for part, of in rows.items()}
+    found = training_pictures.described(parts)
+    count = sum(map(len, parts.values()))
+    if found is None:
+        report(
+            f"{count} training pictures: more than {training_pictures.MOST}, so the file has no hashes of them and "
+            "cannot tell later which pictures it has seen"
+        )
+        return None
+    missing = count - training_pictures.count(found)
+    if missing:
+        report(f"warning: {missing} of {count} training pictures cannot be read: the file has no hashes of them")
+    return found
+
+
+def _counted(operators: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in operators:
+        key = f"{row.operator} ({row.inputs.split(' ')[0]})"
+        counts[key] = counts.get(key, 0) + 1
+    return counts
