@@ -52,11 +52,17 @@ def test_what_is_printed_keeps_to_80_columns(line, data, tiny_int8, tiny_float32
 
 
 def test_the_summary_of_a_search_keeps_to_80_columns(tmp_path):
-    trial = {"trial": 12, "state": "complete", "value": 0.5, "settings": {f"augmentation.{WIDE}": f"{WIDE} {WIDE}"}}
+    name = WIDE
+    trial = {
+        "trial": 12, "state": "complete", "value": 0.5, "settings": {name: f"{WIDE} {WIDE}"}, "defaults": False,
+        "error": None, "epochs": 3, "seconds": 1.0, "curve": [0.4, 0.5],
+    }  # fmt: skip
     result = {
         "best": trial, "defaults": trial, "gain": 0.0, "figure": "balanced_accuracy", "trials": [trial] * 20,
-        "train": "skin-edge train",
+        "train": "skin-edge train", "study": WIDE, "recipe": {"name": WIDE, WIDE: f"{WIDE} {WIDE}"}, "seed": 42,
+        "importances": {name: 0.5},
+        "images": {"train": 20, "val": 5, "test": 5}, "search": {name: {"one_of": [f"{WIDE} {WIDE}"]}},
     }  # fmt: skip
     lines = str(tune_results.text(result, tmp_path)).splitlines()
     assert [one for one in lines if console.columns_of(one) > console.WIDTH and str(tmp_path) not in one] == []
-    assert any(one.startswith(f"  {console.cell(f'augmentation.{WIDE}', 32)}  {WIDE[:5]}") for one in lines)
+    assert any(WIDE[:5] in one for one in lines)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from skin_edge.benchmarks.report import markdown, page, several, terminal
+from skin_edge.benchmarks.report import bench_report, markdown, page, terminal
 from skin_edge.benchmarks.stats import few
 from skin_edge.edge_runtime.cli import run
 
@@ -40,12 +40,10 @@ def test_a_benchmark(data, tiny_int8, tiny_float32, tmp_path, capsys):
     assert run(["bench", str(tiny_int8), str(tiny_float32), *quick]) == 0
     two = json.loads(capsys.readouterr().out)
     assert one["accuracy"]["model"]["per_class"]["df"]["sensitivity"] is None
-    assert f"{SAID}mel (2)" in " ".join(terminal.table(one).split())
-    assert f"{SAID}mel (2)" in " ".join(several.table(two).split())
-    for result in (one, two):
-        assert f"{SAID}mel (2)." in page.page(result) and f"{SAID}mel (2)." in markdown.markdown(result).replace(
-            "\\", ""
-        )
+    for document in (bench_report.document(one), bench_report.document(two)):
+        assert f"{SAID}mel (2)" in " ".join(terminal.text(document).split())
+        assert f"{SAID}mel (2)." in page.page(document)
+        assert f"{SAID}mel (2)." in markdown.markdown(document).replace("\\", "")
 
 
 def test_an_evaluation(data, tiny_int8, tmp_path, capsys):
@@ -56,12 +54,12 @@ def test_an_evaluation(data, tiny_int8, tmp_path, capsys):
 
 
 def test_a_training_and_a_comparison(measured_run, tmp_path, capsys):
-    from skin_edge.train.reports import summary
+    from skin_edge.train.reports import run_report
 
     results = json.loads((measured_run / "metrics.json").read_text())
     few_classes = few.of_classes(results["test"]["per_class"])
     assert few_classes, "the miniature has few images"
-    assert few_classes in " ".join(summary.summary(results, measured_run).split())
+    assert few_classes in " ".join(run_report.trained(results, measured_run).split())
     assert few_classes in (measured_run / "report.html").read_text()
     assert run(["compare", str(measured_run), str(measured_run), "--out", str(tmp_path / "x.html")]) == 0
     assert few_classes in " ".join(capsys.readouterr().out.split())
