@@ -37,6 +37,12 @@ MOST_PICTURES = 60
 MOST_CLASSES = 32
 """Of more classes than these only those with images are listed: ImageNet's thousand on ten pictures say nothing."""
 
+_HEADLINES = {
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "macro_auc": "macro AUC",
+}
 _STATISTICS = {"median": "median", "avg": "mean", "std": "std", "p5": "p5", "p90": "p90", "p95": "p95", "p99": "p99"}
 
 _Result = Mapping[str, Any]
@@ -163,8 +169,8 @@ def _summary(bench: _Benchmark) -> Section:
         notes.append(f"Gate: {gate_verdict(bench.result['gate'])}.")
     if bench.models[0]["accuracy"]:
         rows += [
-            bench.row(title, lambda column, key=key: _ranged(column.figures, key))
-            for key, title in (("balanced_accuracy", "balanced accuracy"), ("macro_auc", "macro AUC"))
+            bench.row(_HEADLINES[key], lambda column, key=key: _ranged(column.figures, key))
+            for key in ("balanced_accuracy", "macro_auc")
         ]
         for name, accuracy in bench.compared:
             of = f"{name}: the" if bench.several else "The"
@@ -209,9 +215,7 @@ def _warnings(bench: _Benchmark) -> list[Section]:
 def _accuracy(bench: _Benchmark) -> Section:
     first = bench.models[0]["accuracy"]
     model, failed = first["model"], first["failed"]
-    titles = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1"}
-    rows = [bench.row(title, lambda column, key=key: _ranged(column.figures, key)) for key, title in titles.items()]
-    rows.append(bench.row("macro AUC", lambda column: _ranged(column.figures, "macro_auc")))
+    rows = [bench.row(title, lambda column, key=key: _ranged(column.figures, key)) for key, title in _HEADLINES.items()]
     rows += [
         bench.row(f"top {k} accuracy", lambda column, k=k: _plain(column.figures, f"top_{k}_accuracy"))
         for k in (2, 3)
@@ -242,13 +246,11 @@ def _accuracy(bench: _Benchmark) -> Section:
         )
     blocks: list[Block] = [Notes(notes)]
     drawn = [
-        (column.name, kind, [(row["confidence"], row["accuracy"]) for row in column.figures["calibration"]["bins"]])
+        (column.name, kind, column.figures["calibration"]["bins"])
         for column, kind in zip(bench.columns, cycle(charts.KINDS), strict=False)
         if column.figures
     ]
-    diagonal = charts.Line("calibrated", "ideal", [(0.0, 0.0), (1.0, 1.0)])
-    data_lines = [charts.Line(*one) for one in drawn]
-    blocks.append(Charts([charts.lines("Reliability, 15 bins", "confidence", "accuracy", [diagonal, *data_lines])]))
+    blocks.append(Charts([charts.reliability(drawn)]))
     blocks.append(Table(("", *bench.heads), rows))
     if failed:
         blocks.append(
@@ -344,10 +346,9 @@ def _parity(bench: _Benchmark) -> list[Section]:
     both = bench.compared
     if not both:
         return []
-    titles = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1"}
     rows: list[tuple[Text, ...]] = [
         (title, *(_difference(accuracy["difference"][key]) for _, accuracy in both))
-        for key, title in {**titles, "macro_auc": "macro AUC"}.items()
+        for key, title in _HEADLINES.items()
     ]
     shares = [(one["agreement"], metrics.wilson(one["agreement"], one["model"]["n"])) for _, one in both]
     tests = [one["mcnemar"] for _, one in both]
@@ -441,7 +442,7 @@ def _latency(bench: _Benchmark) -> Section:
         )
     columns = ("ms", "cold start", "load", "first run", "to the reference", "to it, invoke")
     drawn = [
-        charts.Line(column.name, kind, _numbered(column.one["latency"]["runs_ms"]))
+        charts.Line(column.name, kind, charts.numbered(column.one["latency"]["runs_ms"]))
         for column, kind in zip(bench.columns, cycle(charts.KINDS), strict=False)
     ]
     blocks: list[Block] = [
@@ -637,7 +638,3 @@ def _plain(figures: _Result | None, *keys: str) -> Text:
     for key in keys:
         value = value and value[key]
     return number(value)
-
-
-def _numbered(values: Sequence[float]) -> list[tuple[float, float]]:
-    return [(float(place), value) for place, value in enumerate(values, 1)]

@@ -6,7 +6,7 @@ Colours are classes of the page's style sheet: "a" to "f", and "ideal". The page
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,6 +97,18 @@ def lines(
             for x, y in places:
                 chart.draw("circle", line.kind, cx=x, cy=y, r=2.5)
     return chart
+
+
+def reliability(data: Sequence[tuple[str, str, Sequence[Mapping[str, float]]]], *, height: int = 200) -> Chart:
+    """How often answers of a confidence are right. data: (name, kind, the bins of `metrics.calibration`)."""
+    drawn = [Line(name, kind, [(row["confidence"], row["accuracy"]) for row in bins]) for name, kind, bins in data]
+    diagonal = Line("calibrated", "ideal", [(0.0, 0.0), (1.0, 1.0)])
+    return lines("Reliability, 15 bins", "confidence", "accuracy", [diagonal, *drawn], height=height)
+
+
+def numbered(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Points over 1, 2, 3, ..."""
+    return [(float(place), value) for place, value in enumerate(values, 1)]
 
 
 def bars(title: str, names: Sequence[str], data: Sequence[tuple[str, str, Sequence[float | None]]]) -> Chart:

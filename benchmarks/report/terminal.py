@@ -56,7 +56,7 @@ def _lines(block: Block) -> list[str]:
 
 def _table(table: Table) -> list[str]:
     """Columns that do not fit follow in blocks below; long texts are broken in their column or stand below."""
-    rows = [[_cell(cell) for cell in row] for row in table.rows[: table.most]]
+    rows, numeric = [[_cell(cell) for cell in row] for row in table.rows[: table.most]], table.numeric
     lines = [f"  {line}" for line in console.wrap(plain(table.caption), WIDTH - 2)] if table.caption else []
     if not rows:
         return lines
@@ -64,7 +64,7 @@ def _table(table: Table) -> list[str]:
     cells = [max(console.columns_of(row[i]) for row in rows) for i in range(len(heads))]
     widths = [max(wide, min(_HEAD, console.columns_of(head))) for wide, head in zip(cells, heads, strict=True)]
     fits = _width(widths) <= WIDTH
-    long = [] if fits else [i for i in range(1, len(heads)) if widths[i] > _LONG and not table.numeric[i]]
+    long = [] if fits else [i for i in range(1, len(heads)) if widths[i] > _LONG and not numeric[i]]
     if not fits:
         widths[0] = min(widths[0], _NAME)
     inside = long[-1:] if len(long) == 1 and _width([w for i, w in enumerate(widths) if i not in long]) <= 46 else []
@@ -75,9 +75,9 @@ def _table(table: Table) -> list[str]:
     for number, block in enumerate(_in_blocks(shown, widths)):
         lines += [] if number == 0 else [""]
         at = [0, *block]
-        lines += _laid_out([heads], at, widths, table.numeric, bottom=True) if any(heads[i] for i in at) else []
+        lines += _laid_out([heads], at, widths, numeric, bottom=True) if any(heads[i] for i in at) else []
         for row in rows:
-            lines += _laid_out([row], at, widths, table.numeric)
+            lines += _laid_out([row], at, widths, numeric)
             for i in long if number == 0 and not inside else []:
                 lines += console.wrap(row[i], first=" " * 6, rest=" " * 6)
     left = len(table.rows) - len(rows)

@@ -415,12 +415,7 @@ def _calibration(show: Results) -> Section:
         notes.append("The temperature was found on the validation part; 'skin-edge convert' puts one into the file.")
     if show.results["frozen"].get("temperature_in_the_file") is not None:
         notes.append(show.text("The file divides its logits by {frozen/temperature_in_the_file} already."))
-    lines = [
-        charts.Line(name, kind, [(row["confidence"], row["accuracy"]) for row in test[key]["bins"]])
-        for name, kind, key in kinds
-    ]
-    diagonal = charts.Line("calibrated", "ideal", [(0.0, 0.0), (1.0, 1.0)])
-    drawn = charts.lines("Reliability, 15 bins", "confidence", "accuracy", [diagonal, *lines], height=300)
+    drawn = charts.reliability([(name, kind, test[key]["bins"]) for name, kind, key in kinds], height=300)
     blocks = [Notes(notes), Charts([drawn]), Table(("", "ECE", "Brier score"), rows)]
     return Section("calibration", "Calibration", blocks, detail=True)
 

@@ -188,9 +188,9 @@ def _history(result: Mapping[str, Any]) -> Section:
         data.append(charts.Line("pruned", "b", ended["pruned"], joined=False))
     drawn = [charts.lines("Each trial", "trial", figure, data, from_zero=False)]
     best, defaults = result["best"], result["defaults"]
-    curves = [charts.Line(f"best (trial {best['trial']})", "a", _numbered(best["curve"]))]
+    curves = [charts.Line(f"best (trial {best['trial']})", "a", charts.numbered(best["curve"]))]
     if defaults and defaults["trial"] != best["trial"]:
-        curves.append(charts.Line(f"recipe (trial {defaults['trial']})", "b", _numbered(defaults["curve"])))
+        curves.append(charts.Line(f"recipe (trial {defaults['trial']})", "b", charts.numbered(defaults["curve"])))
     drawn.append(charts.lines("Validation after each epoch", "epoch", figure, curves, from_zero=False))
     return Section("history", "History", [Charts(drawn)])
 
@@ -218,10 +218,6 @@ def _trials(result: Mapping[str, Any]) -> Section:
 def _counts(result: Mapping[str, Any]) -> dict[str, int]:
     states = [row["state"] for row in result["trials"]]
     return {state: states.count(state) for state in _STATES.values() if state in states}
-
-
-def _numbered(values: list[float]) -> list[tuple[float, float]]:
-    return [(float(number), value) for number, value in enumerate(values, 1)]
 
 
 def _range(allowed: Mapping[str, Any]) -> str:
