@@ -116,16 +116,25 @@ def _of(contract: Mapping[str, Any], says: str, how: str, name: str) -> dict[str
     return {part: [raw[part][at : at + _BYTES] for at in range(0, len(raw[part]), _BYTES)] for part in PARTS}
 
 
+def marks(
+    contracts: Iterable[Mapping[str, Any]], pictures: Iterable[tuple[str | os.PathLike[str], str]]
+) -> list[tuple[bytes, str]]:
+    """What `seen` compares, of (path, id) of each picture; none, and no file is read, where no contract has hashes."""
+    if all(hashes_of(contract) is None for contract in contracts):
+        return []
+    return [(digest(path), public_id(image_id, path)) for path, image_id in pictures]
+
+
 def seen(contract: Mapping[str, Any], pictures: Iterable[tuple[bytes, str]]) -> dict[str, Any] | None:
     """How many pictures are some that the model has learned from; None where its file does not say.
 
-    pictures: (of `digest`, of `public_id`) of each; those whose digest is b"" are passed over. JSON-ready: compared,
-    the pictures with a digest; for each of PARTS {"pictures", "hashes", "found", "by_chance", "by_id"}: how many there
-    were, of how many of them the file has the hash, the compared ones whose hash is among those, and how many would be
-    if none of them were one: n m / 2^32 for n pictures and m different hashes. by_id: {"ids", "found", "by_chance"} in
-    the same way for the public ids of those that are not found by their bytes; None where the file has none. not_known:
-    how many of those that no part has may be copies that were saved anew: all but those with a public id, where each
-    picture of training has one.
+    pictures: (of `digest`, of `public_id`) of each, as `marks` gives them; those whose digest is b"" are passed over.
+    JSON-ready: compared, the pictures with a digest; for each of PARTS {"pictures", "hashes", "found", "by_chance",
+    "by_id"}: how many there were, of how many of them the file has the hash, the compared ones whose hash is among
+    those, and how many would be if none of them were one: n m / 2^32 for n pictures and m different hashes. by_id:
+    {"ids", "found", "by_chance"} in the same way for the public ids of those that are not found by their bytes; None
+    where the file has none. not_known: how many of those that no part has may be copies that were saved anew: all but
+    those with a public id, where each picture of training has one.
     """
     hashes, ids = hashes_of(contract), ids_of(contract)
     if hashes is None:

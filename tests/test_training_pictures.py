@@ -258,3 +258,8 @@ def test_info_counts_them(folder, tiny_int8, tmp_path, capsys):
     model = taught(tiny_int8, tmp_path / "model.tflite", pictures[:30], pictures[30:])
     assert run(["info", str(model)]) == 0
     assert "training pictures: 30 hashes, and 10 of validation" in " ".join(capsys.readouterr().out.split())
+
+
+def test_nothing_is_read_where_no_file_says_what_it_has_seen(monkeypatch):
+    monkeypatch.setattr(training_pictures, "digest", lambda path: pytest.fail(f"{path} is read"))
+    assert training_pictures.marks([{}, {"provenance": {}}], [("a.png", "ISIC_0024306")]) == []

@@ -249,8 +249,6 @@ def cannot_assess(
 def _from_csv(path: Path, columns: Columns, images: Path | None) -> pd.DataFrame:
     table = canonical(csv_files.read(path), path, columns)
     frame = pd.DataFrame(table.rows, columns=table.columns, dtype=str)
-    if "malignant" in frame.columns:
-        frame["malignant"] = frame["malignant"].replace({"1.0": "1", "0.0": "0"})
     blank = frame[(frame["label"] == "") & (frame["malignant"] == "" if "malignant" in frame.columns else True)]
     if len(blank):
         raise DataError(f"{path} line {table.lines[int(blank.index[0])]}: label is blank")
@@ -376,13 +374,8 @@ def _by_tflite(
     paths = list(rows["path"])
     with SkinClassifier(path) as classifier:
         labels, contract = classifier.labels, classifier.contract
-        by_hash = training_pictures.seen(
-            contract,
-            (
-                (training_pictures.digest(path), training_pictures.public_id(image_id, path))
-                for path, image_id in zip(paths, rows["image_id"], strict=True)
-            ),
-        )
+        named = zip(paths, rows["image_id"], strict=True)
+        by_hash = training_pictures.seen(contract, training_pictures.marks([contract], named))
         answers = np.full((len(paths), len(labels)), np.nan, np.float32)
         errors: dict[int, str] = {}
         # "" is no file: it ends in an error as any missing one does, but with the reason.

@@ -105,10 +105,9 @@ def compare_all(
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed; the first: {failed[0]['error']}")
     answered = [_Answered(classifier, np.stack(rows)) for classifier, rows in zip(classifiers, scores, strict=True)]
-    pictures = [
-        (training_pictures.digest(case.path), training_pictures.public_id(case.image_id, case.path))
-        for case in assessed
-    ]
+    pictures = training_pictures.marks(
+        (classifier.contract for classifier in classifiers), ((case.path, case.image_id) for case in assessed)
+    )
     theirs = next((one for one in answered if one.classifier is reference), None)
     return [
         _compared(None if one is theirs else theirs, one, assessed, failed, bootstrap, seed, margin)

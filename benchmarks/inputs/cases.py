@@ -149,7 +149,7 @@ def _from_csv(path: Path, columns: Columns) -> list[Case]:
                 split=row.get("split", ""),
                 group_kind=row.get(COLUMN, ""),
                 metadata={name: row[name] for name in METADATA if name in row},
-                malignant={"1.0": "1", "0.0": "0"}.get(target, target),
+                malignant=target,
             )
         )
     if not cases:

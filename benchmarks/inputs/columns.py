@@ -23,10 +23,6 @@ class Columns:
     label: str | None = None
     group: str | None = None
 
-    def or_else(self, other: Columns) -> Columns:
-        """With those of `other` where it names none."""
-        return Columns(self.image or other.image, self.label or other.label, self.group or other.group)
-
     def flags(self) -> str:
         """As a user writes them."""
         return " ".join(f"--{f.name}-column {getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name))
@@ -65,7 +61,8 @@ def canonical(table: csv_files.Table, path: Path, columns: Columns = PATH_LABEL_
     """The table with its picture in the column path, its label in label and its group, where it has one, in group.
 
     columns: as the user names them. Without any, the columns have these names already, or those of a known data set.
-    Where the picture's column is another than path, image_id is its text. Other columns stay as they are.
+    Where the picture's column is another than path, image_id is its text. A column malignant has "1" and "0" where it
+    had "1.0" and "0.0". Other columns stay as they are.
 
     Raises DataError where a column is not there, or a known data set's row has not one label.
     """
@@ -90,7 +87,12 @@ def canonical(table: csv_files.Table, path: Path, columns: Columns = PATH_LABEL_
     at = taken | {new: names.index(old) for old, new in wanted.items()}
     if columns.image not in (None, "path"):
         at["image_id"] = at["path"]
-    return _taken(table, at)
+    one = _taken(table, at)
+    if "malignant" in one.columns:
+        place = one.columns.index("malignant")
+        for row in one.rows:
+            row[place] = {"1.0": "1", "0.0": "0"}.get(row[place], row[place])
+    return one
 
 
 def shown(names: Sequence[str]) -> str:
