@@ -234,7 +234,7 @@ def _here(row: settings.Setting, value: Any, folder: Path) -> Any:
     """A setting as TrainSettings has it: paths lead from here, not from RUN."""
     if value is None or not row.path:
         if row.name == "labels" and value is not None:
-            return OwnLabels(tuple(Label(**{"malignant": None, **entry}) for entry in value), "its own classes")
+            return OwnLabels(tuple(Label(**entry) for entry in value), "its own classes")
         return value
     if row.name == "cache" and value == "memory":
         return None
@@ -302,7 +302,7 @@ def _compared(row: settings.Setting, value: Any) -> Any:
     if row.name == "split":
         return splits.called(value)
     if row.name == "labels" and value is not None:
-        own = value.labels if isinstance(value, OwnLabels) else [Label(**{"malignant": None, **one}) for one in value]
+        own = value.labels if isinstance(value, OwnLabels) else [Label(**one) for one in value]
         return [tuple(label) for label in own]
     return tuple(dict.fromkeys(value or ())) if row.name == "clean" else value
 
