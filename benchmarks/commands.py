@@ -10,14 +10,14 @@ import click
 
 from ..edge_runtime import console
 from ..edge_runtime.commands import input_options
-from ..edge_runtime.errors import GateError, UsageError
+from ..edge_runtime.errors import GateError, UsageError, require
 from ..edge_runtime.help import SectionedCommand
 from .inputs.options import column_options
 
 _SECTIONS = {
     "Accuracy": ("data", "image_column", "label_column", "group_column", "images", "split", "preprocessing", "margin"),
     "Models": ("reference", "mean", "std", "labels"),
-    "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration"),
+    "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration_s"),
     "Limits and comparisons": ("gate", "compare", "different_machines"),
     "Output": ("result_json", "html", "markdown", "as_json"),
 }
@@ -70,6 +70,7 @@ _SECTIONS = {
 @click.option("--sweep", is_flag=True, help="Also time 1, 2, 4, ... threads, up to the cores.")
 @click.option(
     "--duration",
+    "duration_s",
     type=click.FloatRange(min=0),
     default=0,
     metavar="SECONDS",
@@ -100,38 +101,28 @@ _SECTIONS = {
 @click.option("--different-machines", is_flag=True, help="Allow --compare to mix machines, and mark it.")
 @input_options
 @click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write every figure as JSON.")
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write one self-contained page.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write one self-contained page (needs Jinja2: pip install 'skin-edge[bench]').",
+)
 @click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def bench(
     models: tuple[Path, ...],
-    reference: Path | None,
-    data: Path | None,
-    split: str | None,
     image_column: str | None,
     label_column: str | None,
     group_column: str | None,
-    images: Path | None,
-    image: Path | None,
-    num_runs: int,
-    warmup_runs: int,
-    num_threads: int,
-    processes: int,
-    cold_starts: int,
-    sweep: bool,
-    duration: float,
-    preprocessing: bool,
+    labels: str | None,
     gate: str | None,
-    margin: float,
     compare: bool,
     different_machines: bool,
-    mean: float | None,
-    std: float | None,
-    labels: str | None,
     result_json: Path | None,
     html: Path | None,
     markdown: Path | None,
     as_json: bool,
+    **settings: Any,
 ) -> int:
     """Measure MODEL, a .tflite file (without one: the packaged model), or several, on this machine.
 
@@ -175,67 +166,64 @@ def bench(
         return _compare(models, different_machines, as_json)
     if different_machines:
         raise UsageError("--different-machines goes with --compare")
-    from ..edge_runtime import files
-    from ..edge_runtime.classifier import DISCLAIMER
-    from . import gate as gates
     from .bench import BenchSettings, run_bench, run_benches
+    from .gate import judge, judge_all, read_gate
     from .inputs.columns import Columns
-    from .report import bench_report, terminal
 
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
-    for option, path in outputs.items():
-        if path is not None:
-            files.check_writable_file(path, option)
-    if html is not None:
-        from .report import page  # noqa: F401  # pyright: ignore[reportUnusedImport]  # before hours are spent
-    settings = BenchSettings(
+    outputs = {option: path for option, path in outputs.items() if path is not None}
+    _check_outputs(outputs)
+    asked = BenchSettings(
         model=models[0] if models else None,
-        reference=reference,
-        data=data,
-        split=split,
-        images=images,
         columns=Columns(image_column, label_column, group_column),
-        image=image,
-        num_runs=num_runs,
-        warmup_runs=warmup_runs,
-        num_threads=num_threads,
-        processes=processes,
-        cold_starts=cold_starts,
-        sweep=sweep,
-        duration_s=duration,
-        preprocessing=preprocessing,
-        margin=margin,
-        mean=mean,
-        std=std,
         labels=Path(labels) if labels else None,
+        **settings,
     )
-    limits = gates.read_gate(gate) if gate else None
-    judged: list[tuple[str, dict[str, Any]]] = []  # each limit's row, and what its sentence begins with
-    if len(models) > 1:
-        result = run_benches(models, settings, progress=_to_stderr)
-        results = result["models"]
-        if limits is not None:
-            result["gate"] = gates.judge_all(result, limits, str(gate))
-            for name, one in zip(bench_report.names(result), result["gate"]["models"], strict=True):
-                judged += [(f"{name}: ", row) for row in one["limits"]]
-    else:
-        result = run_bench(settings, progress=_to_stderr)
-        results = [result]
-        if limits is not None:
-            result["gate"] = gates.judge(result, limits, str(gate))
-            judged = [("", row) for row in result["gate"]["limits"]]
-    # Printed first: an unwritable file must not cost what was measured.
+    limits = read_gate(gate) if gate else None
+    several = len(models) > 1
+    result = run_benches(models, asked, _to_stderr) if several else run_bench(asked, _to_stderr)
+    if limits is not None:
+        result["gate"] = (judge_all if several else judge)(result, limits, str(gate))
+    _say(result, as_json)  # first: an unwritable file must not cost what was measured
+    _write(outputs, result)
+    return _judged(result)
+
+
+def _check_outputs(outputs: Mapping[str, Path]) -> None:
+    """Before hours are spent. Raises UsageError or MissingExtraError where a file could not be written."""
+    from ..edge_runtime import files
+
+    for option, path in outputs.items():
+        files.check_writable_file(path, option)
+    if "--html" in outputs:
+        require("jinja2")
+
+
+def _say(result: Mapping[str, Any], as_json: bool) -> None:
+    from ..edge_runtime.classifier import DISCLAIMER
+    from .report import bench_report, terminal
+
     if as_json:
         console.say_json(result)
         console.say(DISCLAIMER, err=True)
     else:
         console.say(terminal.text(bench_report.document(result)))
-    _write({option: path for option, path in outputs.items() if path is not None}, result)
-    for name, row in judged:
-        if not row["passed"] or row["within_noise"]:
-            console.say(f"{'warning' if row['passed'] else 'error'}: gate: {name}{row['says']}", err=True)
-    if not all(row["passed"] for _, row in judged):
-        return GateError.exit_code
+
+
+def _judged(result: Mapping[str, Any]) -> int:
+    """The exit code, after a line for each limit that is broken or within noise."""
+    from .report import bench_report
+
+    results = result.get("models", [result])
+    gate = result["gate"]
+    if gate:
+        begins = [f"{name}: " for name in bench_report.names(result)] if "models" in gate else [""]
+        for begin, one in zip(begins, gate.get("models", [gate]), strict=True):
+            for row in one["limits"]:
+                if not row["passed"] or row["within_noise"]:
+                    console.say(f"{'warning' if row['passed'] else 'error'}: gate: {begin}{row['says']}", err=True)
+        if not gate["passed"]:
+            return GateError.exit_code
     return 1 if any(one["accuracy"] and one["accuracy"]["failed"] for one in results) else 0
 
 
@@ -266,10 +254,9 @@ def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -
     from . import diff as compare
     from .report import terminal
 
-    given = _given() - {"models", "compare", "different_machines", "as_json"}
+    given = _given() - {"--compare", "--different-machines", "--json"}
     if given:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
-        raise UsageError(f"--compare measures nothing: leave {names} out")
+        raise UsageError(f"--compare measures nothing: leave {', '.join(sorted(given))} out")
     if len(results) != 2:
         raise UsageError(f"--compare takes two results, not {len(results)}: {compare.HOW}")
     a, b = map(compare.read_result, results)
@@ -283,11 +270,13 @@ def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -
 
 
 def _given() -> set[str]:
-    """The names of the arguments that stand on the command line, as the user writes them."""
+    """The flags that stand on the command line."""
     context = click.get_current_context()
-    named = {parameter.name: parameter for parameter in context.command.params}
+    on_line = click.core.ParameterSource.COMMANDLINE
     return {
-        name for name in named if name and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        option.opts[0]
+        for option in context.command.params
+        if isinstance(option, click.Option) and context.get_parameter_source(str(option.name)) is on_line
     }
 
 
