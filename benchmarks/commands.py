@@ -29,16 +29,21 @@ _SECTIONS = {
     "--reference",
     type=click.Path(path_type=Path),
     metavar="FLOAT",
-    help="The float .tflite to compare with.  [default: of several models the first]",
+    help="Float .tflite to compare with.  [default: the first MODEL, if there are several]",
 )
-@click.option("--data", type=click.Path(path_type=Path), metavar="CSV|FOLDER", help="Labelled images for accuracy.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="CSV|FOLDER",
+    help="Labelled images on which to measure accuracy.",
+)
 @click.option("--split", metavar="PART", help='Part of the data, or "all".  [default: test, where there are parts]')
 @column_options
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Image whose predictions are timed.  [default: the first of --data, else a generated one]",
+    help="Image for the timed predictions.  [default: the first of --data, else a generated one]",
 )
 @click.option(
     "--num-runs", type=click.IntRange(min=1), default=50, show_default=True, help="Number of timed predictions."
@@ -48,7 +53,7 @@ _SECTIONS = {
     type=click.IntRange(min=0),
     default=5,
     show_default=True,
-    help="Number of untimed predictions before them.",
+    help="Number of warm-up predictions, which are not timed.",
 )
 @click.option(
     "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
@@ -58,56 +63,60 @@ _SECTIONS = {
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="Also time predictions in N parallel processes, for N of 2 or more.",
+    help="Also time predictions in this many parallel processes, if 2 or more.",
 )
 @click.option(
     "--cold-starts",
     type=click.IntRange(0, 1000),
     default=5,
     show_default=True,
-    help="Number of whole processes to start and time.",
+    help="Number of cold starts to time: a new process from its start to the first prediction.",
 )
-@click.option("--sweep", is_flag=True, help="Also time 1, 2, 4, ... threads, up to the cores.")
+@click.option("--sweep", is_flag=True, help="Also time 1, 2, 4, ... threads, up to the number of cores.")
 @click.option(
     "--duration",
     "duration_s",
     type=click.FloatRange(min=0),
     default=0,
     metavar="SECONDS",
-    help="Also predict for SECONDS without pause and record temperature, clock and throttling.",
+    help="Also predict continuously for SECONDS and record temperature, clock frequency and throttling.",
 )
 @click.option(
     "--preprocessing",
     is_flag=True,
-    help="Also measure what an app loses that prepares pictures differently (needs --data).",
+    help="Also measure the loss of accuracy in an app that preprocesses images differently (needs --data).",
 )
 @click.option(
     "--gate",
     metavar="FILE|default",
-    help="Exit with 3 where a limit of this YAML file is broken; see above.",
+    help="Check the results against the limits in a YAML file, or the default limits; exit with 3 if one is not met.",
 )
 @click.option(
     "--margin",
     type=click.FloatRange(min=0),
     default=0.03,  # metrics.NON_INFERIORITY_MARGIN, whose module would load NumPy for `--help`
     show_default=True,
-    help="Non-inferiority margin, in balanced accuracy.",
+    help="Non-inferiority margin of the comparison with the reference, in balanced accuracy.",
 )
 @click.option(
     "--compare",
     is_flag=True,
-    help="Measure nothing; compare two files of --result-json, the second with the first.",
+    help="Compare two earlier results (files of --result-json), the second with the first, instead of measuring.",
 )
-@click.option("--different-machines", is_flag=True, help="Allow --compare to mix machines, and mark it.")
+@click.option(
+    "--different-machines",
+    is_flag=True,
+    help="Allow --compare on results of different machines, and mark them as such.",
+)
 @input_options
-@click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write every figure as JSON.")
+@click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write all results as JSON.")
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write one self-contained page (needs Jinja2: pip install 'skin-edge[bench]').",
+    help="Write the report as one self-contained HTML page (needs Jinja2: pip install 'skin-edge[bench]').",
 )
-@click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as Markdown.")
+@click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def bench(
     models: tuple[Path, ...],
@@ -124,33 +133,33 @@ def bench(
     as_json: bool,
     **settings: Any,
 ) -> int:
-    """Measure MODEL, a .tflite file (without one: the packaged model), or several, on this machine.
+    """Measure one or several .tflite files on this machine; without MODEL, the packaged model.
 
-    Size, load time, latency by stage with its spread, peak memory and the machine; with --data, accuracy; with
-    --reference, the files side by side, the interval of each difference and the images that flipped. JSON of several
-    models holds one result for each under "models".
+    The report has the file size, load time, latency of each stage with its spread, peak memory and the machine. With
+    --data it has the accuracy too, with --reference also the differences between the files with their intervals, and
+    the images whose predicted class changes. The JSON of several models has one result for each in the list "models".
 
-    --data is a csv with the columns path and label (image_id, group, split are optional; a run's split.csv is one;
-    others by --image-column, --label-column, --group-column), a table of HAM10000, ISIC or PAD-UFES-20 or the folder
-    with it, or a folder <label>/*.jpg.
+    --data is a csv with the columns path and label (optional: image_id, group, split), such as split.csv of a run;
+    other column names are set by --image-column, --label-column and --group-column. It can also be the table or the
+    folder of HAM10000, ISIC or PAD-UFES-20, or a folder with one subfolder of images for each label.
 
-    --labels goes to every file that carries no contract of skin-edge, --mean and --std to those of them that take
-    floats; the reference is one of these files. A csv code,name,malignant says of the data's labels instead which are
-    malignant, as in 'train'.
+    --labels, --mean and --std describe models that were not made by skin-edge (--mean and --std those with a float
+    input), the reference included. If --labels is a csv with the columns code, name and malignant, it defines the
+    classes of the data instead, as in 'skin-edge train'.
 
-    An image that cannot be read is reported and left out, and the exit code is 1.
+    Images that cannot be read are reported and left out; the exit code is then 1.
 
-    --gate names a YAML file of limits, or is "default"; the report comes first, then one line on stderr for each broken
-    limit, and the exit code 3. Limits (a drop is reference minus model): max_balanced_accuracy_drop,
-    max_accuracy_drop, max_macro_auc_drop and min_agreement as measured; non_inferiority_margin at the lower end of the
-    paired 95% interval of balanced accuracy; min_balanced_accuracy, min_macro_auc; max_rounding_flips and
-    max_kernel_flips, the largest share of top classes or of one threshold's decisions that change where inputs are
-    rounded otherwise by one and without XNNPACK; max_median_ms, max_p95_ms, max_file_mb, max_peak_mb. What was
-    not measured breaks its limit; one within the 95% interval of what was measured decides as measured, and is said to
-    be within noise. The default: balanced accuracy drop 0.03, the same
-    as margin, macro AUC drop 0.005, agreement 0.98, flips 0.02 each.
+    --gate prints one line on stderr, after the report, for each limit that is not met. Limits on the value as
+    measured (a drop is reference minus model): max_balanced_accuracy_drop, max_accuracy_drop, max_macro_auc_drop,
+    min_agreement, min_balanced_accuracy, min_macro_auc, max_median_ms, max_p95_ms, max_file_mb, max_peak_mb. Limit on
+    the lower end of the paired 95% interval of balanced accuracy: non_inferiority_margin. Limits on the share of
+    predicted classes, or of the decisions of one threshold, that change: max_rounding_flips, if inputs are rounded
+    differently by one, and max_kernel_flips, without XNNPACK. A limit on something that was not measured counts as
+    not met. A limit inside the 95% interval of the measured value is marked as within noise; the measured value still
+    decides. "default" stands for: balanced accuracy drop 0.03 (also the margin), macro AUC drop 0.005, agreement 0.98,
+    flips 0.02 each.
 
-    With several models every limit holds for each of them; where the first is the reference, none that compares.
+    With several models, each must meet all limits; if the first is the reference, it is exempt from those that compare.
 
     \b
     Example:

@@ -28,20 +28,24 @@ class _Command(NamedTuple):
 
 COMMANDS = {
     "quickstart": _Command(
-        "skin_edge.convert.commands.convert:quickstart", "The whole job in minutes, on synthetic images."
+        "skin_edge.convert.commands.convert:quickstart", "Run every step in minutes, on synthetic images."
     ),
-    "data": _Command("skin_edge.train.commands.data:data", "What a data set holds, before hours are spent on it."),
-    "train": _Command("skin_edge.train.commands.train:train", "Labelled images -> a trained run."),
-    "evaluate": _Command("skin_edge.train.commands.report:evaluate", "A run or a .tflite on new labelled images."),
-    "compare": _Command("skin_edge.train.commands.report:compare", "Runs side by side, with paired differences."),
-    "recipes": _Command("skin_edge.train.commands.recipes:recipes", "Published systems that train can rerun."),
-    "tune": _Command("skin_edge.train.commands.tune:tune", "Search a recipe's settings."),
-    "convert": _Command("skin_edge.convert.commands.convert:convert", "A trained run -> a .tflite for the device."),
-    "debug-quantization": _Command("skin_edge.convert.commands.debug:debug_quantization", "Which layer int8 hurts."),
-    "bench": _Command("skin_edge.benchmarks.commands:bench", "Size, latency, memory and accuracy parity."),
-    "bundle": _Command("skin_edge.benchmarks.bundle.commands:bundle", "What an app developer takes, in one zip."),
-    "verify": _Command("skin_edge.benchmarks.bundle.commands:verify", "An app's answers against a bundle's."),
-    "info": _Command("skin_edge.edge_runtime.commands:info", "What a .tflite says of itself."),
+    "data": _Command("skin_edge.train.commands.data:data", "Check a data set before training on it."),
+    "train": _Command("skin_edge.train.commands.train:train", "Train a model on labelled images."),
+    "evaluate": _Command("skin_edge.train.commands.report:evaluate", "Evaluate a model on new labelled images."),
+    "compare": _Command("skin_edge.train.commands.report:compare", "Compare runs, with paired differences."),
+    "recipes": _Command("skin_edge.train.commands.recipes:recipes", "List the training recipes, or show one."),
+    "tune": _Command("skin_edge.train.commands.tune:tune", "Search the settings of a recipe."),
+    "convert": _Command("skin_edge.convert.commands.convert:convert", "Convert a trained run to a .tflite."),
+    "debug-quantization": _Command(
+        "skin_edge.convert.commands.debug:debug_quantization", "Show the quantization error of each layer."
+    ),
+    "bench": _Command("skin_edge.benchmarks.commands:bench", "Measure size, latency, memory and accuracy."),
+    "bundle": _Command(
+        "skin_edge.benchmarks.bundle.commands:bundle", "Package a model for app developers, as one zip."
+    ),
+    "verify": _Command("skin_edge.benchmarks.bundle.commands:verify", "Check an app's answers against a bundle."),
+    "info": _Command("skin_edge.edge_runtime.commands:info", "Describe a .tflite file."),
     "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
 }
 
@@ -73,7 +77,7 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="skin-edge")
 def root() -> None:
-    """Train, quantize and prove skin-lesion classifiers that run at the edge.
+    """Train, quantize, measure and run skin-lesion classifiers on edge devices.
 
     \b
     Example:

@@ -20,15 +20,24 @@ if TYPE_CHECKING:
 
 _told = (
     click.option(
-        "--mean", type=float, metavar="X", help="Mean of the input of others' float models: (pixel - mean) / std."
+        "--mean",
+        type=float,
+        metavar="X",
+        help="Input mean of a float model that was not made by skin-edge: it takes (pixel - mean) / std, with pixels "
+        "from 0 to 255.",
     ),
     click.option(
         "--std",
         type=click.FloatRange(min=0, min_open=True),
         metavar="X",
-        help="Standard deviation, as in --mean; pixels are 0..255.",
+        help="Input standard deviation of a float model that was not made by skin-edge.",
     ),
-    click.option("--labels", type=click.Path(), metavar="FILE", help="Labels of others' models, one per line."),
+    click.option(
+        "--labels",
+        type=click.Path(),
+        metavar="FILE",
+        help="Text file with the labels of a model that was not made by skin-edge, one per line.",
+    ),
 )
 
 
@@ -46,9 +55,14 @@ def input_options(command: Any) -> Any:
     "told_metadata",
     multiple=True,
     metavar="NAME=VALUE,...",
-    help="Patient fields, the same for all images, for models of train --metadata; a field left out is unknown.",
+    help="Patient fields for models trained with --metadata, the same for all images, such as age=45,sex=female. "
+    "Fields that are left out count as unknown.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Classes to print per image.  [default: 3; with --json all]")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    help="Number of classes to print for each image.  [default: 3; with --json all]",
+)
 @click.option(
     "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
 )
@@ -56,19 +70,21 @@ def input_options(command: Any) -> Any:
     "--heatmap",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write class activation heatmaps to DIR (models of convert --cam).",
+    help="Write class activation heatmaps to DIR (for models converted with --cam).",
 )
 @click.option(
     "--delegate",
     default="xnnpack",
     show_default=True,
     metavar="xnnpack|none|FILE",
-    help="Compute with LiteRT's XNNPACK, its plain kernels, or an external delegate's shared library.",
+    help="LiteRT delegate that computes: XNNPACK, none (the built-in kernels), or the shared library of an external "
+    "delegate.",
 )
 @click.option(
     "--operating-point",
     metavar="NAME",
-    help="The threshold that decides, such as mel-0.95; 'info' lists them.  [default: the first; with --json all]",
+    help="Threshold for the decision, such as mel-0.95; 'skin-edge info' lists those of a model.  [default: the first; "
+    "with --json all]",
 )
 @input_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object per image.")
@@ -85,10 +101,11 @@ def predict(
     labels: str | None,
     as_json: bool,
 ) -> int:
-    """Classify IMAGE... with MODEL, a .tflite file (without one: the packaged model).
+    """Classify images with MODEL, a .tflite file; without MODEL, the packaged model.
 
-    FOLDER stands for all pictures below it. "*.jpg" in quotes is matched here, and "**" in it any folders. IMAGE may be
-    "-", standard input. An image that cannot be read is reported for itself, the others go on, and the exit code is 1.
+    A FOLDER stands for all images below it. Patterns in quotes, such as "*.jpg", are expanded by this command; "**"
+    matches any number of folders. "-" reads one image from standard input. Images that cannot be read are reported and
+    do not stop the others; the exit code is then 1.
 
     \b
     Example:
@@ -161,9 +178,10 @@ def _decision_text(decision: Decision) -> str:
 @input_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(model: str | None, mean: float | None, std: float | None, labels: str | None, as_json: bool) -> None:
-    """What MODEL, a .tflite file of skin-edge or of others, says of itself (without one: the packaged model).
+    """Describe MODEL, a .tflite file made by skin-edge or by others; without MODEL, the packaged model.
 
-    How to feed it, what it answers, its labels, operators, thresholds, data and license; and that it is unchanged.
+    Prints its input and output, labels, operators, thresholds, training data and license, and whether the file is
+    unchanged since it was written.
 
     \b
     Example:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
@@ -89,6 +91,20 @@ def test_commands_within_sentences_exist():
 
 def test_each_reason_not_to_run_a_line_is_needed():
     assert {why_not(line) for line in all_lines()} - {None} == set(NOT_RUN)
+
+
+def test_every_option_is_explained_in_a_phrase():
+    for name in COMMANDS:
+        for option in cli_reference.click_command(name).params:
+            if isinstance(option, click.Option):
+                text = (option.help or "").partition("  [default")[0]
+                assert re.fullmatch(r"[A-Z].* .*\.", text, re.DOTALL), f"{name} {option.opts}: {text!r}"
+
+
+def test_modules_within_sentences_exist():
+    for document in DOCUMENTS:
+        for name in re.findall(r"`python -m (skin_edge\.[\w.]+)", document.read_text(encoding="utf-8")):
+            assert importlib.util.find_spec(name), f"{document}: {name}"
 
 
 def test_the_command_reference_is_current():

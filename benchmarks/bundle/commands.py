@@ -12,20 +12,21 @@ from ...edge_runtime import console
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip", help="Folder or zip to write."
+    "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip", help="Folder or zip to create."
 )
 @click.option(
     "--pictures",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Own pictures, which become golden ones beside those that are drawn; they are copied into the bundle.",
+    help="Images to add to the generated test images; they are copied into the bundle.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier bundle.")
 def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool) -> None:
-    """Everything that an app developer needs of MODEL (without one: the packaged model), in a folder or a zip.
+    """Package MODEL for app developers, as a folder or a zip; without MODEL, the packaged model.
 
-    The model, its contract in words, how to embed it on each platform, ports, its card and license, and golden pictures
-    with what each stage must give, against which 'skin-edge verify' holds the app. The same input gives the same bytes.
+    The bundle holds the model, its contract, an integration guide for each platform, sample code (ports), the model
+    card and license, and golden images with the expected result of each stage, against which 'skin-edge verify' checks
+    the app. The same input gives a byte-identical bundle.
 
     \b
     Example:
@@ -56,11 +57,11 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
 @click.argument("answers", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 def verify(bundle: Path, answers: Path, as_json: bool) -> int:
-    """Hold an app's ANSWERS, one JSON object a line, against the golden ones of BUNDLE, a folder or a zip.
+    """Check an app's ANSWERS, a file with one JSON object per line, against the golden answers of BUNDLE.
 
-    Stage by stage: upright pictures, input bytes, probabilities, labels, decisions, refusals, as far as the app tells
-    them (CONTRACT.md, section 9). Names the mistake where it is a known one. Exit code 0: level A, exact. 1: level B or
-    C. 3: refused.
+    Every stage that the app reports is checked: upright images, input bytes, probabilities, labels, decisions and
+    refusals (CONTRACT.md in the bundle, section 9). Known mistakes are named. Exit code 0: level A, all exact. 1: level
+    B or C, within tolerances. 3: refused.
 
     \b
     Example:

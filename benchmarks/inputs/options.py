@@ -12,7 +12,7 @@ images_option = click.option(
     "--images",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Folder of the pictures that a csv names.  [default: where its paths say, or below its folder]",
+    help="Folder with the images that a csv names.  [default: the csv's own paths, else below its folder]",
 )
 """For every command that reads a table of pictures: `locate.located` finds them."""
 
@@ -20,11 +20,15 @@ _COLUMNS = (
     click.option(
         "--image-column",
         metavar="NAME",
-        help="Column of a plain csv with the picture's path, name or id.  [default: path]",
+        help="Column of a plain csv that holds the image's path, name or id.  [default: path]",
     ),
-    click.option("--label-column", metavar="NAME", help="Column of a plain csv with the label.  [default: label]"),
     click.option(
-        "--group-column", metavar="NAME", help="Column of a plain csv with the patient or lesion.  [default: group]"
+        "--label-column", metavar="NAME", help="Column of a plain csv that holds the label.  [default: label]"
+    ),
+    click.option(
+        "--group-column",
+        metavar="NAME",
+        help="Column of a plain csv that holds the patient or lesion id.  [default: group]",
     ),
     images_option,
 )

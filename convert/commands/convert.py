@@ -15,12 +15,13 @@ from ...train.commands.options import intended_use_option
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--int8", "int8", is_flag=True, help="Static int8 weights and activations (w8a8); the same as --precision int8."
+    "--int8", "int8", is_flag=True, help="Quantize weights and activations to int8 (w8a8), like --precision int8."
 )
 @click.option(
     "--precision",
     type=click.Choice(["int8", "w8a16", "float16", "w8a32"]),
-    help="w8a16: int16 activations. float16: weights only. w8a32: int8 weights, float activations.",
+    help="Number format. int8: weights and activations. w8a16: int8 weights, int16 activations. float16: weights only. "
+    "w8a32: int8 weights, float activations.",
 )
 @click.option(
     "--out",
@@ -32,26 +33,29 @@ from ...train.commands.options import intended_use_option
 @click.option(
     "--auto",
     is_flag=True,
-    help="Try post-training quantization first, then quantization-aware training; keep the first within --max-drop.",
+    help="Try post-training quantization first, then quantization-aware training; keep the first whose loss of "
+    "balanced accuracy is acceptable (see --max-drop).",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 1),
     metavar="X",
-    help="Accepted loss of balanced accuracy on the validation part; more exits with 3.  [default with --auto: 0.01]",
+    help="Largest acceptable loss of balanced accuracy on the validation part; exit with 3 if it is larger.  [default "
+    "with --auto: 0.01]",
 )
 @click.option(
     "--calibration",
     metavar="minmax|percentile[:P]",
     default="minmax",
     show_default=True,
-    help="Post-training ranges: the extremes, or the P-th percentiles (99.99).",
+    help="Activation ranges of post-training quantization: minimum and maximum, or the P-th percentiles (P: 99.99 "
+    "if left out).",
 )
 @click.option(
     "--keep-float",
     multiple=True,
     metavar="PATTERN",
-    help="Layers (names, * matches any) that stay in float; writes model_mixed.tflite. May be repeated.",
+    help="Layers to keep in float, by name (* matches any characters); writes model_mixed.tflite. May be repeated.",
 )
 @click.option(
     "--qat-epochs",
@@ -60,33 +64,46 @@ from ...train.commands.options import intended_use_option
     show_default=True,
     help="Epochs of quantization-aware training.",
 )
-@click.option("--qat-learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-5, show_default=True)
-@click.option("--distill/--no-distill", default=True, show_default=True, help="Learn from the float model's outputs.")
+@click.option(
+    "--qat-learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2e-5,
+    show_default=True,
+    help="Learning rate of quantization-aware training.",
+)
+@click.option(
+    "--distill/--no-distill",
+    default=True,
+    show_default=True,
+    help="In quantization-aware training, also learn from the float model's outputs.",
+)
 @click.option(
     "--io",
     type=click.Choice(["uint8", "int8", "float32"]),
-    help="Input type. uint8 and float32 answer float32 probabilities; int8 is integer throughout.  [default: uint8; "
-    "float32 where the precision is not int8]",
+    help="Data type of the model's input. With uint8 and float32 the output is float32, with int8 it is int8.  "
+    "[default: uint8; float32 if the precision is not int8]",
 )
 @click.option(
     "--temperature/--no-temperature",
     default=True,
     show_default=True,
-    help="Fold the temperature that calibrates the validation part into the last layer.",
+    help="Calibrate the probabilities: fold a temperature, fitted on the validation part, into the last layer.",
 )
 @click.option(
     "--logit-shift",
     metavar="none|auto|TAU",
     default="none",
     show_default=True,
-    help="Raise rare classes by TAU times the log of their rarity; auto: the best TAU on the validation part.",
+    help="Logit adjustment for rare classes: subtract TAU times the log of each class's frequency. auto: the best "
+    "TAU on the validation part.",
 )
-@click.option("--cam", is_flag=True, help="Add a class activation map as second output, for heatmaps.")
+@click.option("--cam", is_flag=True, help="Add a class activation map as a second output, for heatmaps.")
 @click.option(
     "--front",
     metavar="HxW|auto",
-    help="Also write a file that takes an HxW picture (a whole multiple of the network's own size) and reduces it by "
-    "itself, antialiased: for MediaPipe and others that resize as they like. auto: about 480x640.",
+    help="Also write a file whose input is HxW (a whole multiple of the network's input size) and which resizes it "
+    "inside the graph, with antialiasing: for MediaPipe and others that resize by methods of their own. auto: about "
+    "480x640.",
 )
 @click.option(
     "--representative",
@@ -94,20 +111,23 @@ from ...train.commands.options import intended_use_option
     default=300,
     show_default=True,
     metavar="N",
-    help="Number of training images that set the ranges.",
+    help="Number of training images in the representative dataset, which sets the quantization ranges.",
 )
 @click.option(
     "--scaled-decode",
     is_flag=True,
-    help="The file asks for large JPEGs at 1/2, 1/4 or 1/8 of their size: faster, but only libjpeg can.  [default: as "
-    "the run was trained]",
+    help="Specify that large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size: faster, but the app must decode with "
+    "libjpeg.  [default: as the run was trained]",
 )
 @click.option("--author", metavar="TEXT", help="Author of the model, for the TFLite metadata.")
 @click.option(
-    "--license", "license_", metavar="TEXT", help="License of the model.  [default: what the data's terms ask]"
+    "--license", "license_", metavar="TEXT", help="License of the model.  [default: as required by the data's terms]"
 )
 @click.option(
-    "--images", type=click.Path(path_type=Path), metavar="FOLDER", help="Folder where the run's pictures are now."
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder with the run's images, if they were moved.",
 )
 @intended_use_option
 @click.option("--overwrite", is_flag=True, help="Replace DIR.")
@@ -128,7 +148,9 @@ def convert(
     as_json: bool,
     **others: Any,
 ) -> None:
-    """Convert RUN, a folder of 'skin-edge train', to a quantized .tflite and its float32 baseline.
+    """Convert RUN, a folder written by 'skin-edge train', to a quantized .tflite and its float32 baseline.
+
+    The default with --int8 is quantization-aware training; --ptq and --auto choose otherwise.
 
     \b
     Example:
@@ -207,9 +229,9 @@ def _tau(logit_shift: str) -> float | None:
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Random seed.")
 def quickstart(out: Path, seed: int) -> None:
-    """The whole job in minutes, without a network: draw, train, convert, bench, predict.
+    """Run every step in minutes, offline: draw synthetic images, train, convert, measure, predict.
 
-    The lesions are drawn and called synthetic everywhere; nothing here says anything about real ones.
+    The images are drawn lesions; the results say nothing about real ones.
 
     \b
     Example:

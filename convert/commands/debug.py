@@ -34,11 +34,15 @@ _SHOWN = 15  # layers on the terminal; the csv has all
     help="Labelled images.  [default: split.csv of the run that MODEL's folder lies in]",
 )
 @click.option(
-    "--images", type=click.Path(path_type=Path), metavar="DIR", help="Folder where the images of the csv are now."
+    "--images", type=click.Path(path_type=Path), metavar="DIR", help="Folder with the images that the csv names."
 )
 @click.option("--split", default="train", show_default=True, metavar="PART", help='Part of the data, or "all".')
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images, spread over classes."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Number of images, spread over the classes.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write.  [default: the folder of MODEL]"

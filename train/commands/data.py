@@ -13,9 +13,7 @@ from .options import class_options, layout_options
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--clean", "rules", multiple=True, metavar="RULE", help="Leave out the rows of RULE first; may be repeated."
-)
+@click.option("--clean", "rules", multiple=True, metavar="RULE", help="Leave out rows by RULE first; may be repeated.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Random seed of the default split."
 )
@@ -25,13 +23,13 @@ from .options import class_options, layout_options
     "--near-duplicates/--no-near-duplicates",
     default=True,
     show_default=True,
-    help="Look for near-duplicates across groups.",
+    help="Look for near-duplicate images across patients or lesions.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write data.json, duplicates.csv, and contact sheets: a PNG per class and one of the near-duplicates.",
+    help="Write data.json, duplicates.csv, and contact sheets: a PNG for each class and one for the near-duplicates.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print data.json instead of the summary.")
 def data(
@@ -50,11 +48,11 @@ def data(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what DATA holds: classes, groups, unreadable files, unknown values, duplicates, leakage of the split, and
-    the files below it that are not used.
+    """Report the contents of the data set DATA: classes, patients or lesions, unreadable files, unknown values,
+    duplicates, leakage of the default split, and files that are not used.
 
-    Every picture is decoded as the runtime does it. Rules: age-zero, age-blank, unknown-sex, unknown-site, published
-    (a published baseline's: age 0 and unknown rows), none.
+    Every image is decoded in the same way as on the device. RULE is one of age-zero, age-blank, unknown-sex,
+    unknown-site, none and published (leaves out age 0 and rows with unknown values, like a published baseline).
 
     \b
     Example:

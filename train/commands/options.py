@@ -58,22 +58,27 @@ intended_use_option = click.option(
     "--intended-use",
     metavar="TEXT",
     callback=_intended_use,
-    help="What the model is for, and of which kind its pictures are; converted files say it.  [default: what is known "
-    "of the data set; of own data that it is not stated]",
+    help="Intended use of the model and the kind of images it expects; stored in converted files.  [default: known "
+    "for public data sets, else 'not stated']",
 )
 """Of `train`, which keeps it in config.yaml, and of `convert`, where it goes before what the run says."""
 
-_LAYOUT = setting_option("layout", "Of DATA.", default="recognised by its files", metavar="NAME")
+_LAYOUT = setting_option(
+    "layout",
+    "Layout of DATA, such as isic2019, csv or class-folders (an unknown name lists them all).",
+    default="recognised from the files",
+    metavar="NAME",
+)
 _GROUP_FROM = setting_option(
     "group_from",
-    "Patients or lesions, where DATA names none: one (group) in a picture's path below DATA, such as "
-    "'(p[0-9]+)_', or a csv with image and group.",
+    "Patient or lesion ids for DATA that has none: a regular expression with one (group), matched in each image's "
+    "path below DATA, such as '(p[0-9]+)_'; or a csv with the columns image and group.",
     metavar="REGEX|CSV",
 )
 
 _CLASSES = (
-    setting_option("drop_classes", "Leave it out; may be repeated.", metavar="NAME"),
-    setting_option("min_images", "Leave out classes with fewer.", metavar="N"),
+    setting_option("drop_classes", "Leave out all images of class NAME; may be repeated.", metavar="NAME"),
+    setting_option("min_images", "Leave out classes with fewer than N images.", metavar="N"),
 )
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print all fields instead of the summary.")
 def recipes(name: str | None, as_json: bool) -> None:
-    """List the recipes of skin-edge train, or show one.
+    """List the recipes of 'skin-edge train', or show the recipe NAME with all its settings.
 
-    Hours: 30 epochs of 6,500 pictures (HAM10000) on two CPU cores. QAT: whether quantization-aware training is
-    possible; where it is not, convert with --ptq. Result: as the source says, on its own split.
+    Hours: training time for 30 epochs of 6,500 images (HAM10000) on two CPU cores. QAT: whether quantization-aware
+    training is possible; if not, convert with --ptq. Result: as reported by the recipe's source, on its own split.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def _table(recipes: list[Recipe]) -> console.Page:
             for recipe in recipes
             if recipe.task == task
         ]
-    return console.page([*lines, "", "skin-edge recipes NAME says more; skin-edge train DATA --recipe NAME runs it."])
+    return console.page([*lines, "", "skin-edge recipes NAME shows one; skin-edge train DATA --recipe NAME runs it."])
 
 
 def _page(recipe: Recipe) -> console.Page:

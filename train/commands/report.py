@@ -45,9 +45,9 @@ _SECTIONS = {
 )
 @layout_options
 @label_options(
-    "Of DATA's labels: csv code,name,malignant.  [default: as RUN was trained]",
-    "Of the model.",
-    "RUN's, else as the model's classes say",
+    "Define the classes of DATA by a csv with the columns code, name and malignant.  [default: as RUN was trained]",
+    "Task of the model.",
+    "RUN's, else derived from the model's classes",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an evaluation in FOLDER.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the summary.")
@@ -67,14 +67,15 @@ def evaluate(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Measure a trained RUN or a .tflite on DATA: a folder in a known layout, or a csv of pictures and labels.
+    """Measure the accuracy of a trained RUN or of a .tflite on DATA, a folder in a known layout or a csv of images and
+    labels.
 
-    DATA is read as 'train' reads it, by the same flags. What they leave open is as RUN was trained, where that fits:
-    the columns of a csv, which labels are malignant, how groups are named, and where RUN's own data lies its layout and
-    --images. A .tflite remembers none of that.
+    DATA is read as by 'skin-edge train', with the same options. Options that are not given are as RUN was trained,
+    where that applies: the columns of a csv, the malignant labels, the patient or lesion ids; on RUN's own data also
+    --layout and --images. A .tflite stores none of these.
 
-    Nothing is chosen on DATA: thresholds are those of RUN's validation part or of the file. A picture that cannot be
-    assessed is counted as that, and never as right.
+    Nothing is selected on DATA: the thresholds are those chosen on RUN's validation part, or those stored in the
+    .tflite. Images that cannot be assessed are reported as such and never counted as correct.
 
     \b
     Example:
@@ -114,21 +115,21 @@ def evaluate(
     type=click.Choice(["validation", "test"]),
     default="test",
     show_default=True,
-    help="Use validation while you are still selecting a model.",
+    help="Part of the data to compare on; use validation while you are still selecting a model.",
 )
 @click.option(
-    "--different-data", is_flag=True, help="Allow runs with different images; no differences are computed then."
+    "--different-data", is_flag=True, help="Allow runs on different images; differences are not computed then."
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def compare(
     runs: tuple[Path, ...], out: Path | None, part: str, different_data: bool, overwrite: bool, as_json: bool
 ) -> None:
-    """Runs side by side on their images, with paired differences to the first.
+    """Compare two or more runs on the same images, with paired differences to the first run.
 
-    Intervals are bootstrapped over patients or lesions where the data names them, else over images.
+    The 95% intervals are bootstrapped over patients or lesions if the data has their ids, else over images.
 
-    RUN is a folder of 'skin-edge train' or of 'skin-edge evaluate --out'.
+    RUN is a folder written by 'skin-edge train' or by 'skin-edge evaluate --out'.
 
     \b
     Example:

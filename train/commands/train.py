@@ -48,96 +48,160 @@ _RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_
 
 @click.command(cls=SectionedCommand, sections=_SECTIONS)
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder to write.")
-@click.option("--recipe", metavar="NAME", help="See skin-edge recipes.  [default: mobilenet-enhanced]")
-@click.option("--weights", metavar="imagenet|none|FILE", help="Starting weights of the backbone (FILE: without top).")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Folder to create.")
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Recipe with the network and its settings; 'skin-edge recipes' lists them.  [default: mobilenet-enhanced]",
+)
+@click.option(
+    "--weights",
+    metavar="imagenet|none|FILE",
+    help="Initial weights of the backbone; none: random. FILE holds the weights of a network without its top layer.  "
+    "[default: the recipe's]",
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Recipe, settings and DATA of a config.yaml: RUN's repeats that run. Flags beside it win.",
+    help="Read the recipe, the settings and DATA from a config.yaml; that of a run repeats the run. Options on the "
+    "command line take precedence.",
 )
 @click.option(
     "--set",
     "texts",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Any setting of the recipe, such as schedule=cosine or augmentation.rotation=180; repeatable.",
+    help="Change a setting of the recipe, such as schedule=cosine or augmentation.rotation=180; may be repeated.",
 )
-@click.option("--loss", metavar="NAME", help="cross-entropy, focal or logit-adjusted.")
+@click.option(
+    "--loss",
+    metavar="NAME",
+    help="Loss function: cross-entropy, focal or logit-adjusted.  [default: the recipe's]",
+)
 @click.option(
     "--balance",
     metavar="NAME|N",
-    help="none, class-weight, oversample, undersample, or so many images of each class in an epoch; training only.",
+    help="Treatment of class imbalance in the training part: none, class-weight, oversample, undersample, or the "
+    "number of images of each class in an epoch.  [default: the recipe's]",
 )
-@click.option("--balance-validation", is_flag=True, default=None, help="Compare epochs on equally many of each class.")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most; stops early when validation stops improving.")
-@click.option("--image-size", type=ImageSize(), help="Pixels, 224 or HxW such as 100x125.")
+@click.option(
+    "--balance-validation",
+    is_flag=True,
+    default=None,
+    help="Compare epochs on the same number of validation images of each class.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Maximum number of epochs; training stops early when validation stops improving.  [default: the recipe's]",
+)
+@click.option(
+    "--image-size",
+    type=ImageSize(),
+    help="Input size of the network in pixels: 224, or height x width such as 100x125.  [default: the recipe's]",
+)
 @click.option(
     "--scaled-decode",
     "decoding",
     flag_value="scaled",
     default=None,
-    help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, in training and on the device: faster, but an app needs "
-    "libjpeg to do so.",
+    help="Decode large JPEGs at 1/2, 1/4 or 1/8 of their size, in training and on the device: faster, but the app "
+    "must decode with libjpeg.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per training step.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Of Adam, at the start.")
-@click.option("--unfreeze", type=click.IntRange(min=0), help="How many of the backbone's last layers to train.")
-@click.option("--width", type=click.FloatRange(min=0, min_open=True), help="Width multiplier of the backbone.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per training step.  [default: the recipe's]")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Initial learning rate of Adam.  [default: the recipe's]",
+)
+@click.option(
+    "--unfreeze",
+    type=click.IntRange(min=0),
+    help="Number of layers of the backbone to train, counted from its end.  [default: the recipe's]",
+)
+@click.option(
+    "--width",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Width multiplier of the backbone.  [default: the recipe's]",
+)
 @layout_options
 @class_options
-@label_options("Own classes: csv code,name,malignant.")
-@setting_option("teachers", "Learn from its answers too (distillation); may be repeated.", metavar="RUN")
-@setting_option("start", "Start with its weights, at this or another size, on this or other data.", metavar="RUN")
+@label_options(
+    "Define the classes by a csv with the columns code, name and malignant.",
+    "Predict diagnoses, malignant against benign, or the malignant diagnoses alone.",
+)
+@setting_option(
+    "teachers", "Also learn from the outputs of this earlier run (distillation); may be repeated.", metavar="RUN"
+)
+@setting_option(
+    "start", "Initialise from the weights of this earlier run; input size and data may differ.", metavar="RUN"
+)
 @click.option(
     "--metadata",
     is_flag=False,
     flag_value="all",
     metavar="[NAME,...]",
-    help="Tell the network age, sex, site, diameter_mm, image_type beside the picture; without names what DATA has.",
+    help="Patient fields as a second input of the network: age, sex, site, diameter_mm, image_type. Without names: "
+    "all that DATA has.",
 )
 @setting_option(
     "split",
-    "official: the parts that DATA came with. FILE: a csv with image_id and split.",
+    "How to split DATA into training, validation and test parts. lesion: by patient, else by lesion. official: the "
+    "parts that DATA comes with. FILE: a csv with the columns image_id and split.",
     default="official for class folders in train/ and test/, else the recipe's",
     metavar="lesion|random|official|FILE",
 )
-@setting_option("seed")
-@setting_option("limit", "A stratified sample of about N images.", metavar="N")
+@setting_option("seed", "Random seed of the split and of the training.")
+@setting_option("limit", "Use a stratified sample of about N images.", metavar="N")
 @setting_option(
     "clean",
-    "Leave rows out (see skin-edge data --help); none: leave none out, where the recipe would.",
+    "Leave out rows by a rule that 'skin-edge data --help' lists; none: use every row, even where the recipe leaves "
+    "some out. May be repeated.",
     metavar="RULE|none",
 )
 @setting_option(
     "near_duplicates",
-    "Keep near-duplicates in one part.",
+    "Keep near-duplicate images in the same part of the split.",
     default="on for --split lesion of up to 50,000 images",
 )
-@click.option("--folds", type=click.IntRange(min=2), metavar="K", help="Cross-validation: K trainings, RUN/fold-1 ...")
-@setting_option("skip_unreadable", "Leave unreadable images out and list them in skipped.csv.", single=True)
 @click.option(
-    "--resume", is_flag=True, help="Go on after the last whole epoch, with the settings RUN was started with."
+    "--folds",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Cross-validation: train K models, in RUN/fold-1 to RUN/fold-K.",
+)
+@setting_option("skip_unreadable", "Leave out unreadable images and list them in skipped.csv.", single=True)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue an interrupted run after its last complete epoch, with the settings it was started with.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace RUN.")
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Print the plan (data, split, leakage, settings, network, steps, time); nothing is trained or written.",
+    help="Print the plan (data, split, leakage, settings, network, steps, expected time) without training or writing "
+    "anything.",
 )
 @intended_use_option
-@setting_option("mixed_precision", default="on when a GPU is there")
-@setting_option("deterministic", "The same bits again from the same seed on the same machine.")
-@setting_option("distribute", "All GPUs of this machine, or the machines in TF_CONFIG; see docs/distributed.md.")
+@setting_option("mixed_precision", "Compute in float16 where it is safe, for speed.", default="on if there is a GPU")
+@setting_option(
+    "deterministic", "Use deterministic operations: the same seed on the same machine gives identical weights."
+)
+@setting_option(
+    "distribute",
+    "Train on several devices. mirrored: all GPUs of this machine. multi-worker: the machines that TF_CONFIG names; "
+    "see docs/distributed.md.",
+)
 @setting_option(
     "cache",
-    "Where the resized images lie; a FOLDER serves later runs too.",
+    "Where to keep the resized images; later runs reuse those in a FOLDER.",
     default="memory",
     metavar="memory|FOLDER",
 )
-@setting_option("xla", "Compile the steps: a slow start, then often faster.")
-@setting_option("tensorboard", "Figures of every epoch.", metavar="FOLDER")
+@setting_option("xla", "Compile the training steps with XLA: the start takes longer, the steps are often faster.")
+@setting_option("tensorboard", "Write the figures of every epoch for TensorBoard.", metavar="FOLDER")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json, or the plan, instead of the summary.")
 def train(
     data: Path | None,
@@ -149,15 +213,15 @@ def train(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Train on DATA and write RUN.
+    """Train a model on DATA and write it, with its report, to the folder RUN.
 
     DATA is the folder of HAM10000 (from Kaggle or Dataverse), ISIC 2018, 2019, 2020 or 2024, an isic-cli export,
-    PAD-UFES-20, class folders (also in train/, val/ and test/), or a csv of pictures and labels. Of class folders the
-    first one below DATA is a picture's class, however deep the picture lies; where one folder holds everything, or only
-    the folders one further down are named after diagnoses, those are the classes.
+    PAD-UFES-20, class folders (also in train/, val/ and test/), or a csv of images and labels. With class folders, the
+    name of the first folder below DATA is the class of every image in it, at any depth. If there is only one such
+    folder, or only the folders one level further down are named after diagnoses, those are the classes.
 
-    Unset options come from --config, else from the recipe. After an interruption at any moment, the same command with
-    --resume continues the training. DATA may be left out where --config or the run that is resumed names it.
+    Options that are not given come from --config, else from the recipe. After an interruption, the same command with
+    --resume continues the training. With --config or --resume, DATA may be left out.
 
     \b
     Example:
@@ -167,7 +231,7 @@ def train(
       skin-edge train HAM10000 --out runs/cnn --recipe cnn-augmented
       skin-edge train own.csv --out runs/own --image-column file \\
         --label-column finding
-      skin-edge train HAM10000 --out runs/told --metadata age,sex,site
+      skin-edge train HAM10000 --out runs/patient --metadata age,sex,site
       skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
       skin-edge train HAM10000 --out runs/small --teacher runs/first \\

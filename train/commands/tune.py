@@ -32,7 +32,7 @@ _FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="The folder to write.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to create.")
 @click.option(
     "--recipe", "recipe_name", metavar="NAME", help="Recipe whose settings are searched.  [default: mobilenet-enhanced]"
 )
@@ -48,7 +48,7 @@ _FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="Number of trials in the study, earlier ones included.",
+    help="Total number of trials in the study, including those of earlier calls.",
 )
 @click.option(
     "--timeout",
@@ -57,22 +57,23 @@ _FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
     help="Start no new trials after this many minutes.",
 )
 @click.option(
-    "--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True, help="Optuna's sampler."
+    "--sampler", type=click.Choice(["tpe", "random"]), default="tpe", show_default=True, help="Optuna sampler."
 )
 @click.option(
     "--pruner",
     type=click.Choice(["median", "hyperband", "none"]),
     default="median",
     show_default=True,
-    help="Optuna's pruner.",
+    help="Optuna pruner, which stops unpromising trials early.",
 )
 @click.option(
     "--storage",
     metavar="URL",
-    help="Database of the study, such as postgresql://host/db; several machines share it.  [default: in FOLDER]",
+    help="Database of the study, such as postgresql://host/db, which several machines can share.  [default: a file in "
+    "FOLDER]",
 )
-@click.option("--study", metavar="NAME", help="Name of the study.  [default: the recipe's name]")
-@click.option("--resume", is_flag=True, help="Continue the study in FOLDER, an interrupted trial included.")
+@click.option("--study", metavar="NAME", help="Name of the study in the database.  [default: the recipe's name]")
+@click.option("--resume", is_flag=True, help="Continue the study in FOLDER, including an interrupted trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print tune.json instead of the summary.")
 def tune(
     data: Path,
@@ -89,17 +90,17 @@ def tune(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Search the settings that a recipe declares.
+    """Search for better values of the settings that a recipe declares as searchable.
 
-    DATA is what `skin-edge train` takes. The recipe's own settings are trial 0. Trials are compared on the validation
-    part; no trial sees the test part.
+    DATA is read as by 'skin-edge train'. Trial 0 uses the recipe's own settings. Trials are compared on the validation
+    part; the test part is not used.
 
     \b
     Example:
       skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 30
       skin-edge tune HAM10000 --out runs/search --set epochs=20 --trials 60 \\
         --resume
-      skin-edge tune HAM10000 --out runs/told --recipe cnn-metadata-augmented \\
+      skin-edge tune HAM10000 --out runs/patient --recipe cnn-metadata-augmented \\
         --sampler random
       skin-edge tune HAM10000 --out search2 --storage postgresql://me@host/studies
     """
