@@ -72,6 +72,7 @@ def test_a_run_on_its_own_split_repeats_its_figures(tiny_run, tmp_path, capsys):
     assert repeated.to_numpy() == pytest.approx(first[columns].to_numpy(), abs=1e-4)
     assert results["frozen"] == before["frozen"]
     assert results["split"]["leaked_share_of_test"] == 0
+    assert "SHA-256" not in (tmp_path / "out" / "report.html").read_text()  # a run is no single file
     assert len(table) == before["test"]["n"]
     assert max(map(len, capsys.readouterr().out.splitlines()[:-3])) <= 80
     assert evaluate(tiny_run, tiny_run / "split.csv", "--out", tmp_path / "out") == 2

@@ -279,7 +279,7 @@ def _per_class(bench: _Benchmark) -> Section:
         ]
     else:
         caption = " / ".join(bench.heads) if len(figures) == 2 else ""
-        rows = [(*row, *(" / ".join(cells(row[0], key)) for key in titles)) for row in counts]
+        rows = [(*row, *(Span(" / ".join(cells(row[0], key)), "whole") for key in titles)) for row in counts]
         tables = [Table(("class", "images", *titles.values()), rows, caption)]
     drawn = [
         charts.bars(
@@ -534,8 +534,8 @@ def _ports(bench: _Benchmark) -> list[Section]:
     return [Section("ports", "Other implementations", blocks)] if blocks else []
 
 
-def _share(count: int, n: int) -> str:
-    return f"{count} ({count / n:.2%})"
+def _share(count: int, n: int) -> Text:
+    return Span(f"{count} ({count / n:.2%})", "whole")
 
 
 def _preprocessing(bench: _Benchmark) -> list[Section]:

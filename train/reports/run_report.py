@@ -285,7 +285,7 @@ def _headlines(show: Results) -> Section:
     notes = [*_seen(show), *_chose(show), *_unknown_labels(show), show.text(f"In brackets: {intervals}.")]
     if "validation" in results:
         notes.append("The validation part chose the epoch and the thresholds; the test part chose nothing.")
-    if "sha256" in results.get("model", {}):
+    if results.get("model", {}).get("sha256"):  # of a run there is none
         notes.append(f"Of {results['model']['name']}, SHA-256 {results['model']['sha256']}.")
     heads = [part if "validation" in results else "these images" for part in parts]
     return Section("results", "Results", [Notes(notes), Table(("", *heads), rows)])
