@@ -18,7 +18,7 @@ from .cli_reference import REFERENCE, click_command, context
 
 ROOT = Path(__file__).parents[1]
 
-_OURS = re.compile(r"(?:^|&& |; )(?:python -m skin_edge\.|skin-edge )")
+_OURS = re.compile(r"(?:^|&& |; )(?:python -m (?:skin_edge|studies)\.|skin-edge )")
 _VARIABLE = re.compile(r'^ {4}([A-Z]+)="([^"]*)"', re.MULTILINE)
 
 

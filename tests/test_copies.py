@@ -6,9 +6,9 @@ import sys
 import pytest
 from PIL import Image
 
-from skin_edge.benchmarks.studies import copies
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.errors import DataError
+from studies import copies
 
 from .miniatures import picture
 

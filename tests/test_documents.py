@@ -69,8 +69,8 @@ def test_every_command_line_parses():
         "skin-edge train HAM10000 --out r --task benign",
         "skin-edge train HAM10000 other --out r",
         "skin-edge verify handover.zip",
-        "python -m skin_edge.benchmarks.studies.copies A",
-        "python -m skin_edge.benchmarks.copies A B",
+        "python -m studies.copies A",
+        "python -m studies.copy A B",
         "python -m skin_edge.convert.renew A B --out C",
     ],
 )

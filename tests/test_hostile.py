@@ -1,4 +1,4 @@
-"""Hostile input: the short form of benchmarks/studies/hostile, and that it finds what it is there to find."""
+"""Hostile input: the short form of studies/hostile, and that it finds what it is there to find."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from skin_edge.benchmarks.studies.hostile import pictures
-from skin_edge.benchmarks.studies.hostile.models import model_case
-from skin_edge.benchmarks.studies.hostile.pictures import image_case
-from skin_edge.benchmarks.studies.hostile.run import Case, Worker, judge, measure, table, write_case
 from skin_edge.edge_runtime import ModelFileError, contract, info
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, Prediction
 from skin_edge.edge_runtime.errors import ImageError, UsageError
 from skin_edge.edge_runtime.model_file import network_length, read_model_file, with_archive
+from studies.hostile import pictures
+from studies.hostile.models import model_case
+from studies.hostile.pictures import image_case
+from studies.hostile.run import Case, Worker, judge, measure, table, write_case
 
 
 def test_two_hundred_pictures_and_sixty_models_end_well():

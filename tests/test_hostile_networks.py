@@ -8,13 +8,13 @@ from collections import Counter
 
 import pytest
 
-from skin_edge.benchmarks.studies.hostile import fuzz
-from skin_edge.benchmarks.studies.hostile.networks import network_case, small_classifier
-from skin_edge.benchmarks.studies.hostile.run import judge_network, measure
 from skin_edge.edge_runtime.errors import ModelFileError
 from skin_edge.edge_runtime.model_file import read_model_file
 from skin_edge.edge_runtime.network_check import check
 from skin_edge.edge_runtime.operators import RULES
+from studies.hostile import fuzz
+from studies.hostile.networks import network_case, small_classifier
+from studies.hostile.run import judge_network, measure
 
 
 def test_a_network_can_be_made_again_and_most_are_let_through():
@@ -55,7 +55,7 @@ def test_every_target_takes_its_seeds_and_what_is_cut_of_them(name, tmp_path):
 
 def test_nothing_that_reads_is_loaded_before_it_is_instrumented():
     script = (
-        "import sys\nfrom skin_edge.benchmarks.studies.hostile import fuzz\n"
+        "import sys\nfrom studies.hostile import fuzz\n"
         "loaded = {name for name in sys.modules if name.startswith('skin_edge.edge_runtime.')}\n"
         "assert {name.rpartition('.')[2] for name in loaded} <= fuzz.NO_READERS, loaded"
     )

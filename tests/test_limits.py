@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from skin_edge.benchmarks.studies.hostile import costly
-from skin_edge.benchmarks.studies.hostile.costly import chunk, encoded, png, scans, segment, tiff, tiff_tags
 from skin_edge.edge_runtime import limits
 from skin_edge.edge_runtime.errors import ImageError
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, file_bytes, to_pixels
+from studies.hostile import costly
+from studies.hostile.costly import chunk, encoded, png, scans, segment, tiff, tiff_tags
 
 SPEC = InputSpec(24, 32)
 

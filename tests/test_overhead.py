@@ -9,9 +9,9 @@ import time
 import pytest
 
 from skin_edge.benchmarks.measure.picture import generated_picture
-from skin_edge.benchmarks.studies import overhead, peers
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+from studies import overhead, peers
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,6 @@ CONTENTS = {
     "benchmarks/report": "__init__ bench_report charts document escapes markdown page terminal",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
-    "benchmarks/studies": "__init__ confusion copies overhead peers tail",
-    "benchmarks/studies/hostile": "__init__ __main__ costly fuzz models mutations networks pictures run",
-    "benchmarks/studies/peer_scripts": """bare_loop keras_model mediapipe_tasks onnx_runtime protocol
-        skin_edge_runtime""",
     "train": """__init__ api compare cross_validation engine evaluate job plan prepare preflight request streams
         tune""",
     "train/commands": "__init__ data options recipes report train tune",
@@ -45,7 +41,6 @@ CONTENTS = {
     "train/recipes": "__init__ kinds published recipe run_config schedules search_space settings",
     "train/reports": "__init__ compare_views drawn report run_report run_results tune_results",
     "train/runs": "__init__ distillation earlier_runs reading run_folder",
-    "train/studies": "__init__ step_times throughput",
     "convert": """__init__ checks confidence finish job layer_errors quickstart renew settings stage
         strategies""",
     "convert/commands": "__init__ convert debug summary",
@@ -77,6 +72,14 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected |= {f"skin_edge/{name}" for name in hand_over.ports()}
     assert names == expected
     assert len(licenses) == 2
+
+
+def test_studies_stay_in_the_checkout(wheel):
+    """Nothing that is installed may need them either: the import contracts say so."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert (ROOT / "studies").is_dir()
+    assert not [name for name in names if "studies" in name.split("/")]
 
 
 def test_the_model_card_is_that_of_the_packaged_file():

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skin_edge.benchmarks.studies import peers
 from skin_edge.edge_runtime import SkinClassifier
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.errors import ModelFileError, UnknownNameError, UsageError
+from studies import peers
 
 from .miniatures import COLOURS
 

@@ -41,7 +41,7 @@ def test_the_packaged_model_is_far_better_than_chance(data_root):
 
 
 def test_the_packaged_model_answers_alike_on_photographs_and_their_thumbnails(data_root):
-    from skin_edge.benchmarks.studies.copies import compare
+    from studies.copies import compare
 
     result = compare(SkinClassifier(DEFAULT_MODEL), data_root / "data" / "fullsize", data_root / "data" / "ham10000")
     assert result["n"] == 53

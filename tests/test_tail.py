@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from skin_edge.benchmarks.inputs.cases import read_cases
-from skin_edge.benchmarks.studies import tail
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.errors import DataError, UnknownNameError
+from studies import tail
 
 from .miniatures import COLOURS, class_folders
 

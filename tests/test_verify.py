@@ -14,10 +14,10 @@ from PIL import Image
 from skin_edge.benchmarks.accuracy import preprocessing
 from skin_edge.benchmarks.bundle import answers as own_answers
 from skin_edge.benchmarks.bundle import mistakes, pictures, verify
-from skin_edge.benchmarks.studies import confusion
 from skin_edge.edge_runtime import SkinClassifier, preprocess
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.cli import run
+from studies import confusion
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ get the values their weights were trained on, whatever the publication fed them;
 (networks.py). Published figures on random splits of images are too good: about a third of HAM10000's test images then
 show a lesion that is in training too (docs/results.md).
 
-hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m skin_edge.train.studies.step_times NAME`, on a
+hours: 30 epochs of 6,500 pictures on two CPU cores, by `python -m studies.step_times NAME`, on a
 machine that did other work at the same time: an upper limit. Recipes that train the same layers at the same size share
 one figure.
 """

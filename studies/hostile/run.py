@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....edge_runtime import console, files
-from ....edge_runtime.classifier import DEFAULT_MODEL, Prediction, SkinClassifier
-from ....edge_runtime.errors import SkinEdgeError, UsageError
-from ....edge_runtime.interpreter import Interpreter
-from ....edge_runtime.network_check import check
-from ...measure.machine import describe_machine
-from ...measure.memory import ROOT, peak_resident_bytes
+from skin_edge.benchmarks.measure.machine import describe_machine
+from skin_edge.benchmarks.measure.memory import peak_resident_bytes
+from skin_edge.edge_runtime import console, files
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, Prediction, SkinClassifier
+from skin_edge.edge_runtime.errors import SkinEdgeError, UsageError
+from skin_edge.edge_runtime.interpreter import Interpreter
+from skin_edge.edge_runtime.network_check import check
+
+from .. import CHECKOUT
 from . import __doc__ as description
 from .models import model_case, read_told
 from .mutations import Hostile
@@ -231,7 +233,12 @@ class Worker:
         Starting is not in that case's time: on an emulated Raspberry Pi it alone takes longer than a case may.
         """
         child = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=CHECKOUT,
         )
         assert child.stdout is not None
         timer = threading.Timer(_START_LIMIT_S, child.kill)
@@ -283,7 +290,7 @@ def measure(
     cases = [Case(kind, i) for kind, count in counts.items() for i in range(count)]
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="skin-edge-hostile-") as folder:
-        command = [sys.executable, "-m", "skin_edge.benchmarks.studies.hostile", "--work", folder, "--seed", str(seed)]
+        command = [sys.executable, "-m", "studies.hostile", "--work", folder, "--seed", str(seed)]
         worker = Worker([*command, *(str(path.resolve()) for path in seed_models)], time_limit_s)
         try:
             for case in cases:
@@ -375,7 +382,7 @@ def write_case(name: str, seed: int, folder: Path, models: Sequence[Path] = ()) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m skin_edge.benchmarks.studies.hostile",
+        prog="python -m studies.hostile",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,6 @@
 """What the resolution of a model's output costs at the low end of the ROC, where a screening threshold lies.
 
-    python -m skin_edge.benchmarks.studies.tail MODEL... --data CSV [--split test] [--target mel]
+    python -m studies.tail MODEL... --data CSV [--split test] [--target mel]
 
 An int8 softmax knows 256 probabilities, the lowest of them 0: images that share a score cannot be told apart by any
 threshold. Here an image is positive where score >= threshold, so a threshold takes all images of a score or none. The
@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...edge_runtime import console, preprocess
-from ...edge_runtime.classifier import SkinClassifier
-from ...edge_runtime.errors import DataError, SkinEdgeError, UnknownNameError
-from ..inputs.cases import Case, groups_of, read_cases
-from ..stats import group_kinds, metrics
+from skin_edge.benchmarks.inputs.cases import Case, groups_of, read_cases
+from skin_edge.benchmarks.stats import group_kinds, metrics
+from skin_edge.edge_runtime import console, preprocess
+from skin_edge.edge_runtime.classifier import SkinClassifier
+from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UnknownNameError
 
 FIGURES = ("auc", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity")
 THRESHOLDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
@@ -189,7 +189,7 @@ def _resampled(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m skin_edge.benchmarks.studies.tail",
+        prog="python -m studies.tail",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -12,11 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ....edge_runtime import contract as contracts
-from ....edge_runtime.classifier import DEFAULT_MODEL
-from ....edge_runtime.errors import ModelFileError
-from ....edge_runtime.model_file import read_model_file, with_archive
-from ....edge_runtime.preprocess import EARLIER
+from skin_edge.edge_runtime import contract as contracts
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+from skin_edge.edge_runtime.errors import ModelFileError
+from skin_edge.edge_runtime.model_file import read_model_file, with_archive
+from skin_edge.edge_runtime.preprocess import EARLIER
+
 from .mutations import Field, Hostile, Mutant
 
 _T = TypeVar("_T")

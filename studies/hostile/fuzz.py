@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of what reads strangers' files.
 
     pip install "skin-edge[fuzz]"
-    python -m skin_edge.benchmarks.studies.hostile.fuzz [TARGET...] [--minutes 10] [--out DIR]
+    python -m studies.hostile.fuzz [TARGET...] [--minutes 10] [--out DIR]
 
 Atheris mutates what brought it to new lines of the readers. Every input must end in an answer or in a SkinEdgeError of
 one printable line, within 10 s and 1 GiB. The minutes are shared by the targets; inputs that end otherwise are kept in
@@ -24,8 +24,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-from ....edge_runtime import console
-from ....edge_runtime.errors import MOST_CHARACTERS, MissingExtraError, SkinEdgeError
+from skin_edge.edge_runtime import console
+from skin_edge.edge_runtime.errors import MOST_CHARACTERS, MissingExtraError, SkinEdgeError
+
+from .. import CHECKOUT
 
 _TIMEOUT_S = 10
 _MEMORY_MB = 1024
@@ -68,7 +70,7 @@ def judged(target: Target) -> Target:
 
 def _picture(folder: Path) -> Target:
     """From a file's bytes to those of a network's input; Pillow's C code is run, and its coverage is not seen."""
-    from ....edge_runtime.preprocess import InputSpec, to_pixels
+    from skin_edge.edge_runtime.preprocess import InputSpec, to_pixels
 
     spec = InputSpec(32, 32)
 
@@ -79,7 +81,7 @@ def _picture(folder: Path) -> Target:
 
 
 def _model(folder: Path) -> Target:
-    from ....edge_runtime.model_file import left_out, read_model_file, tflite_metadata
+    from skin_edge.edge_runtime.model_file import left_out, read_model_file, tflite_metadata
 
     path = folder / "case.tflite"
 
@@ -94,13 +96,13 @@ def _model(folder: Path) -> Target:
 
 
 def _network(folder: Path) -> Target:
-    from ....edge_runtime.network_check import check
+    from skin_edge.edge_runtime.network_check import check
 
     return check
 
 
 def _contract(folder: Path) -> Target:
-    from ....edge_runtime import contract as contracts
+    from skin_edge.edge_runtime import contract as contracts
 
     def run(data: bytes) -> None:
         contract = contracts.parse(data)
@@ -114,7 +116,7 @@ def _contract(folder: Path) -> Target:
 
 
 def _archive(folder: Path) -> Target:
-    from ....edge_runtime.archive import Archive
+    from skin_edge.edge_runtime.archive import Archive
 
     def run(data: bytes) -> None:
         archive = Archive(data)
@@ -130,7 +132,7 @@ def _archive(folder: Path) -> Target:
 
 def _patient(folder: Path) -> Target:
     """A list of fields, a line break, and what is known of a patient, both in JSON."""
-    from ....edge_runtime import patient
+    from skin_edge.edge_runtime import patient
 
     def run(data: bytes) -> None:
         fields, _, known = data.partition(b"\n")
@@ -146,7 +148,7 @@ def _patient(folder: Path) -> Target:
 
 
 def _metadata(folder: Path) -> Target:
-    from ....edge_runtime.tflite_metadata import parse
+    from skin_edge.edge_runtime.tflite_metadata import parse
 
     return parse
 
@@ -155,8 +157,8 @@ def _metadata(folder: Path) -> Target:
 
 
 def _packaged() -> tuple[bytes, Any]:
-    from ....edge_runtime.classifier import DEFAULT_MODEL
-    from ....edge_runtime.model_file import read_model_file
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+    from skin_edge.edge_runtime.model_file import read_model_file
 
     file = read_model_file(DEFAULT_MODEL)
     return file.content[: file.network_length], file
@@ -170,7 +172,8 @@ def _picture_seeds() -> list[bytes]:
 
 
 def _network_seeds() -> list[bytes]:
-    from ....edge_runtime.operators import RULES
+    from skin_edge.edge_runtime.operators import RULES
+
     from .networks import network_case
 
     made = [network_case(1, number)[1] for number in range(4 * len(RULES))]
@@ -200,8 +203,9 @@ def _archive_seeds() -> list[bytes]:
 
 def _model_seeds() -> list[bytes]:
     """Small classifiers of others and of ours, sealed."""
-    from ....edge_runtime import contract as contracts
-    from ....edge_runtime.model_file import with_archive
+    from skin_edge.edge_runtime import contract as contracts
+    from skin_edge.edge_runtime.model_file import with_archive
+
     from .networks import small_classifier
 
     network, file = small_classifier(), _packaged()[1]
@@ -220,8 +224,8 @@ def _patient_seeds() -> list[bytes]:
 
 
 def _metadata_seeds() -> list[bytes]:
-    from ....edge_runtime.network import Network
-    from ....edge_runtime.tflite_metadata import BUFFER_NAME
+    from skin_edge.edge_runtime.network import Network
+    from skin_edge.edge_runtime.tflite_metadata import BUFFER_NAME
 
     return [Network(_packaged()[0]).metadata[BUFFER_NAME]]
 
@@ -231,8 +235,6 @@ def _metadata_seeds() -> list[bytes]:
 
 def fuzz(name: str, seconds: float, out: Path) -> dict[str, Any]:
     """Runs a target for so long: {"target", "seconds", "executions", "per_second", "findings": [files]}."""
-    from ...measure.memory import ROOT  # loads the readers, which the child has to instrument first
-
     out.mkdir(parents=True, exist_ok=True)
     start = perf_counter()
     with tempfile.TemporaryDirectory(prefix="skin-edge-fuzz-") as folder:
@@ -241,12 +243,12 @@ def fuzz(name: str, seconds: float, out: Path) -> dict[str, Any]:
         for number, seed in enumerate(targets()[name][1]()):
             (corpus / f"seed-{number}").write_bytes(seed)
         prefix = out.resolve() / f"{name}-"
-        command = [sys.executable, "-m", "skin_edge.benchmarks.studies.hostile.fuzz", "--work", folder, name]
+        command = [sys.executable, "-m", "studies.hostile.fuzz", "--work", folder, name]
         flags = [
             *(f"-max_total_time={max(1, round(seconds))}", f"-artifact_prefix={prefix}", "-print_final_stats=1"),
             *(f"-timeout={_TIMEOUT_S}", f"-rss_limit_mb={_MEMORY_MB}", f"-max_len={_LONGEST_INPUT}", str(corpus)),
         ]
-        done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=ROOT, errors="replace")
+        done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=CHECKOUT, errors="replace")
     executions = re.findall(r"stat::number_of_executed_units:\s+(\d+)", done.stderr)
     findings = sorted(str(path) for path in out.glob(f"{name}-*"))
     if done.returncode and not findings:
@@ -305,7 +307,7 @@ def main() -> None:
 
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        prog="python -m skin_edge.benchmarks.studies.hostile.fuzz",
+        prog="python -m studies.hostile.fuzz",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,6 @@
 """What `skin-edge predict` costs beyond doing the same by hand.
 
-    python -m skin_edge.benchmarks.studies.overhead [MODEL] IMAGE [--runs N] [--cold-starts N] [--json]
+    python -m studies.overhead [MODEL] IMAGE [--runs N] [--cold-starts N] [--json]
 
 Beside it runs a script of ten lines, `BY_HAND`, with NumPy, Pillow and LiteRT and none of the checks. Three ratios: a
 cold start as a whole process, one picture in a warm one, and the same picture enlarged to a phone's 12 megapixels.
@@ -24,12 +24,12 @@ from time import perf_counter, process_time
 
 from PIL import Image
 
-from ...edge_runtime import console
-from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
-from ...edge_runtime.errors import SkinEdgeError
-from ...edge_runtime.preprocess import decode
-from ...edge_runtime.quiet import quiet
-from ..measure.memory import ROOT
+from skin_edge.benchmarks.measure.memory import ROOT
+from skin_edge.edge_runtime import console
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.errors import SkinEdgeError
+from skin_edge.edge_runtime.preprocess import decode
+from skin_edge.edge_runtime.quiet import quiet
 
 BY_HAND = """\
 import sys
@@ -142,7 +142,7 @@ def table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> console.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m skin_edge.benchmarks.studies.overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m studies.overhead", description=__doc__)
     parser.add_argument("model", nargs="?", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
     parser.add_argument("image", type=Path)
     parser.add_argument("--runs", type=int, default=300, help="of a picture; the large one has 2/15 of them")

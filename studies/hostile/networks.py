@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ....edge_runtime.flatbuffer import Table
-from ....edge_runtime.operators import QUANTIZED, RULES, Step, Tensor, Unsupported
+from skin_edge.edge_runtime.flatbuffer import Table
+from skin_edge.edge_runtime.operators import QUANTIZED, RULES, Step, Tensor, Unsupported
 
 _SIDES = (1, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 100, 224)
 _LARGE = (1000, 1001, 4096, 4097, 65536, 2**20)

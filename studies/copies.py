@@ -1,6 +1,6 @@
 """Whether a model answers alike on two copies of the same pictures, say as photographed and as thumbnails.
 
-    python -m skin_edge.benchmarks.studies.copies FOLDER OTHER [--model MODEL] [--at-most N] [--json]
+    python -m studies.copies FOLDER OTHER [--model MODEL] [--at-most N] [--json]
 
 Pictures belong together by their name without suffix. No label is needed: this measures steadiness, not accuracy.
 """
@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...edge_runtime import console, pictures
-from ...edge_runtime.classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
-from ...edge_runtime.errors import DataError, GateError, SkinEdgeError
+from skin_edge.edge_runtime import console, pictures
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
+from skin_edge.edge_runtime.errors import DataError, GateError, SkinEdgeError
 
 
 def compare(classifier: SkinClassifier, folder: Path, other: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m skin_edge.benchmarks.studies.copies",
+        prog="python -m studies.copies",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

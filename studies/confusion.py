@@ -1,6 +1,6 @@
 """How often `skin-edge verify` names the mistake: every one is made, by other code where there is some, and looked for.
 
-    python -m skin_edge.benchmarks.studies.confusion PHOTOGRAPHS [--draws 20]
+    python -m studies.confusion PHOTOGRAPHS [--draws 20]
 
 PHOTOGRAPHS is a folder of pictures. Each becomes a PNG, every one with another EXIF orientation, every fifth with
 Display P3's profile, every seventh with transparency; every ninth becomes a CMYK JPEG instead. An app's answers are
@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...edge_runtime import console, preprocess
-from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
-from ...edge_runtime.preprocess import InputSpec
-from ...edge_runtime.quantization import Quantization, quantize
-from ..bundle import mistakes, pictures
-from ..stats.borderline import moved
+from skin_edge.benchmarks.bundle import mistakes, pictures
+from skin_edge.benchmarks.stats.borderline import moved
+from skin_edge.edge_runtime import console, preprocess
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.preprocess import InputSpec
+from skin_edge.edge_runtime.quantization import Quantization, quantize
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -334,7 +334,7 @@ def main(photographs: Path, model: Path, draws: int) -> None:
 
     \b
     Example:
-      python -m skin_edge.benchmarks.studies.confusion fullsize
+      python -m studies.confusion fullsize
     """
     with SkinClassifier(model) as classifier:
         size = classifier.input_spec.height, classifier.input_spec.width

@@ -1,8 +1,8 @@
 """Hostile input, measured: mutated images and mutated model files, thousands of each.
 
-    python -m skin_edge.benchmarks.studies.hostile [MODEL...] [--images 10000] [--models 2000] [--seed 42] [--json]
+    python -m studies.hostile [MODEL...] [--images 10000] [--models 2000] [--seed 42] [--json]
         [--out DIR]
-    python -m skin_edge.benchmarks.studies.hostile --case model-17 --out DIR
+    python -m studies.hostile --case model-17 --out DIR
 
 Every case must end in an answer or in one clear line (a SkinEdgeError). Bad is any other exception, a crash of the
 process, a hang, more than 1 GiB of memory, an answer that is not finite or does not fit the labels, and a message of

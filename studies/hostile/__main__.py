@@ -1,4 +1,4 @@
-"""`python -m skin_edge.benchmarks.studies.hostile`."""
+"""`python -m studies.hostile`."""
 
 from .run import main
 

@@ -1,6 +1,6 @@
 """skin-edge beside other ways to the same answer, in one run on one machine.
 
-    python -m skin_edge.benchmarks.studies.peers [--model MODEL.tflite] [--images FILE...] [--keras RUN/model.keras]
+    python -m studies.peers [--model MODEL.tflite] [--images FILE...] [--keras RUN/model.keras]
         [--float model_float32.tflite] [--num-runs 50] [--num-threads 1] [--peers a,b,c] [--work DIR] [--json]
 
 Each peer is a script of its own (peer_scripts/) in a virtual environment of its own, which is made with pip in --work
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -35,12 +34,14 @@ from typing import Any
 
 import numpy as np
 
-from ...edge_runtime import __version__, console, files
-from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
-from ...edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
-from ...edge_runtime.model_file import read_model_file
-from ..measure.machine import describe_machine
-from ..measure.picture import generated_picture, read_picture
+from skin_edge.benchmarks.measure.machine import describe_machine
+from skin_edge.benchmarks.measure.picture import generated_picture, read_picture
+from skin_edge.edge_runtime import console, files
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
+from skin_edge.edge_runtime.model_file import read_model_file
+
+from . import CHECKOUT
 from .overhead import enlarged
 
 SCRIPTS = Path(__file__).with_name("peer_scripts")
@@ -453,28 +454,20 @@ def _installed(name: str, work: Path, say: Callable[[str], None]) -> Environment
     requirements = PEERS[name].requirements
     if name != "skin_edge":
         return make_environment(work / name, requirements, say)
-    root = Path(__file__).resolve().parents[2]
-    if not (root / "setup.cfg").is_file():
-        return make_environment(work / name, (*requirements, _distribution()), say)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "skin-edge"
         # Installing leaves build/ behind, and takes what an earlier one left; a copy does neither.
-        _copy_checkout(root, copy)
+        _copy_checkout(copy)
         return make_environment(work / name, (*requirements, str(copy)), say, identity=_digest(copy))
 
 
-def _distribution() -> str:
-    """What pip installs again for the skin-edge that runs here."""
-    origin = importlib.metadata.distribution("skin-edge").read_text("direct_url.json")
-    return json.loads(origin)["url"] if origin else f"skin-edge=={__version__}"
-
-
-def _copy_checkout(root: Path, target: Path) -> None:
+def _copy_checkout(target: Path) -> None:
+    """What setup.cfg installs, and what building it reads."""
     target.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(root / name, target / name)
-    for floor in ("edge_runtime", "benchmarks", "train", "convert"):
-        shutil.copytree(root / floor, target / floor, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copy(CHECKOUT / name, target / name)
+    for floor in ("edge_runtime", "benchmarks", "train", "convert", "docs", "ports"):
+        shutil.copytree(CHECKOUT / floor, target / floor, ignore=shutil.ignore_patterns("__pycache__", ".*"))
 
 
 def _digest(folder: Path) -> str:
@@ -545,7 +538,7 @@ def _environment_variables() -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m skin_edge.benchmarks.studies.peers",
+        prog="python -m studies.peers",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

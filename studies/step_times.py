@@ -1,6 +1,6 @@
 """How long does a recipe take here? The seconds of its training step, from random weights on pictures of noise.
 
-    python -m skin_edge.train.studies.step_times mobilenet cnn-basic
+    python -m studies.step_times mobilenet cnn-basic
 
 Without names every recipe is measured. Hours are those of 30 epochs of 6,500 pictures, without validation and without
 the reading of pictures; the first step, which traces the graph, does not count, the median of the next three does.
@@ -15,10 +15,10 @@ from time import perf_counter
 
 import numpy as np
 
-from ...edge_runtime import console
-from ..engine import keras, start
-from ..models.heads import classifier
-from ..recipes import published
+from skin_edge.edge_runtime import console
+from skin_edge.train.engine import keras, start
+from skin_edge.train.models.heads import classifier
+from skin_edge.train.recipes import published
 
 _STEPS = 3
 _PICTURES = 30 * 6500

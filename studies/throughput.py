@@ -1,7 +1,7 @@
 """Does the input pipeline keep up with the training step? What else would, and what does determinism cost?
 
-    python -m skin_edge.train.studies.throughput DATA --image-size 160
-    python -m skin_edge.train.studies.throughput --memory 10000 400000
+    python -m studies.throughput DATA --image-size 160
+    python -m studies.throughput --memory 10000 400000
 
 Images per second, with deterministic operations and without, each in a process of its own. In it the sides take turns
 epoch by epoch, five times; the best of five counts, for what else a machine does only slows it down.
@@ -16,6 +16,8 @@ epoch by epoch, five times; the best of five counts, for what else a machine doe
 --memory makes so many JPEGs of 64x48 px in a temporary folder, reads them into a cache on disk and runs one epoch of
 the pipeline at 64 px; peak resident memory of each, in a process of its own.
 """
+
+# pyright: basic, because TensorFlow and pandas have no types that strict rules would bear
 
 from __future__ import annotations
 
@@ -35,16 +37,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...benchmarks.measure.memory import peak_resident_bytes
-from ...edge_runtime import console
-from ...edge_runtime.preprocess import InputSpec
-from ..data import splits
-from ..data.layouts import read_dataset
-from ..engine import keras, tf
-from ..models import heads
-from ..pipeline import batches as pipeline
-from ..pipeline.augment import Augmentation
-from ..recipes import published
+from skin_edge.benchmarks.measure.memory import peak_resident_bytes
+from skin_edge.edge_runtime import console
+from skin_edge.edge_runtime.preprocess import InputSpec
+from skin_edge.train.data import splits
+from skin_edge.train.data.layouts import read_dataset
+from skin_edge.train.engine import keras, tf
+from skin_edge.train.models import heads
+from skin_edge.train.pipeline import batches as pipeline
+from skin_edge.train.pipeline.augment import Augmentation
+from skin_edge.train.recipes import published
+
+from . import CHECKOUT
 
 _IMAGES = 960
 _ROUNDS = 5
@@ -174,17 +178,17 @@ def memory(count: int) -> dict[str, float]:
 
 
 def _called(*arguments: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "skin_edge.train.studies.throughput", *arguments]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    command = [sys.executable, "-m", "studies.throughput", *arguments]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=CHECKOUT).stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m skin_edge.train.studies.throughput",
+        prog="python -m studies.throughput",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", nargs="?")
+    parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--memory", type=int, nargs="+", metavar="N")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -206,7 +210,7 @@ def main() -> None:
     if not arguments.data:
         parser.error("DATA or --memory is needed")
     rates = [
-        _called(arguments.data, "--only", kind, "--image-size", str(arguments.image_size))
+        _called(str(arguments.data.resolve()), "--only", kind, "--image-size", str(arguments.image_size))
         for kind in ("deterministic", "not deterministic")
     ]
     console.say(f"images per second at {arguments.image_size} px on {os.cpu_count()} cores, batches of 32")
