@@ -17,7 +17,8 @@ epoch by epoch, five times; the best of five counts, for what else a machine doe
 the pipeline at 64 px; peak resident memory of each, in a process of its own.
 """
 
-# pyright: basic, because TensorFlow and pandas have no types that strict rules would bear
+# TensorFlow and pandas have no types that strict rules would bear.
+# pyright: basic
 
 from __future__ import annotations
 
