@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,14 @@ from ..edge_runtime.errors import GateError, UsageError, require
 from ..edge_runtime.help import SectionedCommand
 from .inputs.options import column_options
 
+if TYPE_CHECKING:
+    from .report.document import Document
+
 _SECTIONS = {
     "Accuracy": ("data", "image_column", "label_column", "group_column", "images", "split", "preprocessing", "margin"),
     "Models": ("reference", "mean", "std", "labels"),
     "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration_s"),
+    "Microcontrollers": ("micro", "npu"),
     "Limits and comparisons": ("gate", "compare", "different_machines"),
     "Output": ("result_json", "html", "markdown", "as_json"),
 }
@@ -87,6 +91,17 @@ _SECTIONS = {
     help="Also measure the loss of accuracy in an app that preprocesses images differently (needs --data).",
 )
 @click.option(
+    "--micro",
+    is_flag=True,
+    help="Measure what a microcontroller needs instead: memory of TFLite Micro, flash, operators.",
+)
+@click.option(
+    "--npu",
+    multiple=True,
+    metavar="NAME",
+    help="With --micro: also compile for this NPU, such as u55-128; can be repeated.",
+)
+@click.option(
     "--gate",
     metavar="FILE|default",
     help="Check the results against the limits in a YAML file, or the default limits; exit with 3 if one is not met.",
@@ -124,6 +139,8 @@ def bench(
     label_column: str | None,
     group_column: str | None,
     labels: str | None,
+    micro: bool,
+    npu: tuple[str, ...],
     gate: str | None,
     compare: bool,
     different_machines: bool,
@@ -161,6 +178,11 @@ def bench(
 
     With several models, each must meet all limits; if the first is the reference, it is exempt from those that compare.
 
+    --micro takes one MODEL and reports the arena in bytes that TensorFlow Lite Micro needs, flash, and the operators
+    with the lines that register them, or why the model cannot run (exit code 1); with --npu also what Arm's compiler Vela
+    estimates for ethos-u55-32, -64, -128, -256, u65-256, -512, u85-128, -256, -512, -1024 or -2048. It needs the extra
+    "micro".
+
     \b
     Example:
       skin-edge bench
@@ -170,7 +192,14 @@ def bench(
       skin-edge bench a.tflite b.tflite c.tflite \\
         --reference float.tflite --data runs/first/split.csv --html bench.html
       skin-edge bench --compare before.json after.json
+      skin-edge bench --micro --npu u55-128 --npu u85-256
     """
+    outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
+    outputs = {option: path for option, path in outputs.items() if path is not None}
+    if micro:
+        return _micro(models, npu, outputs, as_json)
+    if npu:
+        raise UsageError("--npu goes with --micro")
     if compare:
         return _compare(models, different_machines, as_json)
     if different_machines:
@@ -178,9 +207,8 @@ def bench(
     from .bench import BenchSettings, run_bench, run_benches
     from .gate import judge, judge_all, read_gate
     from .inputs.columns import Columns
+    from .report import bench_report
 
-    outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
-    outputs = {option: path for option, path in outputs.items() if path is not None}
     _check_outputs(outputs)
     asked = BenchSettings(
         model=models[0] if models else None,
@@ -193,8 +221,9 @@ def bench(
     result = run_benches(models, asked, _to_stderr) if several else run_bench(asked, _to_stderr)
     if limits is not None:
         result["gate"] = (judge_all if several else judge)(result, limits, str(gate))
-    _say(result, as_json)  # first: an unwritable file must not cost what was measured
-    _write(outputs, result)
+    document = bench_report.document(result)
+    _say(result, document, as_json)  # first: an unwritable file must not cost what was measured
+    _write(outputs, result, document)
     return _judged(result)
 
 
@@ -208,15 +237,15 @@ def _check_outputs(outputs: Mapping[str, Path]) -> None:
         require("jinja2")
 
 
-def _say(result: Mapping[str, Any], as_json: bool) -> None:
+def _say(result: Mapping[str, Any], document: Document, as_json: bool) -> None:
     from ..edge_runtime.classifier import DISCLAIMER
-    from .report import bench_report, terminal
+    from .report import terminal
 
     if as_json:
         console.say_json(result)
         console.say(DISCLAIMER, err=True)
     else:
-        console.say(terminal.text(bench_report.document(result)))
+        console.say(terminal.text(document))
 
 
 def _judged(result: Mapping[str, Any]) -> int:
@@ -236,13 +265,11 @@ def _judged(result: Mapping[str, Any]) -> int:
     return 1 if any(one["accuracy"] and one["accuracy"]["failed"] for one in results) else 0
 
 
-def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
+def _write(outputs: Mapping[str, Path], result: Mapping[str, Any], document: Document) -> None:
     import json
 
     from ..edge_runtime import files
-    from .report import bench_report
 
-    document = bench_report.document(result)
     written: dict[Path, str] = {}
     for option, path in outputs.items():
         if option == "--result-json":
@@ -256,6 +283,23 @@ def _write(outputs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
 
             written[path] = markdown(document)
     files.write_all(written)
+
+
+def _micro(models: Sequence[Path], npu: Sequence[str], outputs: Mapping[str, Path], as_json: bool) -> int:
+    from ..edge_runtime.classifier import DEFAULT_MODEL
+    from .micro.measure import measure
+    from .micro.report import document
+
+    given = _given() - {"--micro", "--npu", "--json", "--result-json", "--html", "--markdown"}
+    if given:
+        raise UsageError(f"--micro times nothing and reads no data: leave {', '.join(sorted(given))} out")
+    if len(models) > 1:
+        raise UsageError(f"--micro takes one model, not {len(models)}")
+    _check_outputs(outputs)
+    result = measure(models[0] if models else DEFAULT_MODEL, npu)
+    _say(result, document(result), as_json)
+    _write(outputs, result, document(result))
+    return 0 if result["verdict"] == "runs" else 1
 
 
 def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -> int:

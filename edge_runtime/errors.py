@@ -131,6 +131,8 @@ EXTRA_OF_MODULE = {
     "flatbuffers": "train",
     "cv2": "train",
     "atheris": "fuzz",
+    "tflite_micro": "micro",
+    "ethosu": "micro",
 }
 
 

@@ -39,11 +39,13 @@ class GraphTensor(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """One operator, in the order of execution. inputs and outputs: its tensors, weights included."""
+    """One operator, in the order of execution. inputs and outputs: its tensors, weights included. version: of its
+    form, as the converter wrote it; an interpreter has an operator up to some version."""
 
     name: str
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
+    version: int = 1
 
     @property
     def computes_in(self) -> str:
@@ -115,17 +117,18 @@ class Network:
 
     @cached_property
     def _operators_by_graph(self) -> list[tuple[Operator, ...]]:
-        names = [operator_name(code) for code in self._root.tables(1)]
+        codes = [(operator_name(code), int(code.number(2, "i", 1))) for code in self._root.tables(1)]
         graphs: list[tuple[Operator, ...]] = []
         for graph in self._root.tables(2):
             operators: list[Operator] = []
             tensors = self._tensors(graph)
             for entry in graph.tables(3):
                 code: int = entry.number(0, "I")
-                if code >= len(names):
+                if code >= len(codes):
                     raise damaged()
-                ends = [tuple(_picked(tensors, entry.numbers(field, "i"))) for field in (1, 2)]
-                operators.append(Operator(names[code], *ends))
+                name, version = codes[code]
+                inputs, outputs = (tuple(_picked(tensors, entry.numbers(field, "i"))) for field in (1, 2))
+                operators.append(Operator(name, inputs, outputs, version))
             graphs.append(tuple(operators))
         return graphs
 

@@ -27,6 +27,7 @@ CONTENTS = {
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
+    "benchmarks/micro": "__init__ arena measure npu operators report",
     "benchmarks/report": "__init__ bench_report charts document escapes markdown page terminal",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
@@ -117,7 +118,7 @@ def test_the_device_install_is_light(wheel):
     required = {re.match(r"[\w-]+", line)[0] for line in requirements if "extra ==" not in line}
     assert required == {"click", "pillow", "numpy", "ai-edge-litert", "tflite-runtime"}
     extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra")}
-    assert extras == {"heic", "bench", "train", "train-gpu", "fuzz", "dev"}
+    assert extras == {"heic", "bench", "train", "train-gpu", "micro", "fuzz", "dev"}
 
 
 def test_the_version_has_one_source():

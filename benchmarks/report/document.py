@@ -100,13 +100,13 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A line for a shell."""
+class Code:
+    """Lines for a shell, or of a program, to be copied as they are."""
 
-    line: str
+    lines: Sequence[str]
 
 
-Block: TypeAlias = "Notes | Table | Charts | Pictures | Command"
+Block: TypeAlias = "Notes | Table | Charts | Pictures | Code"
 
 
 @dataclass(frozen=True)

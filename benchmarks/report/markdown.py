@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
-from .document import Block, Charts, Document, Notes, Pictures, Table, Text, plain
+from .document import Block, Charts, Code, Document, Notes, Pictures, Table, Text, plain
 from .escapes import markdown_text
 
 
@@ -24,6 +25,8 @@ def markdown(document: Document) -> str:
 def _blocks(block: Block) -> list[str]:
     if isinstance(block, Notes):
         return ["\n".join(f"{'1.' if block.numbered else '-'} {_text(line)}" for line in block.lines)]
+    if isinstance(block, Code):
+        return ["\n".join(f"    {console.escaped(line)}" for line in block.lines)]
     if not isinstance(block, Table):
         return []
     caption = [f"**{_text(block.caption)}**"] if block.caption else []

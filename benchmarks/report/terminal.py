@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.console import WIDTH
-from .document import Block, Command, Document, Notes, Table, Text, plain
+from .document import Block, Code, Document, Notes, Table, Text, plain
 
 _LONG = 34  # columns: a wider text goes on below itself or below its row
 _NAME = 28  # columns: at most so many for the names of rows in a table that does not fit
@@ -41,8 +41,8 @@ def _is_remark(blocks: Sequence[Block], i: int) -> bool:
 
 
 def _lines(block: Block) -> list[str]:
-    if isinstance(block, Command):
-        return [f"  {block.line}"]
+    if isinstance(block, Code):
+        return [f"  {line}" for line in block.lines]
     if not isinstance(block, Notes | Table) or block.detail:
         return []
     if isinstance(block, Table):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmarks.report import charts, terminal
-from ...benchmarks.report.document import Block, Charts, Command, Document, Notes, Section, Table, number
+from ...benchmarks.report.document import Block, Charts, Code, Document, Notes, Section, Table, number
 from ...benchmarks.report.page import page
 from ...edge_runtime import console, csv_files, files
 
@@ -163,7 +163,7 @@ def _best(result: Mapping[str, Any]) -> Section:
         Notes([f"{said}. The best of several is picked there, so its value is too good; {_TEST_SAYS}."]),
         Table(("setting", "searched", "recipe", "best", "importance"), rows),
         Notes(["To train it, and see what the test part says:"]),
-        Command(result["train"]),
+        Code([result["train"]]),
     ]
     if importances:
         names = [name.removeprefix("augmentation.") for name in importances]
