@@ -179,9 +179,9 @@ def bench(
     With several models, each must meet all limits; if the first is the reference, it is exempt from those that compare.
 
     --micro takes one MODEL and reports the arena in bytes that TensorFlow Lite Micro needs, flash, and the operators
-    with the lines that register them, or why the model cannot run (exit code 1); with --npu also what Arm's compiler Vela
-    estimates for ethos-u55-32, -64, -128, -256, u65-256, -512, u85-128, -256, -512, -1024 or -2048. It needs the extra
-    "micro".
+    with the lines that register them, or why the model cannot run (exit code 1); with --npu also what Arm's compiler
+    Vela estimates for ethos-u55-32, -64, -128, -256, u65-256, -512, u85-128, -256, -512, -1024 or -2048. It needs the
+    extra "micro".
 
     \b
     Example:
