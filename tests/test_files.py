@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -62,11 +64,29 @@ def hidden(folder):
     return sorted(path.name for path in folder.glob(".*"))
 
 
-@pytest.fixture(params=["exchange", "two renames"])
+NOT_EXCHANGING = {
+    "library without renameat2": lambda: object(),
+    "system without the library": mock.Mock(side_effect=OSError("no such library")),
+    "system that loads none by no name": mock.Mock(side_effect=TypeError("bad argument type: None")),
+    "kernel without renameat2": lambda: mock.Mock(renameat2=refusing(errno.ENOSYS)),
+    "file system without exchange": lambda: mock.Mock(renameat2=refusing(errno.EINVAL)),
+}
+
+
+def refusing(number):
+    def renameat2(*_):
+        ctypes.set_errno(number)
+        return -1
+
+    return renameat2
+
+
+@pytest.fixture(params=["exchange", *NOT_EXCHANGING])
 def way(request, monkeypatch):
-    """How a folder takes another's place; macOS and some file systems cannot exchange two."""
-    if request.param == "two renames":
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    """How a folder takes another's place; macOS, some kernels and some file systems cannot exchange two."""
+    if request.param in NOT_EXCHANGING:
+        library = NOT_EXCHANGING[request.param]
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library())
     return request.param
 
 
@@ -91,6 +111,59 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path, way):
         raise ZeroDivisionError
     assert (tmp_path / "out" / "a").read_text() == "old"
     assert hidden(tmp_path) == []
+
+
+def test_the_ways_differ(tmp_path, monkeypatch, way):
+    """By renames alone, the old folder has a name of its own for a moment; exchanged, it never has."""
+    for name in ("out", "other"):
+        write_folder(tmp_path / name, "old")
+    if way == "exchange" and not files._exchange(tmp_path / "out", tmp_path / "other"):
+        pytest.skip("this system or file system cannot exchange two folders")
+    rename, moved = Path.rename, []
+    monkeypatch.setattr(Path, "rename", lambda self, target: (moved.append(self.name), rename(self, target))[1])
+    write_folder(tmp_path / "out", "new")
+    assert moved[:1] == ([] if way == "exchange" else ["out"])
+
+
+KILLED_BETWEEN_TWO_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from skin_edge.edge_runtime import files
+files._exchange = lambda one, other: False
+rename = Path.rename
+def last(self, target):
+    rename(self, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+with files.replacing_folder(sys.argv[1]) as new:
+    (new / "a").write_text("killed")
+    Path.rename = last
+"""
+
+
+def test_a_process_killed_between_the_two_renames_costs_nothing(tmp_path):
+    out = tmp_path / "out"
+    write_folder(out, "old")
+    for _ in range(2):  # the second one finds what the first one left
+        dead = started(KILLED_BETWEEN_TWO_RENAMES, out)
+        assert dead.wait() == -signal.SIGKILL
+        dead.stdout.close()
+        assert not out.exists()
+        assert [name.rpartition(".")[2] for name in hidden(tmp_path)] in (["old", "writing"], ["writing", "old"])
+    files.recover(out)
+    assert (out / "a").read_text() == (out / "b" / "c").read_text() == "old"
+    write_folder(out, "new")
+    assert (out / "a").read_text() == "new"
+    assert hidden(tmp_path) == []
+
+
+def test_of_several_old_folders_the_last_one_is_brought_back(tmp_path):
+    for number, digit in enumerate("b0a"):
+        folder = tmp_path / f".out.{digit * 16}.old"
+        folder.mkdir()
+        (folder / "a").write_text(str(number))
+        os.utime(folder, (number, number))
+    files.recover(tmp_path / "out")
+    assert (tmp_path / "out" / "a").read_text() == "2"
 
 
 @pytest.mark.parametrize("renames", [1, 2])
