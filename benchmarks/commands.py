@@ -12,6 +12,7 @@ from ..edge_runtime import console
 from ..edge_runtime.commands import input_options
 from ..edge_runtime.errors import GateError, UsageError, require
 from ..edge_runtime.help import SectionedCommand
+from .engines.options import ALSO, FLAGS, engine_options
 from .inputs.options import column_options
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _SECTIONS = {
     "Models": ("reference", "mean", "std", "labels"),
     "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration_s"),
     "Microcontrollers": ("micro", "npu"),
+    "Engines": ("engines", "engines_dir", "engine_timeout"),
     "Limits and comparisons": ("gate", "compare", "different_machines"),
     "Output": ("result_json", "html", "markdown", "as_json"),
 }
@@ -123,6 +125,7 @@ _SECTIONS = {
     is_flag=True,
     help="Allow --compare on results of different machines, and mark them as such.",
 )
+@engine_options
 @input_options
 @click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write all results as JSON.")
 @click.option(
@@ -144,6 +147,9 @@ def bench(
     gate: str | None,
     compare: bool,
     different_machines: bool,
+    engines: tuple[str, ...],
+    engines_dir: Path | None,
+    engine_timeout: float,
     result_json: Path | None,
     html: Path | None,
     markdown: Path | None,
@@ -178,6 +184,13 @@ def bench(
 
     With several models, each must meet all limits; if the first is the reference, it is exempt from those that compare.
 
+    --engine runs the model in other engines, each in a process of its own, and judges whether each may be used: it
+    answers golden pictures 20 times in changed order, and those of --data once, as LiteRT with XNNPACK does or not.
+    Engines: litert-xnnpack, litert-plain, litert-compiled-cpu, litert-compiled-gpu, tflite-runtime, tflm, mediapipe,
+    litertjs-wasm, litertjs-webgpu; delegate:PATH?key=value is an external delegate with its options. The limits of
+    --gate are then max_refused, max_margin, min_agreement, max_kernel_flips, max_median_ms, max_p95_ms, max_load_ms
+    and max_peak_mb, for each engine; "default" is max_refused 0. --compare takes two or more such results.
+
     --micro takes one MODEL and reports the arena in bytes that TensorFlow Lite Micro needs, flash, and the operators
     with the lines that register them, or why the model cannot run (exit code 1); with --npu also what Arm's compiler
     Vela estimates for ethos-u55-32, -64, -128, -256, u65-256, -512, u85-128, -256, -512, -1024 or -2048. It needs the
@@ -193,6 +206,8 @@ def bench(
         --reference float.tflite --data runs/first/split.csv --html bench.html
       skin-edge bench --compare before.json after.json
       skin-edge bench --micro --npu u55-128 --npu u85-256
+      skin-edge bench --engine all --data runs/first/split.csv \\
+        --result-json engines.json
     """
     outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
     outputs = {option: path for option, path in outputs.items() if path is not None}
@@ -204,12 +219,22 @@ def bench(
         return _compare(models, different_machines, as_json)
     if different_machines:
         raise UsageError("--different-machines goes with --compare")
+    if not engines and (given := _given() & FLAGS):
+        raise UsageError(f"{', '.join(sorted(given))}: this goes with --engine, which is not given")
     from .bench import BenchSettings, run_bench, run_benches
     from .gate import judge, judge_all, read_gate
     from .inputs.columns import Columns
     from .report import bench_report
 
     _check_outputs(outputs)
+    if engines:
+        of_data = {name: settings[name] for name in ("data", "split", "images", "num_threads", "mean", "std")}
+        more = {
+            "labels": Path(labels) if labels else None,
+            "columns": Columns(image_column, label_column, group_column),
+        }
+        about = {"engines": engines, "folder": engines_dir, "timeout_s": engine_timeout}
+        return _engines(models, {**of_data, **more, **about}, gate, outputs, as_json)
     asked = BenchSettings(
         model=models[0] if models else None,
         columns=Columns(image_column, label_column, group_column),
@@ -225,6 +250,33 @@ def bench(
     _say(result, document, as_json)  # first: an unwritable file must not cost what was measured
     _write(outputs, result, document)
     return _judged(result)
+
+
+def _engines(
+    models: Sequence[Path], settings: Mapping[str, Any], gate: str | None, outputs: Mapping[str, Path], as_json: bool
+) -> int:
+    """settings: of `EngineSettings`, but for the model."""
+    if given := _given() - FLAGS - ALSO:
+        raise UsageError(f"--engine judges engines: leave {', '.join(sorted(given))} out")
+    if len(models) > 1:
+        raise UsageError("--engine takes one MODEL")
+    from .engines import limits, report
+    from .engines.measure import EngineSettings, run_engines
+
+    wanted = limits.read_gate(gate) if gate else None
+    settings = {name: value for name, value in settings.items() if value is not None}
+    result = run_engines(EngineSettings(model=models[0] if models else None, **settings), _engine_to_stderr)
+    if wanted is not None:
+        result["gate"] = limits.judge(result, wanted, str(gate), settings["engines"])
+    document = report.document(result)
+    _say(result, document, as_json)
+    _write(outputs, result, document)
+    broken = [row for row in (result["gate"] or {"limits": []})["limits"] if not row["passed"]]
+    for row in broken:
+        console.say(f"error: gate: {row['says']}", err=True)
+    if broken:
+        return GateError.exit_code
+    return 1 if result["pictures"]["failed"] else 0
 
 
 def _check_outputs(outputs: Mapping[str, Path]) -> None:
@@ -303,22 +355,22 @@ def _micro(models: Sequence[Path], npu: Sequence[str], outputs: Mapping[str, Pat
 
 
 def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -> int:
-    from ..edge_runtime.classifier import DISCLAIMER
     from . import diff as compare
-    from .report import terminal
+    from .engines import report as engine_report
 
     given = _given() - {"--compare", "--different-machines", "--json"}
     if given:
         raise UsageError(f"--compare measures nothing: leave {', '.join(sorted(given))} out")
-    if len(results) != 2:
-        raise UsageError(f"--compare takes two results, not {len(results)}: {compare.HOW}")
-    a, b = map(compare.read_result, results)
-    comparison = compare.compare(a, b, different_machines=different_machines)
-    if as_json:
-        console.say_json(comparison)
-        console.say(DISCLAIMER, err=True)
+    if engine_report.are_results(results):
+        comparison = engine_report.compare(results)
+        document = engine_report.compared(comparison)
     else:
-        console.say(terminal.text(compare.document(comparison)))
+        if len(results) != 2:
+            raise UsageError(f"--compare takes two results, not {len(results)}: {compare.HOW}")
+        a, b = map(compare.read_result, results)
+        comparison = compare.compare(a, b, different_machines=different_machines)
+        document = compare.document(comparison)
+    _say(comparison, document, as_json)
     return 0
 
 
@@ -339,3 +391,10 @@ def _to_stderr(done: int, total: int) -> None:
         console.progress(f"{done}/{total} images" if done < total else "")
     elif done * 10 // total > (done - 1) * 10 // total:
         console.report(f"{done}/{total} images")
+
+
+def _engine_to_stderr(engine: str, done: int, total: int) -> None:
+    if console.rewrites():
+        console.progress(f"{engine}: {done}/{total} answers" if done < total else "")
+    elif done == total:
+        console.report(f"{engine}: {total} answers")

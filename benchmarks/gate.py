@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,14 +175,14 @@ LIMITS = {
 }
 
 
-def read_gate(source: str) -> dict[str, float]:
-    """source: "default", or a YAML file of `limit: number` lines with the keys of LIMITS.
+def read_gate(source: str, known: Collection[str] = LIMITS, default: Mapping[str, float] = DEFAULT) -> dict[str, float]:
+    """source: "default", the limits `default`, or a YAML file of `limit: number` lines, with keys out of `known`.
 
     Raises UsageError where it is missing, is no such file, is empty, or has a key that is not known;
     ModuleNotFoundError where PyYAML is.
     """
     if source == "default":
-        return dict(DEFAULT)
+        return dict(default)
     path = Path(source)
     if not path.exists():
         raise UsageError(f'--gate {path}: no such file (or write "default")')
@@ -195,8 +195,8 @@ def read_gate(source: str) -> dict[str, float]:
     limits: dict[str, float] = {}
     for key, value in content.items():  # pyright: ignore[reportUnknownVariableType]
         name = str(key)  # pyright: ignore[reportUnknownArgumentType]
-        if name not in LIMITS:
-            raise UnknownNameError(f"limit in {path}", name, LIMITS)
+        if name not in known:
+            raise UnknownNameError(f"limit in {path}", name, known)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
             raise UsageError(f"--gate {path}: {name} must be a number of at least 0, not {value!r}")
         limits[name] = float(value)

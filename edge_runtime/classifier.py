@@ -318,11 +318,17 @@ class SkinClassifier:
         with self._lock:
             return self.interpreter.invoke(*values)
 
+    def to_probabilities(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Real values of the network's first output, float32 [classes] -> probabilities, whatever they are: unchecked.
+
+        `invoke` does this and checks it; apart from it for an answer that another engine gave.
+        """
+        return self._to_probabilities(values) if self._to_probabilities else values
+
     def _to_scores(self, outputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
+        quantization = self._output.quantization
         raw = outputs[0].ravel()
-        scores = dequantize(raw, self._output.quantization) if self._output.quantization.is_quantized else raw
-        if self._to_probabilities:
-            scores = self._to_probabilities(scores)
+        scores = self.to_probabilities(dequantize(raw, quantization) if quantization.is_quantized else raw)
         if not np.isfinite(scores).all():
             raise PredictionError("cannot assess: the network answered with a value that is not finite")
         if self.contract and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):

@@ -25,6 +25,8 @@ CONTENTS = {
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity ports preprocessing",
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
+    "benchmarks/engines": "__init__ catalogue limits measure options prepare process report verdict",
+    "benchmarks/engines/workers": "compiled_model interpreter mediapipe_tasks protocol tflm",
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/micro": "__init__ arena measure npu operators report",
@@ -68,6 +70,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected = {f"skin_edge/{room}/{name}.py" for room, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
     expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks")}
+    expected |= {"skin_edge/benchmarks/engines/workers/litertjs.mjs"}
     expected |= {f"skin_edge/benchmarks/report/{name}" for name in ("page.html.jinja", "page.css")}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
     expected |= {f"skin_edge/{name}" for name in hand_over.ports()}

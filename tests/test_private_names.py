@@ -236,6 +236,12 @@ NAMES = (
             ("experimental_delegates", "`--delegate FILE`"),
         )
     ),
+    Private(
+        LITERT,
+        f"{INTERPRETER}.Interpreter._get_ops_details",
+        "which operators a delegate took (`bench --engine`)",
+        in_module(INTERPRETER, "Interpreter", "_get_ops_details"),
+    ),
 )
 
 
@@ -273,7 +279,8 @@ def foreign_names(tree: ast.Module, own: set[str]) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.keyword) and (node.arg or "").startswith(("_", "experimental")):
             yield node.value.lineno, str(node.arg)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            if {"python", "src"} & set(node.module.split(".")):
+            documented = node.module.split(".")[0] in ("mediapipe", "tflite_micro")  # their users import so
+            if {"python", "src"} & set(node.module.split(".")) and not documented:
                 yield node.lineno, node.module
             yield from ((node.lineno, one.name) for one in node.names if one.name in ("schema_py_generated",))
         elif isinstance(node, ast.Constant) and re.fullmatch(_PRIVATE_TEXT, str(node.value)):
