@@ -60,7 +60,7 @@ def read_result(path: str | Path) -> dict[str, Any]:
         )
     sections = ("model", "machine", "size", "latency", "memory")
     if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in sections):  # pyright: ignore[reportUnknownMemberType]
-        raise DataError(f"{path} is no result of 'skin-edge bench --result-json': {HOW}")
+        raise DataError(f"{path} is not a result of 'skin-edge bench --result-json': {HOW}")
     return result  # pyright: ignore[reportUnknownVariableType]
 
 

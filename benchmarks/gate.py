@@ -25,7 +25,7 @@ DEFAULT: dict[str, float] = {
     # Balanced accuracy, reference minus model, as measured (the point).
     "max_balanced_accuracy_drop": 0.03,
     # The same figure where chance is against the model: the lower end of the paired 95% interval of model minus
-    # reference lies above minus this. The stricter one; it needs enough images, and fails where there are too few.
+    # reference is above minus this. The stricter one; it needs enough images, and fails where there are too few.
     "non_inferiority_margin": metrics.NON_INFERIORITY_MARGIN,
     # Macro AUC, reference minus model, as measured. Notices ranks that move while the top class stays.
     "max_macro_auc_drop": 0.005,
@@ -209,7 +209,7 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
 
     value: None where it was not measured, and then passed is False. interval: [low, high] of 95%, of accuracy figures;
     over the resamples of `metrics.paired_interval` or `metrics.evaluate`, of agreement and of shares Wilson's.
-    within_noise: whether the limit lies in it, so that other images of the same kind may well decide otherwise; None
+    within_noise: whether the limit is in it, so that other images of the same kind may well decide otherwise; None
     where that is not known, as where every resample gave the same. says: one sentence with the
     numbers, and, where the model answers otherwise than its reference, in what.
 
@@ -263,7 +263,7 @@ def _said_of_noise(result: _Result, passed: bool, noise: bool | None) -> str:
     if noise is None:
         return f"; every resample of the {few} gives the same, so the interval says nothing"
     return (
-        f"; {'passed' if passed else 'failed'} within noise, for the limit lies in the interval: {few}, too few to tell"
+        f"; {'passed' if passed else 'failed'} within noise, for the limit is in the interval: {few}, too few to tell"
     )
 
 

@@ -22,7 +22,7 @@ FLOAT_TOLERANCE = 1e-4
 FOLD_TOLERANCE = 1e-5
 
 # Largest share of validation images with another top class in the int8 file than in the simulation that was trained.
-# Classes whose logits lie within TIE of each other, in steps of the int8 logits, may change places: rounding does that,
+# Classes whose logits are within TIE of each other, in steps of the int8 logits, may change places: rounding does that,
 # and a network that has learned little has many such. A fault of the conversion, such as a bias that overflows, moves
 # logits by more.
 MOST_FLIPPED = 0.05

@@ -42,7 +42,7 @@ _WORDS = {
 class Finished:
     """A network with calibrated probabilities, and what it answers on the validation part.
 
-    calibration: the temperature and the shift that lie in it. spec: of its pictures. pictures: the validation
+    calibration: the temperature and the shift that are in it. spec: of its pictures. pictures: the validation
     part's, of that size. scores: probabilities [n, classes]. before: the network without its front end, where it has
     one.
     """

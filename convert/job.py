@@ -67,7 +67,7 @@ def _check_output(settings: ConvertSettings, run: Run) -> None:
             raise UsageError(f"{out} holds no conversion, so --overwrite does not replace it: choose another --out")
         check_replaceable(out, [run.folder])
     if not (run.folder / "model.keras").is_file():
-        raise DataError(f"{run.folder} has no model.keras: its training has not ended; go on with --resume")
+        raise DataError(f"{run.folder} has no model.keras: its training has not finished; go on with --resume")
 
 
 def _check_there(run: Run) -> None:
@@ -76,7 +76,7 @@ def _check_there(run: Run) -> None:
     if gone:
         raise DataError(
             f"{len(gone)} of {len(rows)} pictures of {run.folder} are not there, the first is {gone[0] or 'unknown'}: "
-            "--images FOLDER says where they lie now"
+            "--images FOLDER says where they are now"
         )
 
 

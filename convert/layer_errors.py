@@ -47,11 +47,11 @@ _WORST = 5  # layers that stand out in the drawing
 class Row:
     """One layer. Errors are dequantized minus float, over all pictures, in the real units of the tensor.
 
-    position: in the order of execution; 0 is the picture, whose bytes may not lie on the float values exactly.
+    position: in the order of execution; 0 is the picture, whose bytes may not be on the float values exactly.
     operator: TFLite's name. name: the layer's, from the float file. shape: of the output, the batch first.
-    sqnr_db: inf where there is no error at all. input_sqnr_db: the lowest among its inputs that are no constants; None
+    sqnr_db: inf where there is no error at all. input_sqnr_db: the lowest among its inputs that are not constants; None
     for the picture. loss_db: input_sqnr_db - sqnr_db, None for the picture. mean_error: the bias. scale: one step of
-    the quantized output, 0.0 where it is float. share_clipped: of the float values, 0..1, those that lie outside the
+    the quantized output, 0.0 where it is float. share_clipped: of the float values, 0..1, those that are outside the
     range of the quantized tensor by more than half a step (less is rounding).
     """
 
@@ -84,7 +84,7 @@ def match(int8_network: bytes, float_network: bytes) -> tuple[list[Pair], int]:
     """(the picture and the layers of both files that correspond, the number of operators in both without a partner).
 
     Operators correspond by kind and output shape, in order: both networks come from one Keras model. QUANTIZE and
-    DEQUANTIZE only convert and are left out. Outputs that are no real numbers (of SHAPE, say) are not compared.
+    DEQUANTIZE only convert and are left out. Outputs that are not real numbers (of SHAPE, say) are not compared.
 
     Raises ConversionError where fewer than half of the operators match, or where the first file is not quantized or
     the second is.
@@ -187,7 +187,7 @@ def measure(
 
 
 def _calibrated_alike(int8: SkinClassifier, floating: SkinClassifier) -> bytes:
-    """The float network with the shift and temperature of the int8 file's last layer: they are no error."""
+    """The float network with the shift and temperature of the int8 file's last layer: they are not error."""
     content, said = floating.path.read_bytes(), int8.contract.get("calibration")
     if not said or floating.contract.get("calibration") == said:
         return content

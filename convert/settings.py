@@ -27,7 +27,7 @@ class ConvertSettings:
     "auto": also a file that takes such a picture and reduces it by itself (`front`). scaled_decode: the file asks for
     large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
     metadata; by default skin-edge and what the data's terms ask. intended_use: what the model is for, in words; by
-    default what is known of the data (`contract.describe`). images: the folder in which the run's pictures lie
+    default what is known of the data (`contract.describe`). images: the folder in which the run's pictures are
     now; None is where they were, seen from the run.
     """
 

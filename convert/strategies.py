@@ -232,7 +232,7 @@ def _batches(stage: Stage) -> Any:
 def _as_fed(network: bytes, spec: InputSpec) -> InputSpec:
     """The spec whose input values are those of the file's integers, where bytes go in unchanged (`byte_table`).
 
-    They are half a step off the training's, which lie between two integers: a simulation fed with those rounds some up
+    They are half a step off the training's, which are between two integers: a simulation fed with those rounds some up
     and some down, by the noise of float32.
     """
     from ..edge_runtime.interpreter import Interpreter

@@ -41,7 +41,7 @@ class Decision:
     """What one of the file's thresholds says of a picture: docs/contract.md, section 8.
 
     name: such as "mel-0.95", the target and the sensitivity it was chosen for. score: of the threshold's classes, 0..1.
-    threshold: frozen in the file. decision: "refer" or "below", which is no all-clear. borderline: whether another
+    threshold: frozen in the file. decision: "refer" or "below", which is not an all-clear. borderline: whether another
     correct implementation may decide otherwise; None where the file, of an earlier format, does not say.
     """
 

@@ -140,7 +140,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return _fail(f"{where}{error.strerror or error}", 1)
     except UnicodeEncodeError as error:
-        return _fail(f"a name is no text in {error.encoding}: {error.object[:200]}", 1)
+        return _fail(f"a name is not text in {error.encoding}: {error.object[:200]}", 1)
 
 
 def _remedy(arguments: Sequence[str] | None) -> str:

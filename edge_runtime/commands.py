@@ -290,7 +290,7 @@ def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, .
     first = Path(files[0])
     has_model = first.suffix.lower() == ".tflite" or is_network(first)
     if not has_model and (first.suffix in (".keras", ".h5") or _holds_a_model(first)):
-        raise UsageError(f"{first} is no model for the device: name the .tflite file that 'skin-edge convert' wrote")
+        raise UsageError(f"{first} is not a model for the device: name the .tflite file that 'skin-edge convert' wrote")
     images = files[1:] if has_model else files
     if not images:
         raise UsageError("no image given: skin-edge predict [MODEL] IMAGE|FOLDER...")

@@ -1,7 +1,7 @@
 """All that is printed goes through this module, so that nothing printed can steer the terminal or forge a line.
 
 File names, labels and texts of other people's files may hold escape sequences, line breaks, characters that change the
-direction of writing or that nobody sees, and bytes that are no text. They are shown as escapes: \\x1b, \\n, \\u202e.
+direction of writing or that nobody sees, and bytes that are not text. They are shown as escapes: \\x1b, \\n, \\u202e.
 Where a text has several lines, `page` escapes each of them first, and only the breaks between them remain.
 """
 
@@ -79,7 +79,7 @@ def give_up(stream: Any) -> None:
 def escaped(text: object) -> str:
     """`text` as one line that is safe to print: what is neither visible nor a space becomes a Python escape.
 
-    A byte of a file name that is no text (a lone surrogate of os.fsdecode) becomes \\xNN. Escaping twice changes
+    A byte of a file name that is not text (a lone surrogate of os.fsdecode) becomes \\xNN. Escaping twice changes
     nothing more.
     """
     line = str(text)
@@ -135,7 +135,7 @@ def report(line: str) -> None:
 def progress(line: str) -> None:
     """Shows how far the work is: rewrites the last line of a terminal ("" clears it).
 
-    Where stderr is no terminal, a whole line is printed instead when nothing was printed for a minute.
+    Where stderr is not a terminal, a whole line is printed instead when nothing was printed for a minute.
     """
     if rewrites():
         _write(sys.stderr, _CLEAR + fit(line, _columns() - 1))
@@ -215,7 +215,7 @@ _CLEAR = "\r\033[K"
 
 
 class _State:
-    progress = False  # whether a line of `progress` stands on the terminal
+    progress = False  # whether a line of `progress` is on the terminal
     printed = monotonic()  # when the last line was printed
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are no files of their own: members of an HDF5 file, named "train-image.hdf5::ISIC_0015670".
+"""Pictures that are not files of their own: members of an HDF5 file, named "train-image.hdf5::ISIC_0015670".
 
 ISIC 2024 (SLICE-3D) comes so: a data set per picture, its value the bytes of a JPEG. Wherever a picture's path is
 taken, in a split.csv too, this form may stand; `preprocess.decode` opens it.
@@ -34,7 +34,7 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 def open_member(path: str) -> bytes | None:
     """The bytes of the member that a path names; None where it is the path of a file.
 
-    Raises ImageError where the HDF5 file cannot be read, has no such member, or one that is no picture's bytes: a
+    Raises ImageError where the HDF5 file cannot be read, has no such member, or one that is not a picture's bytes: a
     member may claim any size, refer to other files, and unpack to more than it is.
     """
     file, member = split_path(path)
@@ -85,15 +85,15 @@ def _member_bytes(group: Any, member: str, path: str) -> bytes:
 def _check_data(data: Any, path: str) -> None:
     h5py = _library()
     if data.is_virtual or data.external:
-        raise ImageError(f"{path} refers to other files, and is no image of its own")
+        raise ImageError(f"{path} refers to other files, and is not an image of its own")
     if data.shape is None or len(data.shape) > 1:
-        raise ImageError(f"{path} has {data.shape} values, and is no row of bytes")
+        raise ImageError(f"{path} has {data.shape} values, and is not a row of bytes")
     if h5py.check_vlen_dtype(data.dtype) is not None or h5py.check_string_dtype(data.dtype) is not None:
         is_bytes = data.shape == () or data.dtype.kind == "S"
     else:
         is_bytes = (data.dtype.kind in "SV" and data.dtype.fields is None) or str(data.dtype) in ("uint8", "int8")
     if not is_bytes:
-        raise ImageError(f"{path} has values of {data.dtype}, and is no row of bytes")
+        raise ImageError(f"{path} has values of {data.dtype}, and is not a row of bytes")
     chunk = math.prod(data.chunks or ()) * data.dtype.itemsize
     most = max(data.size * data.dtype.itemsize, data.id.get_storage_size(), chunk)
     if most > MAX_MEMBER_BYTES:
@@ -146,7 +146,7 @@ def _opened(path: str) -> Any:
 
     status = os.stat(path)  # noqa: PTH116 (called for every picture of a data set)
     if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path} is no regular file")
+        raise ImageError(f"{path} is not a regular file")
     version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if path in _kept and _kept[path][0] == version:
         return _kept[path][1]

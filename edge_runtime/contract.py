@@ -64,7 +64,7 @@ _SEAL = re.compile("[0-9a-f]{64}")
 def parse(raw: bytes) -> dict[str, Any]:
     """metadata.json's bytes -> the contract in the present form.
 
-    Raises ModelFileError where it is no contract of a version that this reader knows.
+    Raises ModelFileError where it is not a contract of a version that this reader knows.
     """
     try:
         parsed: Any = json.loads(raw.decode(), parse_constant=_no_constant, parse_int=_integer)
@@ -78,13 +78,13 @@ def parse(raw: bytes) -> dict[str, Any]:
     if contract.get("format") != FORMAT or type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ModelFileError(
             f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this skin-edge reads "
-            f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model anew"
+            f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model again"
         )
     return upgraded(contract)
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _integer(digits: str) -> int:
@@ -195,7 +195,7 @@ def labels_of(contract: Mapping[str, Any]) -> tuple[Label, ...]:
         for label in labels
         for text in label[:2]
     ):
-        raise ModelFileError(f"its {CONTRACT_FILE} has labels that are no text of at most {_LONGEST_LABEL} characters")
+        raise ModelFileError(f"its {CONTRACT_FILE} has labels that are not text of at most {_LONGEST_LABEL} characters")
     if len({label.code for label in labels}) != len(labels) or not labels:
         raise ModelFileError(f"its {CONTRACT_FILE} lists no labels, or one twice")
     if not all(label.code.isprintable() and label.name.isprintable() for label in labels):
@@ -311,7 +311,7 @@ def check_seal(contract: Mapping[str, Any], network: memoryview[int], labels: by
     """
     if contract["format_version"] == 1:
         if zlib.crc32(network) != contract.get("network_crc32", zlib.crc32(network)):
-            raise ModelFileError("its network is not the one that its contract describes (CRC-32): copy it anew")
+            raise ModelFileError("its network is not the one that its contract describes (CRC-32): copy it again")
         return
     seal = contract.get("seal")
     if (
@@ -321,5 +321,5 @@ def check_seal(contract: Mapping[str, Any], network: memoryview[int], labels: by
     ):
         raise ModelFileError(
             "its weights, labels or contract are not those that were sealed together (SHA-256), so its answers cannot "
-            "be trusted: copy it anew, or convert again"
+            "be trusted: copy it again, or convert again"
         )

@@ -39,11 +39,11 @@ _cleared: set[tuple[Path, str]] = set()
 def replacing(path: str | Path) -> Generator[Path, None, None]:
     """Gives a temporary path in the same folder and the same suffix, renamed to `path` when the block ends well.
 
-    Raises UnwritableError where it cannot be written, UsageError where `path` is there and is no file.
+    Raises UnwritableError where it cannot be written, UsageError where `path` is there and is not a file.
     """
     path = Path(path)
     if path.exists() and not path.is_file():  # a device, say, which a rename would replace
-        raise UsageError(f"{path} is no file: name another")
+        raise UsageError(f"{path} is not a file: name another")
     with telling(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path.parent, _start(path.stem), _FILE)
@@ -278,7 +278,7 @@ def alone_in(folder: str | Path, doing: str, *, resume: bool | None = None) -> G
         check_writable_in(folder)
     else:
         check_writable(folder)
-    remedy = "" if resume is None else f"; make room or mend it, then {stopping.GOES_ON}"
+    remedy = "" if resume is None else f"; make room or fix it, then {stopping.GOES_ON}"
     with (
         stopping.saying("" if resume is None else stopping.GOES_ON),
         locked(folder, doing),
@@ -297,7 +297,7 @@ def check_replaceable(folder: str | Path, keep: Iterable[str | Path]) -> None:
     folder = Path(folder).resolve()
     for path in (Path.cwd(), *keep):
         if Path(path).resolve().is_relative_to(folder):
-            raise UsageError(f"writing {folder} anew would remove {path}, which lies in it: choose another --out")
+            raise UsageError(f"writing {folder} again would remove {path}, which is in it: choose another --out")
 
 
 def check_writable(folder: str | Path) -> None:
@@ -316,7 +316,7 @@ def check_writable_file(path: str | Path, option: str = "--out") -> None:
     if path.is_dir():
         raise UsageError(f"{option} {path} is a folder: name a file")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{option} {path} is no file: name another")
+        raise UsageError(f"{option} {path} is not a file: name another")
     _check_can_make(path.resolve(), option)
 
 
@@ -345,7 +345,7 @@ def _check_can_make(path: Path, option: str, named: Path | None = None) -> None:
 
 
 def write(path: str | Path, content: str | bytes) -> None:
-    """Writes text (UTF-8; a file name's bytes that are no text as they are) or bytes to `path` in one step."""
+    """Writes text (UTF-8; a file name's bytes that are not text as they are) or bytes to `path` in one step."""
     write_all({Path(path): content})
 
 

@@ -111,7 +111,7 @@ class Table:
         return bytes(self.raw(field)).decode("utf-8", "replace")
 
     def string(self, field: int) -> str:
-        """As `text`, and raises ModelFileError for what is no UTF-8 or is not ended by a zero, as C readers expect."""
+        """As `text`, and raises ModelFileError for what is not UTF-8 or is not ended by a zero, as C readers expect."""
         start, length = self._vector(field, 1)
         if not start:
             return ""
@@ -121,7 +121,7 @@ class Table:
         try:
             return content[:-1].decode()
         except UnicodeDecodeError:
-            raise ModelFileError("the network is damaged: one of its names is no UTF-8") from None
+            raise ModelFileError("the network is damaged: one of its names is not UTF-8") from None
 
     def raw(self, field: int) -> memoryview[int]:
         """The bytes of a string or of a vector of bytes; empty where it is absent."""

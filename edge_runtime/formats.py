@@ -56,7 +56,7 @@ def _check_png(source: Source) -> Demand:
         if at > source.size:
             break
         if chunks > _MOST_CHUNKS or others > _MOST_OTHER_CHUNKS or other_bytes > _MOST_OTHER_BYTES:
-            raise ImageError(f"{source.name} has too much in it beside its pixels: save it anew")
+            raise ImageError(f"{source.name} has too much in it beside its pixels: save it again")
     return Demand()
 
 
@@ -92,7 +92,7 @@ def _check_webp(source: Source) -> Demand:
 
 def _bytes_within(source: Source, limit: int, kind: str) -> None:
     if source.size > limit:
-        raise ImageError(f"{source.name} has {source.size} bytes, over the limit of {limit} for {kind}: save it anew")
+        raise ImageError(f"{source.name} has {source.size} bytes, over the limit of {limit} for {kind}: save it again")
 
 
 # ---------------------------------------------------------------------------------------------------------------- TIFF
@@ -126,7 +126,7 @@ def _tags(source: Source, start: int, order: str, big: bool, most_bytes: int, la
     entry, count_at = (20, 8) if big else (12, 2)
     number = _number(source, start, order + ("Q" if big else "H"))
     if number > _MOST_TAGS:
-        raise ImageError(f"{name} has {number} tags, over the limit of {_MOST_TAGS}: save it anew")
+        raise ImageError(f"{name} has {number} tags, over the limit of {_MOST_TAGS}: save it again")
     data = source.at(start + count_at, number * entry)
     inline = 8 if big else 4
     tags: dict[int, _Tag] = {}
@@ -143,11 +143,11 @@ def _tags(source: Source, start: int, order: str, big: bool, most_bytes: int, la
         plain = kind in (1, 2, 6, 7)
         most = most_bytes if plain else _MOST_RATIONALS if kind in (5, 10) else _MOST_NUMBERS
         if count > most and not lazy:
-            raise ImageError(f"{name} has {count} values in tag {tag}, over the limit of {most}: save it anew")
+            raise ImageError(f"{name} has {count} values in tag {tag}, over the limit of {most}: save it again")
         first = int.from_bytes(value[:unit], "little" if order == "<" else "big") if unit and not plain else 0
         tags.setdefault(tag, _Tag(count, unit, first))
     if total > 2 * most_bytes:
-        raise ImageError(f"{name} has {total} bytes in its tags, over the limit of {2 * most_bytes}: save it anew")
+        raise ImageError(f"{name} has {total} bytes in its tags, over the limit of {2 * most_bytes}: save it again")
     return tags
 
 
@@ -185,9 +185,9 @@ def _check_tiff(source: Source) -> Demand:
     piece = across * down * max(bytes_a_pixel, 4)
     # A picture of one strip is common, and a decoder that fills its rows one by one takes no more than that strip.
     if (tiled and piece > _MOST_PIECE) or columns * across * rows * down > max(MAX_PIXELS, width * height):
-        raise ImageError(f"{source.name} has tiles of {across}x{down} pixels, over the limit: save it anew")
+        raise ImageError(f"{source.name} has tiles of {across}x{down} pixels, over the limit: save it again")
     if columns * rows * planes > _MOST_NUMBERS:
-        raise ImageError(f"{source.name} has {columns * rows * planes} tiles or strips, over the limit: save it anew")
+        raise ImageError(f"{source.name} has {columns * rows * planes} tiles or strips, over the limit: save it again")
     compressed = first(_COMPRESSION, 1) != 1
     turned = first(_ORIENTATION, 1) != 1
     return Demand(decoding=(piece + across * down * bytes_a_pixel) * compressed, turns=turned)
@@ -200,7 +200,7 @@ _MOST_EXIF_BYTES = 4 * _MIB
 def check_exif(block: bytes, name: str) -> None:
     """Raises ImageError where reading the tags of an EXIF block takes more than they may."""
     if len(block) > _MOST_EXIF_BYTES:
-        raise ImageError(f"{name} has an EXIF block of {len(block)} bytes, over the limit: save it anew")
+        raise ImageError(f"{name} has an EXIF block of {len(block)} bytes, over the limit: save it again")
     while block.startswith(b"Exif\0\0"):
         block = block[6:]
     start, order, big = directory_start(block[:16])
@@ -228,10 +228,10 @@ def _check_gif(source: Source) -> Demand:
         if within:
             at += 1 + start[0]
             within = start[0] > 0
-        else:  # what is no extension Pillow passes over as well
+        else:  # what is not an extension Pillow passes over as well
             within = start == b"!"
             at += 2 if within else 1
-    raise ImageError(f"{source.name} has too much before its picture: save it anew")
+    raise ImageError(f"{source.name} has too much before its picture: save it again")
 
 
 def _check_bmp(source: Source) -> Demand:
@@ -268,10 +268,10 @@ def _check_jpeg2000(source: Source) -> Demand:
     width, height = x1 - x0, y1 - y0
     pixels_within(width, height, source.name, MAX_PIXELS_OTHER_MODES)
     if x1 > 2**31 or y1 > 2**31 or not tile_width or not tile_height or not 1 <= components <= 4:
-        raise ImageError(f"{source.name} is no JPEG 2000 of 1 to 4 components")
+        raise ImageError(f"{source.name} is not a JPEG 2000 of 1 to 4 components")
     tiles = -(-(x1 - tile_x0) // tile_width) * -(-(y1 - tile_y0) // tile_height)
     if not 1 <= tiles <= _MOST_TILES:
-        raise ImageError(f"{source.name} is no JPEG 2000 of 1 to {_MOST_TILES} tiles: save it anew")
+        raise ImageError(f"{source.name} is not a JPEG 2000 of 1 to {_MOST_TILES} tiles: save it again")
     depths = source.at(at + 42, 3 * components)
     if any(depths[i + 1 : i + 3] != b"\1\1" for i in range(0, len(depths), 3)):
         components = max(components, 3)  # subsampled: brought to full size
@@ -297,7 +297,7 @@ def _codestream(source: Source) -> int | None:
         if length < start:
             return None
         at += length
-    raise ImageError(f"{source.name} has too much before its picture: save it anew")
+    raise ImageError(f"{source.name} has too much before its picture: save it again")
 
 
 def _check_markers(source: Source, at: int) -> None:
@@ -322,9 +322,9 @@ def _check_markers(source: Source, at: int) -> None:
         if styles > 10:
             break
     else:
-        raise ImageError(f"{source.name} has too many parts: save it anew")
+        raise ImageError(f"{source.name} has too many parts: save it again")
     if styles > 10:
-        raise ImageError(f"{source.name} has too many coding styles: save it anew")
+        raise ImageError(f"{source.name} has too many coding styles: save it again")
 
 
 def _check_tile_header(source: Source, at: int) -> None:
@@ -333,7 +333,7 @@ def _check_tile_header(source: Source, at: int) -> None:
         if len(head) < 4 or head[1] == 0x93:
             return
         if head[1] in (0x52, 0x53, 0x5F):
-            raise ImageError(f"{source.name} has coding styles of single tiles: save it anew")
+            raise ImageError(f"{source.name} has coding styles of single tiles: save it again")
         at += 2 + max(int.from_bytes(head[2:4], "big"), 2)
 
 
@@ -345,13 +345,13 @@ def _check_style(style: bytes, marker: int, name: str) -> None:
     if marker == 0x52:
         layers, style = int.from_bytes(style[2:4], "big"), style[5:]
         if layers > _MOST_LAYERS:
-            raise ImageError(f"{name} has {layers} layers, over the limit of {_MOST_LAYERS}: save it anew")
+            raise ImageError(f"{name} has {layers} layers, over the limit of {_MOST_LAYERS}: save it again")
     else:
         precincts, style = style[1] & 1, style[2:]
     if style[0] > _MOST_LEVELS:
-        raise ImageError(f"{name} has {style[0]} levels of resolution, over the limit of {_MOST_LEVELS}: save it anew")
+        raise ImageError(f"{name} has {style[0]} levels of resolution, over the limit of {_MOST_LEVELS}: save it again")
     if precincts and any(min(size & 15, size >> 4) < _LEAST_PRECINCT for size in style[5 + 1 : 6 + style[0]]):
-        raise ImageError(f"{name} has precincts below {2**_LEAST_PRECINCT} pixels: save it anew")
+        raise ImageError(f"{name} has precincts below {2**_LEAST_PRECINCT} pixels: save it again")
 
 
 # ------------------------------------------------------------------------------------------------------- AVIF and HEIC
@@ -385,7 +385,7 @@ def _boxes(source: Source, at: int, end: int) -> Iterator[tuple[bytes, int, int]
             return
         yield head[4:8], start, min(at + length, end)
         at += length
-    raise ImageError(f"{source.name} has too many parts: save it anew")
+    raise ImageError(f"{source.name} has too many parts: save it again")
 
 
 def _heif_sizes(source: Source) -> Iterator[tuple[int, int]]:
@@ -423,7 +423,7 @@ def _places(source: Source, at: int) -> Iterator[tuple[int, int]]:
         return int.from_bytes(source.at(at - size, size), "big")
 
     if count > _MOST_BOXES:
-        raise ImageError(f"{source.name} has too many parts: save it anew")
+        raise ImageError(f"{source.name} has too many parts: save it again")
     for _ in range(count):
         read(4 if wide else 2)
         if version in (1, 2):

@@ -115,4 +115,6 @@ def _unfit(frame: npt.NDArray[Any], layout: str) -> ImageError:
         wanted = "[height, width]"
     else:
         wanted = "[height * 3 / 2, width] with even height and width"
-    return ImageError(f"an array of {frame.dtype} {list(frame.shape)} is no {layout} frame: pass uint8 {wanted}")
+    return ImageError(
+        f"an array of {frame.dtype} {list(frame.shape)} is not a valid {layout} frame: pass uint8 {wanted}"
+    )

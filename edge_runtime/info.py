@@ -18,7 +18,7 @@ _SHOWN_LABELS = 12
 
 def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
     """JSON-ready. kind: "skin-edge" or "foreign". seal: "verified", or "none" for a file that others made;
-    of format 1, which had none, what stands in its place.
+    of format 1, which had none, what is in its place.
 
     input: how to feed it, tensor and steps. metadata: the second input, tensor and fields (`patient.py`), None where
     the network takes a picture alone. outputs: tensors. scores: what the first output holds (`ModelFile`).

@@ -110,7 +110,7 @@ class Interpreter:
     def forget(self) -> None:
         """In the child of a fork: the engine's threads are not there, and its memory may be that of half an answer.
 
-        The next call makes the engine anew. The old one is never released, which would wait for its threads.
+        The next call makes the engine again. The old one is never released, which would wait for its threads.
         """
         if self._interpreter is not None:
             _abandoned.append(self._interpreter)
@@ -180,7 +180,7 @@ def _delegate_options(delegate: str, engine: Any) -> dict[str, Any]:
         if not (
             hasattr(library, "tflite_plugin_create_delegate") and hasattr(library, "tflite_plugin_destroy_delegate")
         ):
-            raise UsageError(f"{delegate} is no TFLite delegate: it has no tflite_plugin_create_delegate")
+            raise UsageError(f"{delegate} is not a TFLite delegate: it has no tflite_plugin_create_delegate")
         return {"experimental_delegates": [load(path)]}
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"the delegate {delegate} cannot be loaded: {_first_line(error)}") from None

@@ -139,7 +139,7 @@ def same_label(word: str, codes: Sequence[str]) -> str | None:
 
 def has_control_characters(text: str) -> bool:
     """Whether it holds what a terminal, a line or a file would take for something else: newlines, control characters,
-    marks that turn the direction of writing, bytes that are no UTF-8."""
+    marks that turn the direction of writing, bytes that are not UTF-8."""
     if text.isascii() and text.isprintable():
         return False
     return any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTIONS for c in text)

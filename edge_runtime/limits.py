@@ -16,7 +16,7 @@ other bound. Several threads that decode share MEMORY: a large picture waits unt
 | JPEG: before the first scan | 2,000 segments, 32 MiB, 64 KiB between them | read one by one in Python |
 | PNG: chunks | 200,000; beside the pixels 10,000 and 64 MiB | as above |
 | WebP | 64 MiB; 40 megapixels | 20 bytes a pixel: its decoder keeps two canvases |
-| TIFF: tags | 4,096; 1,000 rationals, 200,000 numbers or 256 MiB in one; 512 MiB in all | may lie over each other |
+| TIFF: tags | 4,096; 1,000 rationals, 200,000 numbers or 256 MiB in one; 512 MiB in all | may be over each other |
 | TIFF: tiles or strips | 200,000; 128 MiB each; padded no more than 100 megapixels | 1,000 times the picture, else |
 | GIF: blocks before the picture | 10,000 | read one by one in Python |
 | BMP, run lengths | 10 megapixels, 20 MiB | decoded in Python |
@@ -24,7 +24,7 @@ other bound. Several threads that decode share MEMORY: a large picture waits unt
 | JPEG 2000: precincts | no smaller than 64 pixels; no coding styles in tiles | as above |
 | AVIF, HEIC | 48 MiB; 40 megapixels, of the file's claims and of the coded picture (AVIF) | as above |
 | ICC profile | 16 MiB | its tables are resampled |
-| EXIF block | 4 MiB, 4,096 tags, 64 MiB in its tags | may all lie over each other |
+| EXIF block | 4 MiB, 4,096 tags, 64 MiB in its tags | may all are over each other |
 | frames, pages | the first one alone | the others are not decoded |
 | HDF5 member | `containers.py` | |
 """
@@ -79,8 +79,8 @@ class Demand(NamedTuple):
 class OnDisk:
     """A `Source` that is a regular file, open for reading; `file` is for the decoder, and at its start.
 
-    Raises OSError where it cannot be opened, and ImageError where it is no regular file: a pipe or a device may have no
-    end, or none to wait for.
+    Raises OSError where it cannot be opened, and ImageError where it is not a regular file: a pipe or a device may have
+    no end, or none to wait for.
     """
 
     def __init__(self, path: str):
@@ -234,7 +234,7 @@ def check_jpeg(source: Source) -> Demand:
         found, skipped = _next_marker(source, position)
         junk, segments = junk + skipped, segments + 1
         if segments > _MOST_SEGMENTS or position > _MOST_HEADER_BYTES or junk > _MOST_JUNK:
-            raise ImageError(f"{source.name} has too much before its first scan: save it anew")
+            raise ImageError(f"{source.name} has too much before its first scan: save it again")
         if found is None:
             return Demand()  # Pillow says what is missing
         position, marker = found
@@ -254,9 +254,9 @@ def check_jpeg(source: Source) -> Demand:
     pixels_within(width, height, source.name)
     scans = _scans(source, position)
     if kind > 0xC8 and scans * width * height > _MOST_ARITHMETIC_PIXELS:
-        raise ImageError(f"{source.name} is too large for a JPEG with arithmetic coding: save it anew")
+        raise ImageError(f"{source.name} is too large for a JPEG with arithmetic coding: save it again")
     if scans > _MOST_SCANS or scans * width * height > _MOST_SCANNED_PIXELS:
-        raise ImageError(f"{source.name} is a progressive JPEG of {scans} or more scans: save it anew")
+        raise ImageError(f"{source.name} is a progressive JPEG of {scans} or more scans: save it again")
     return Demand(decoding=_coefficients(frame, width, height, components))
 
 

@@ -45,7 +45,7 @@ _ENTRY = re.compile(rb"PK\x03\x04.{26}(?:labels\.txt|metadata\.json)", re.DOTALL
 _KEEPING_VALUES = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CAST")
 
 # The contract's two headers in an archive. Where one flipped bit hides it from the zip reader, the other still tells
-# that the file is no stranger's, whose seal nobody would look for.
+# that the file is not a stranger's, whose seal nobody would look for.
 _CONTRACT = re.compile(rb"PK(?:\x03\x04.{26}|\x01\x02.{42})metadata\.json", re.DOTALL)
 
 
@@ -85,8 +85,8 @@ def read_model_file(
     mean, std, labels_file: for a file that others made and that does not say it itself: the real input is
     (pixel - mean) / std with pixels in 0..255, and a text file with one label per line.
 
-    Raises ModelFileError where it is missing, is not a TFLite file, is not what was sealed, or is no image classifier
-    with three colour channels of a fixed size.
+    Raises ModelFileError where it is missing, is not a TFLite file, is not what was sealed, or is not an image
+    classifier with three colour channels of a fixed size.
     """
     path = Path(path)
     content = _read(path)
@@ -200,7 +200,7 @@ def _opened(path: Path) -> io.BufferedReader:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return os.fdopen(file, "rb")
     except BaseException:
         os.close(file)
@@ -219,7 +219,7 @@ def _foreign(
     described = tflite_metadata(network)
     is_cut = not archive.is_readable and _ENTRY.search(content)
     if is_cut or _CONTRACT.search(content) or (described and CONTRACT_FILE in described.files):
-        raise ModelFileError("it is truncated or damaged: the end of its archive is missing. Copy it anew")
+        raise ModelFileError("it is truncated or damaged: the end of its archive is missing. Copy it again")
     source, classes, scores = _ends(network)
     network.check()
     labels = _foreign_labels(described, archive, classes, labels_file)
@@ -230,20 +230,23 @@ def _foreign(
 
 
 def _ends(network: Network) -> tuple[GraphTensor, int, str]:
-    """(the input, number of classes, what the output holds). Raises ModelFileError for what is no image classifier."""
+    """(the input, number of classes, what the output holds). Raises ModelFileError for what is not an
+    image classifier.
+    """
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ModelFileError(
-            f"it is no image classifier: {len(network.inputs)} inputs and {len(network.outputs)} outputs, not one each"
+            f"it is not an image classifier: {len(network.inputs)} inputs and {len(network.outputs)} outputs, not one "
+            "each"
         )
     source, target = network.inputs[0], network.outputs[0]
     if len(source.shape) != 4 or source.shape[0] not in (1, -1) or source.shape[3] != 3:
         raise ModelFileError(
-            f"it is no classifier of colour pictures: its input is {list(source.shape)}, not [1, height, width, 3]"
+            f"it is not a classifier of colour pictures: its input is {list(source.shape)}, not [1, height, width, 3]"
         )
     if min(source.shape[1:3]) < 2:
         raise ModelFileError(f"its input {list(source.shape)} has no fixed height and width")
     if not target.shape or any(n not in (1, -1) for n in target.shape[:-1]) or target.shape[-1] < 1:
-        raise ModelFileError(f"it is no image classifier: its output is {list(target.shape)}, not [1, classes]")
+        raise ModelFileError(f"it is not an image classifier: its output is {list(target.shape)}, not [1, classes]")
     classes = target.shape[-1]
     if classes > MAX_CLASSES:
         raise ModelFileError(f"it answers with {classes} values; at most {MAX_CLASSES} classes are supported")
@@ -303,7 +306,7 @@ def _foreign_labels(
     try:
         lines = [" ".join(line.split()) for line in raw.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError:
-        raise ModelFileError(f"{named} is no UTF-8 text: save it as such") from None
+        raise ModelFileError(f"{named} is not UTF-8 text: save it as such") from None
     if any(len(line) > _LONGEST_LABEL for line in lines):
         raise ModelFileError(f"{named} has a label of more than {_LONGEST_LABEL} characters")
     while lines and not lines[-1]:

@@ -1,4 +1,4 @@
-"""What stands in the network of a .tflite: operators, tensors and metadata, read from the flatbuffer.
+"""What is in the network of a .tflite: operators, tensors and metadata, read from the flatbuffer.
 
 A small reader of its own: the device install has no schema library, and a stranger's file must end in one clear line
 whatever its bytes are. Field numbers follow TFLite's schema.fbs (version 3).
@@ -64,7 +64,7 @@ class Operator(NamedTuple):
 class Network:
     """The network of a .tflite file.
 
-    content: the file's bytes. Raises ModelFileError where they are no TFLite flatbuffer; reading a damaged one may
+    content: the file's bytes. Raises ModelFileError where they are not TFLite flatbuffer; reading a damaged one may
     raise it later.
     """
 

@@ -8,7 +8,7 @@ cannot differ. A field that is not known is all zeros, whatever the reason: blan
 | a number | clip((value - mean) / std, -3, 3) / 3, and 1 as a sign that it is known |
 | a category | 1 in the place of its word, 0 in those of the others |
 
-All values lie in [-1, 1], so one scale of the int8 network serves them all. mean, std and the words are those of the
+All values are in [-1, 1], so one scale of the int8 network serves them all. mean, std and the words are those of the
 training part.
 
 0 counts as not known: data sets write it so (the children of age 0 of HAM10000 have adults' lesions).
@@ -35,7 +35,7 @@ NUMBERS = {"age": ("years", 120.0), "diameter_mm": ("mm", 500.0)}
 """Numbers that can be fields: the unit, and what a value is never above."""
 
 FIELDS = ("age", "sex", "site", "diameter_mm", "image_type")
-"""All that can be fields, in the order in which they are encoded; those that are no NUMBERS are categories."""
+"""All that can be fields, in the order in which they are encoded; those that are not NUMBERS are categories."""
 
 BLANKS = frozenset({"", "unknown", "unk", "na", "n/a", "nan", "none", "null"})
 """What people write for "not known"; case does not matter."""
@@ -182,12 +182,12 @@ def from_list(written: Any) -> Encoding:
     entries: list[Any] = written  # pyright: ignore[reportUnknownVariableType]
     fields = tuple(_field(entry) for entry in entries)
     if len({field.name for field in fields}) != len(fields):
-        raise _malformed("a field stands there twice")
+        raise _malformed("a field occurs twice")
     return Encoding(fields)
 
 
 def number(name: str, given: object) -> float | None:
-    """One of NUMBERS, None where it is not known. Raises MetadataError where it is no number, or impossible."""
+    """One of NUMBERS, None where it is not known. Raises MetadataError where it is not a number, or impossible."""
     if isinstance(given, str):
         given = given.strip().lower()
         if given in BLANKS:
@@ -202,23 +202,23 @@ def number(name: str, given: object) -> float | None:
         value = math.nan
     unit, largest = NUMBERS[name]
     if not 0 <= value <= largest:
-        raise MetadataError(f"cannot assess: {name} {_quoted(given)} is no number from 0 to {largest:g} {unit}")
+        raise MetadataError(f"cannot assess: {name} {_quoted(given)} is not a number from 0 to {largest:g} {unit}")
     return value or None
 
 
 def text(name: str, given: object) -> str | None:
-    """A word in lower case, None where it is not known. Raises MetadataError where it is no text."""
+    """A word in lower case, None where it is not known. Raises MetadataError where it is not text."""
     if given is None:
         return None
     if not isinstance(given, str):
-        raise MetadataError(f"cannot assess: {name} {_quoted(given)} is no text")
+        raise MetadataError(f"cannot assess: {name} {_quoted(given)} is not text")
     word = given.strip().lower()
     return None if word in BLANKS else word
 
 
 def _field(entry: Any) -> Number | Category:
     if not isinstance(entry, dict):
-        raise _malformed("a field is no object")
+        raise _malformed("a field is not an object")
     fields: dict[str, Any] = entry  # pyright: ignore[reportUnknownVariableType]
     name, kind = fields.get("name"), fields.get("kind")
     if name not in FIELDS or kind != ("number" if name in NUMBERS else "category"):
@@ -239,15 +239,15 @@ def _words(name: str, words: Any) -> tuple[str, ...]:
         raise _malformed(f"{name} has no categories")
     listed: list[Any] = words  # pyright: ignore[reportUnknownVariableType]
     if not all(isinstance(word, str) and word.isprintable() and text(name, word) == word for word in listed):
-        raise _malformed(f"a category of {name} is no word in lower case")
+        raise _malformed(f"a category of {name} is not a word in lower case")
     if len(set(listed)) != len(listed):
-        raise _malformed(f"a category of {name} stands there twice")
+        raise _malformed(f"a category of {name} occurs twice")
     return tuple(listed)
 
 
 def _finite(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
-        raise _malformed("a mean or std is no number")
+        raise _malformed("a mean or std is not a number")
     return float(value)
 
 
@@ -263,7 +263,7 @@ def _quoted(given: object) -> str:
 def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
     """What a command line says: ("age=45,sex=female", "site=back") -> {"age": "45", ...}.
 
-    Raises MetadataError where a part is no NAME=VALUE, or a name stands there twice.
+    Raises MetadataError where a part is not a NAME=VALUE, or a name occurs twice.
     """
     found: dict[str, str] = {}
     for part in (part for given in texts for part in given.split(",") if part.strip()):

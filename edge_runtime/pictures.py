@@ -88,7 +88,7 @@ def walk(root: str | os.PathLike[str]) -> Iterator[tuple[str, bool]]:
     """(path, whether it is hidden) of every file below `root`, the shallower first, else by name.
 
     A hidden folder is given as one path and not entered. Links are followed; one that leads back to a folder that it
-    lies in is not. A link to nothing is given like a file. Raises DataError where a folder cannot be listed.
+    is in is not. A link to nothing is given like a file. Raises DataError where a folder cannot be listed.
     """
     level: list[tuple[str, tuple[tuple[int, int], ...]]] = [(os.fspath(root), ())]
     while level:

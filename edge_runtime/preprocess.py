@@ -200,7 +200,7 @@ def decode(image: ImageLike, spec: InputSpec | None = None) -> Image.Image:
     spec: the input that the image is then resized to, whose `decoding` may ask for less than the full size of a JPEG
     file. None: at full size, as are a Pillow image and an array in any case.
 
-    Raises ImageError where the file is missing, is no image, is truncated, is larger than MAX_PIXELS, or
+    Raises ImageError where the file is missing, is not an image, is truncated, is larger than MAX_PIXELS, or
     where an array has another shape or dtype than uint8 [height, width, 3] or [height, width].
     """
     with Room() as room:
@@ -220,7 +220,7 @@ def _decode(image: ImageLike, spec: InputSpec | None, room: Room) -> Image.Image
     if hasattr(image, "read"):
         return _open(_read(image), spec, room)
     raise ImageError(
-        f"{type(image).__name__} is no image: pass a path, the bytes of a file, a file object, a Pillow image "
+        f"{type(image).__name__} is not an image: pass a path, the bytes of a file, a file object, a Pillow image "
         "or an array"
     )
 
@@ -254,7 +254,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     rgb = array.ndim == 3 and array.shape[2] == 3
     if array.dtype != np.uint8 or not (rgb or array.ndim == 2) or array.size == 0:
         raise ImageError(
-            f"an array of {array.dtype} {list(array.shape)} is no image: pass uint8 [height, width, 3] in RGB"
+            f"an array of {array.dtype} {list(array.shape)} is not an image: pass uint8 [height, width, 3] in RGB"
         )
     pixels_within(array.shape[1], array.shape[0], "the array", MAX_PIXELS)
     image = Image.fromarray(np.ascontiguousarray(array))
@@ -281,7 +281,7 @@ def _source(path: str) -> OnDisk | InMemory:
 def file_bytes(path: str | os.PathLike[str]) -> bytes:
     """All bytes of a picture's file, or of the member of a container that a path names.
 
-    Raises ImageError where it cannot be read, is no regular file, or is larger than MAX_FILE_BYTES.
+    Raises ImageError where it cannot be read, is not a regular file, or is larger than MAX_FILE_BYTES.
     """
     source = _source(os.fspath(path))
     with source.file:
@@ -510,14 +510,14 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     undo = _UNDO.get(orientation)
     if undo is None:
         return image
-    # Not ImageOps.exif_transpose: it writes the EXIF block anew and fails where any other tag in it is odd.
+    # Not ImageOps.exif_transpose: it writes the EXIF block again and fails where any other tag in it is odd.
     turned = image.transpose(undo)
     turned.info = image.info
     return turned
 
 
 def _box(size: tuple[int, int], extent: tuple[float, float], orientation: int) -> tuple[float, float, float, float]:
-    """Where the picture lies after it was turned upright: stored at the left and the top of `size`, as far as `extent`.
+    """Where the picture is after it was turned upright: stored at the left and the top of `size`, as far as `extent`.
 
     (left, top, right, bottom) in pixels.
     """

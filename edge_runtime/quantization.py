@@ -45,7 +45,7 @@ def byte_table(
     real_table: float32 [256, channels], the real input value of each byte. Returns [256, channels] of `dtype`
     (the real values themselves for an input that is not quantized).
 
-    With [-1, 1] over 256 steps the zero point would be 127.5, so every byte lies half-way between two integers.
+    With [-1, 1] over 256 steps the zero point would be 127.5, so every byte is half-way between two integers.
     Where the byte itself (for int8: byte - 128) is one of the nearest integers, it is taken: the picture's bytes
     then go into the tensor unchanged, which is also what MediaPipe Tasks and most apps feed.
     """

@@ -1,8 +1,8 @@
 """Which pictures a model has learned from, as its file says it: 4 bytes of the SHA-256 of each picture's file.
 
-They lie in the contract under provenance.training_pictures, so that whoever measures a file alone is told of pictures
-that it has seen. The same bytes are found under any name; a copy that was saved anew is another file. Such a copy of a
-public picture keeps its id, so 4 bytes of the SHA-256 of each public id lie beside them. Ids of own pictures may be
+They are in the contract under provenance.training_pictures, so that whoever measures a file alone is told of pictures
+that it has seen. The same bytes are found under any name; a copy that was saved again is another file. Such a copy of a
+public picture keeps its id, so 4 bytes of the SHA-256 of each public id are beside them. Ids of own pictures may be
 names of people, and short digests of names can be guessed: nothing is stored of them. Four bytes name one of
 4,294,967,296 values: nobody makes a picture of them, and of two different files one in so many pairs is alike.
 """
@@ -35,7 +35,7 @@ _BLOCK = 1 << 20
 
 
 def digest(path: str | os.PathLike[str]) -> bytes:
-    """SHA-256 of a picture's bytes, those of its member where it lies in an HDF5 file; b"" where it cannot be read."""
+    """SHA-256 of a picture's bytes, those of its member where it is in an HDF5 file; b"" where it cannot be read."""
     path = os.fspath(path)
     try:
         if split_path(path)[1]:
@@ -133,7 +133,7 @@ def seen(contract: Mapping[str, Any], pictures: Iterable[tuple[bytes, str]]) -> 
     "by_id"}: how many there were, of how many of them the file has the hash, the compared ones whose hash is among
     those, and how many would be if none of them were one: n m / 2^32 for n pictures and m different hashes. by_id:
     {"ids", "found", "by_chance"} in the same way for the public ids of those that are not found by their bytes; None
-    where the file has none. not_known: how many of those that no part has may be copies that were saved anew: all but
+    where the file has none. not_known: how many of those that no part has may be copies that were saved again: all but
     those with a public id, where each picture of training has one.
     """
     hashes, ids = hashes_of(contract), ids_of(contract)

@@ -115,7 +115,7 @@ def _calls(line: str) -> list[tuple[tuple[str, ...], str | None]]:
             if words:
                 calls.append((tuple(words), into))
             words, into = [], None
-        elif token != "...":  # left out: the line stands in full above
+        elif token != "...":  # left out: the line is in full above
             words.append(token)
     return calls
 
@@ -133,7 +133,7 @@ def _click_problem(command: click.Command, arguments: list[str]) -> str | None:
                 return f"{parameter.name} is missing"
             if isinstance(parameter.type, click.Choice | click.types.IntParamType | click.types.FloatParamType):
                 for each in values:
-                    if each == "N":  # a number that stands in a table beside the line
+                    if each == "N":  # a number that is in a table beside the line
                         continue
                     parameter.type.convert(each, parameter, found)
     except click.UsageError as error:

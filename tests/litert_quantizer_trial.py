@@ -85,7 +85,7 @@ def quantize(
     result = library.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     content = bytes(result.quantized_model)
     network = flatbuffer.read(content)
-    for buffer in network.buffers:  # of a large network they lie behind the flatbuffer
+    for buffer in network.buffers:  # of a large network they are behind the flatbuffer
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0

@@ -86,7 +86,7 @@ def class_folders(folder: Path, images: int = 6, codes: tuple[str, ...] = ("mel"
 
 
 def resealed(source, target, change=lambda contract: None):
-    """A copy of a model file whose contract `change` has edited, sealed anew: not damaged, but different."""
+    """A copy of a model file whose contract `change` has edited, sealed again: not damaged, but different."""
     from skin_edge.edge_runtime import contract as contracts
     from skin_edge.edge_runtime.labels import Label
     from skin_edge.edge_runtime.model_file import network_length, read_model_file, with_archive

@@ -95,7 +95,7 @@ def rgb(pixel: tuple[int, ...], layout: str) -> tuple[int, ...]:
 
 
 def picture(layout: str, width: int, height: int, seed: int) -> tuple[bytes, list[list[tuple[int, ...]]]]:
-    """(samples as they lie in memory, rows of R, G, B) of noise with edges of full contrast."""
+    """(samples as they are in memory, rows of R, G, B) of noise with edges of full contrast."""
     draw = random.Random(seed)
     channels, size = LAYOUTS[layout]
     top = 256**size - 1
@@ -503,7 +503,7 @@ def altered_contracts(contract: dict[str, Any]) -> list[tuple[str, dict[str, Any
 
 
 def altered_texts(contract: dict[str, Any], network: bytes) -> list[bytes]:
-    """Sealed files whose metadata.json is no JSON, or JSON of an odd form."""
+    """Sealed files whose metadata.json is not JSON, or JSON of an odd form."""
     labels = "".join(f"{label['code']}\n" for label in contract["labels"])
     text = json.dumps(contract | {"seal": "0" * 64}, indent=1)
     draw = random.Random(2)

@@ -89,7 +89,7 @@ def _test_pictures(run: Path, model: Path) -> list[Path]:
 @click.option("--cam", type=click.Path(path_type=Path), help="Its .tflite of convert --cam.  [default: a new one]")
 @click.option("--badges", "badges_only", is_flag=True, help="The badges alone, in a moment and without chromium.")
 def main(run: Path | None, cam: Path | None, badges_only: bool) -> None:
-    """Write docs/images anew; needs chromium.
+    """Write docs/images again; needs chromium.
 
     \b
     Example:

@@ -47,7 +47,7 @@ def bytes_of_pictures(side):
 
 
 def plain_network(name, pictures):
-    """Keras' own network with random weights and statistics that lie near the pictures', as a trained network's do.
+    """Keras' own network with random weights and statistics that are near the pictures', as a trained network's do.
 
     Not on them: with the variances of so few values a network enlarges float rounding a hundred times.
     """

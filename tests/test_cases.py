@@ -14,7 +14,7 @@ KNOWN = ("mel", "nv")
 
 @pytest.fixture
 def split_csv(tmp_path, picture):
-    """Two lesions, four images, relative paths; the csv lies in a folder of its own."""
+    """Two lesions, four images, relative paths; the csv is in a folder of its own."""
     rows = [("a.jpg", "L1", "mel", "train"), ("b.jpg", "L1", "mel", "test"), ("c.jpg", "L2", "nv", "test")]
     for seed, (name, _, label, _) in enumerate(rows):
         picture(label, seed, f"set/pictures/{name}")

@@ -37,7 +37,7 @@ def found(folder):
         # Folders within a class folder belong to it, at any depth.
         ("mel/a.jpg mel/one/b.jpg mel/one/two/three/c.jpg nv/d.jpg", "mel mel mel nv"),
         ("malignant/mel/a.jpg malignant/bcc/b.jpg benign/c.jpg", "malignant malignant benign"),
-        # Folders around everything, and folders that only hold diagnoses, are no classes.
+        # Folders around everything, and folders that only hold diagnoses, are not classes.
         ("images/mel/a.jpg images/nv/b.jpg", "mel nv"),
         ("set/images/foo/a.jpg set/images/bar/b.jpg", "foo bar"),
         ("part_1/mel/a.jpg part_1/nv/b.jpg part_2/Melanocytic_Nevus/c.jpg", "mel nv Melanocytic_Nevus"),

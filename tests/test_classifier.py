@@ -264,7 +264,7 @@ def test_what_is_no_delegate_is_refused_in_one_line(tiny_int8, tmp_path, picture
     for name, says in (
         ("absent.so", "absent.so cannot be loaded"),
         (str(tmp_path / "text.so"), "cannot be loaded"),
-        ("libm.so.6", "is no TFLite delegate"),
+        ("libm.so.6", "is not a TFLite delegate"),
         ("", "cannot be loaded"),
     ):
         with pytest.raises(UsageError, match=says) as caught:
@@ -346,7 +346,7 @@ def flipped(content, position):
         (lambda m: m.update(thresholds=None), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[{"target": "mel"}]), "malformed 'thresholds'"),
         (lambda m: m.update(thresholds=[threshold(classes=["nope"])]), "malformed 'thresholds'"),
-        (lambda m: m.update(thresholds=[threshold(threshold=float("nan"))]), "NaN is no number"),
+        (lambda m: m.update(thresholds=[threshold(threshold=float("nan"))]), "NaN is not a number"),
         (lambda m: m.update(thresholds=[threshold(threshold=10**400)]), "too many digits"),
         (lambda m: m.update(thresholds=[threshold(sensitivity=True)]), "malformed 'thresholds'"),
         (lambda m: m.update(calibration="x"), "malformed 'calibration'"),
@@ -355,8 +355,8 @@ def flipped(content, position):
         (lambda m: m.update(quantization=[1]), "malformed 'quantization'"),
         (lambda m: m["provenance"].update(data="x"), "malformed 'data'"),
         (lambda m: m["labels"][0].update(malignant="false"), "malformed 'labels'"),
-        (lambda m: step(m, "normalize").update(mean=[float("nan")] * 3), "is no number"),
-        (lambda m: step(m, "resize").update(height=float("inf")), "is no number"),
+        (lambda m: step(m, "normalize").update(mean=[float("nan")] * 3), "is not a number"),
+        (lambda m: step(m, "resize").update(height=float("inf")), "is not a number"),
         (lambda m: m["labels"][0].update(name="\x1b[2Jnothing"), "control characters"),
     ],
 )
@@ -411,7 +411,7 @@ def test_what_was_changed_after_sealing_is_refused(tiny_int8, tmp_path, part):
     files = {name: archive.read(name).decode() for name in ("labels.txt", "metadata.json")}
     path = tmp_path / "model.tflite"
     path.write_bytes(with_archive(network, files))
-    SkinClassifier(path)  # the same, built anew
+    SkinClassifier(path)  # the same, built again
     contract = files["metadata.json"]
     if part == "weights":
         network = flipped(network, length // 2)

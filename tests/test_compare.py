@@ -114,7 +114,12 @@ def test_an_older_result_without_the_newer_figures(results, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "code", "message"),
-    [(None, 2, "no such file"), ("{", 1, "is no JSON"), ("[1]", 1, "is no result"), ('{"model": {}}', 1, "no result")],
+    [
+        (None, 2, "no such file"),
+        ("{", 1, "is not JSON"),
+        ("[1]", 1, "is not a result"),
+        ('{"model": {}}', 1, "no result"),
+    ],
 )
 def test_what_is_no_result(content, code, message, results, tmp_path, capsys):
     path = tmp_path / "x.json"

@@ -20,7 +20,7 @@ from skin_edge.edge_runtime.cli import run
 from . import miniatures
 
 ROOT = Path(__file__).parent.parent
-# Escape sequences (7 and 8 bit), a forged answer, right-to-left, zero-width, a byte that is no text, a backslash.
+# Escape sequences (7 and 8 bit), a forged answer, right-to-left, zero-width, a byte that is not text, a backslash.
 HOSTILE = "a\x1b]0;t\x07\x1b[2J\r\nFORGED mel 0.999\x9b1A\u202egpj\u200b\u2066\ufeff\udce9\x7f\t|`<b>"
 
 

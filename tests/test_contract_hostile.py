@@ -26,7 +26,7 @@ NESTED = "[" * 40 + "]" * 40
         (b"[]", "not a JSON object"),
         (b"[" * 100_000, "not usable JSON"),
         (f'{{"a": {NESTED}}}'.encode(), "nested too deeply"),
-        (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": NaN}', "NaN is not a number"),
         (b'{"a": 1e999}', "too large"),
         (b'{"a": ' + b"7" * 100_000 + b"}", "too many digits"),
         (rb'{"a": "\ud800"}', "surrogates not allowed"),
@@ -75,7 +75,7 @@ def test_labels_that_are_none(label, tiny_int8):
 
 
 def test_each_field_left_out_or_of_another_type_is_an_answer_or_a_line(tiny_int8, tmp_path):
-    """Sealed anew each time, so that nothing but the field is wrong."""
+    """Sealed again each time, so that nothing but the field is wrong."""
     content = tiny_int8.read_bytes()
     network = content[: network_length(content)]
     original = dict(read_model_file(tiny_int8).contract)

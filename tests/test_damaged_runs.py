@@ -51,7 +51,7 @@ def read_all(folder: Path) -> None:
 
 
 def replaced(value, path, odd):
-    """`value` with what lies at `path` (numbers that choose a member) replaced, or removed for "gone"."""
+    """`value` with what is at `path` (numbers that choose a member) replaced, or removed for "gone"."""
     if not path or not isinstance(value, list | dict) or not value:
         return odd
     keys = list(value) if isinstance(value, dict) else range(len(value))
@@ -260,7 +260,7 @@ def test_a_changed_state_of_a_training(tmp_path, path, odd):
         ({"history": [ROW, {**ROW, "epoch": 2, "val_loss": float("nan")}]}, "row 2 .* out of range"),
         ({"history": [ROW, {"epoch": 2}]}, "row 2 .* hold epoch, learning_rate"),
         ({"history": {}}, "state.history must be a list"),
-        ({"more": 1}, "state.more is no field"),
+        ({"more": 1}, "state.more is not a field"),
     ],
 )
 def test_what_is_wrong_with_a_state_is_named(change, says, tmp_path):
@@ -287,8 +287,8 @@ def test_what_is_no_state(text, tmp_path):
     [
         (["epoch,loss", "1,2"], "no column learning_rate"),
         ([",".join(ROW), ",".join(["x"] * len(ROW))], "could not convert"),
-        ([",".join(ROW), ",".join(["nan"] * len(ROW))], "what is no number"),
-        ([",".join(ROW), ",".join(["1e999"] * len(ROW))], "what is no number"),
+        ([",".join(ROW), ",".join(["nan"] * len(ROW))], "what is not a number"),
+        ([",".join(ROW), ",".join(["1e999"] * len(ROW))], "what is not a number"),
         ([",".join(ROW)], "holds no epoch"),
         ([",".join([*ROW, "loss"]), ",".join(["1"] * (len(ROW) + 1))], "column loss twice"),
         ([""], "no column epoch"),

@@ -155,7 +155,7 @@ def test_settings_that_somebody_has_written_down(ham, tmp_path, dry):
         ("clean: [rubbish]", "rubbish"),
         ("split: gone.csv", "not beside it"),
         ("- a", "it holds no settings"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not YAML"),
     ],
 )
 def test_what_is_wrong_in_a_config_is_one_line(text, says, ham, tmp_path, capsys):

@@ -223,7 +223,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     files.write(tmp_path / "out.html", "page")
     shutil.rmtree(tmp_path / "out")
     files.recover(tmp_path / "out")
-    assert not (tmp_path / "out").exists()  # a link is no folder of ours
+    assert not (tmp_path / "out").exists()  # a link is not a folder of ours
     assert hidden(tmp_path) == before
     assert (mine / "thesis.txt").exists()
 
@@ -284,9 +284,9 @@ def test_a_device_is_not_replaced_by_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/null")
     for name in ("pipe", "link"):
-        with pytest.raises(UsageError, match="is no file"):
+        with pytest.raises(UsageError, match="is not a file"):
             files.write(tmp_path / name, "x")
-        with pytest.raises(UsageError, match="is no file"):
+        with pytest.raises(UsageError, match="is not a file"):
             files.check_writable_file(tmp_path / name, "--html")
 
 

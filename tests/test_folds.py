@@ -149,7 +149,7 @@ def test_a_cross_validation_and_its_figures(ham, tmp_path, capsys):
     assert run(["train", str(ham), "--out", str(out), "--resume", "--folds", "3"]) == 2
     assert "was started with --folds 2" in one_line(capsys)
     assert run(["train", str(ham), "--out", str(out), "--resume"]) == 0
-    assert "fold 1 of 2 has ended already" in capsys.readouterr().err
+    assert "fold 1 of 2 is already complete" in capsys.readouterr().err
     assert (out / "fold-1" / "model.keras").stat().st_mtime_ns == first
     assert (out / "predictions.csv").read_bytes() == before
     assert run(["train", str(ham), "--out", str(out), "--resume"]) == 2

@@ -19,8 +19,8 @@ QUICK = ["--num-runs", "2", "--warmup-runs", "1"]
 
 CLASSIFIERS = ("mobilenet_v1_0.25_128_quant", "mobilenet_v1_0.5_160_quant", "tf2_mobilenet_v2_1.0_224_ptq")
 REFUSED = {
-    "keras_lstm_mnist_ptq": "it is no classifier of colour pictures: its input is [1, 28, 28]",
-    "model_invoking_error": "it is no classifier of colour pictures: its input is [1, 3]",
+    "keras_lstm_mnist_ptq": "it is not a classifier of colour pictures: its input is [1, 28, 28]",
+    "model_invoking_error": "it is not a classifier of colour pictures: its input is [1, 3]",
 }
 
 

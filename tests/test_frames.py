@@ -136,7 +136,7 @@ def zeros(*shape, dtype=np.uint8):
 @pytest.mark.parametrize(
     ("frame", "layout", "says"),
     [
-        (zeros(4, 4, 3, dtype=np.float32), "rgb", r"float32 \[4, 4, 3\] is no rgb frame"),
+        (zeros(4, 4, 3, dtype=np.float32), "rgb", r"float32 \[4, 4, 3\] is not a valid rgb frame"),
         (zeros(4, 4), "rgb", r"pass uint8 \[height, width, 3\]"),
         (zeros(4, 4, 4), "rgb", "no rgb frame"),
         (zeros(4, 4, 3), "rgba", r"\[height, width, 4\]"),

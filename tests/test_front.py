@@ -30,7 +30,7 @@ def network_of(path):
 
 
 def alone(network):
-    """What lies behind the front end cut off: bytes [1, height, width, 3] -> int8 [1, h, w, 3]."""
+    """What is behind the front end cut off: bytes [1, height, width, 3] -> int8 [1, h, w, 3]."""
     model = flatbuffer.read(network)
     graph = model.subgraphs[0]
     last = next(i for i, op in enumerate(graph.operators) if flatbuffer.operator_name(model, op) == "MUL")

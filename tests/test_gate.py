@@ -37,7 +37,7 @@ def failures(capsys):
 
 
 def with_network(source, target, change):
-    """A copy of a model file whose network, as the schema's ModelT, `change` has edited, sealed anew."""
+    """A copy of a model file whose network, as the schema's ModelT, `change` has edited, sealed again."""
     flatbuffer = pytest.importorskip("skin_edge.convert.tflite.flatbuffer")
     content = source.read_bytes()
     model = flatbuffer.read(content[: network_length(content)])
@@ -213,7 +213,7 @@ def test_noise_changes_no_exit_code_and_is_on_every_output(tiny_int8, tiny_float
     pair = ["--reference", tiny_float32, "--data", folders, "--gate", limits]
     assert gated(tiny_int8, *pair, *outputs) == 0
     captured = capsys.readouterr()
-    said = "passed within noise, for the limit lies in the interval: 35 images, too few to tell"
+    said = "passed within noise, for the limit is in the interval: 35 images, too few to tell"
     assert "passed, 1 of 1 limits within noise" in captured.out and said in " ".join(captured.out.split())
     [warned] = [line for line in captured.err.splitlines() if line.startswith("warning: gate: ")]
     assert said in warned and "error" not in captured.err
@@ -241,7 +241,7 @@ def test_noise_changes_no_exit_code_and_is_on_every_output(tiny_int8, tiny_float
         ("min_agreement: -1", "must be a number of at least 0"),
         ("", "names no limits"),
         ("- min_agreement", "names no limits"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not YAML"),
     ],
 )
 def test_a_gate_that_cannot_be_read_is_refused(text, message, tmp_path):

@@ -145,7 +145,7 @@ def sealed_anew(tmp_path, change):
     ("change", "message"),
     [
         ({"outputs": -1}, "malformed 'outputs'"),
-        ({"notice": math.nan}, "NaN is no number"),
+        ({"notice": math.nan}, "NaN is not a number"),
         ({"labels": [{"code": "a", "name": "a", "malignant": {}}]}, "malformed 'labels'"),
         ({"preprocessing": [{"step": "x" * 100_000}]}, "preprocessing"),
     ],

@@ -71,7 +71,7 @@ def test_class_folders(tmp_path):
         (lambda t: t.replace({"dx": {"df": "dff"}}), "dx 'dff' of ISIC_"),
         (lambda t: pd.concat([t, t.iloc[:1]]), "ISIC_0000000 occurs twice"),
         (lambda t: t.assign(lesion_id=["", *t["lesion_id"][1:]]), "line 2: one of lesion_id"),
-        (lambda t: t.assign(age=["young", *t["age"][1:]]), "age 'young' of ISIC_0000000 is no number"),
+        (lambda t: t.assign(age=["young", *t["age"][1:]]), "age 'young' of ISIC_0000000 is not a number"),
     ],
 )
 def test_what_is_wrong_with_the_table_is_named(tmp_path, change, says):
@@ -92,7 +92,7 @@ def test_folders_that_hold_no_data_set(tmp_path):
         read_dataset(tmp_path / "file")
     (tmp_path / "HAM10000_metadata.csv").write_text("lesion_id,image_id,dx\nHAM_1,ISIC_1,nv\n")
     (tmp_path / "file").unlink()
-    with pytest.raises(DataError, match="no image lies in"):
+    with pytest.raises(DataError, match="no image is in"):
         read_dataset(tmp_path)
     (tmp_path / "HAM10000_metadata.csv").write_bytes(b"")
     with pytest.raises(SkinEdgeError, match="cannot be read as csv"):

@@ -217,7 +217,7 @@ def test_file_objects_and_what_is_none(tmp_path):
     with pytest.raises(ImageError, match="mode 'rb'"):
         decode(io.StringIO("text"))
     for thing in (None, 5, [], object()):
-        with pytest.raises(ImageError, match=f"{type(thing).__name__} is no image"):
+        with pytest.raises(ImageError, match=f"{type(thing).__name__} is not an image"):
             decode(thing)
 
 

@@ -49,7 +49,7 @@ def test_a_path_that_is_not_there_is_no_other_picture_of_its_name(two_classes, s
 def test_a_folder_that_holds_only_one_of_two_pictures_of_a_name(two_classes):
     table = moved_csv(two_classes)
     with pytest.raises(DataError, match="none of its 8 pictures"):
-        read_dataset(table, images=two_classes / "nv")  # mel/img0.jpg is not the img0.jpg that lies there
+        read_dataset(table, images=two_classes / "nv")  # mel/img0.jpg is not the img0.jpg that is there
     (two_classes / "mel" / "img2.jpg").unlink()
     frame = read_dataset(table, images=two_classes).frame
     assert list(frame.loc[frame["path"] == "", "image_id"]) == ["/old/data/mel/img2.jpg"]

@@ -173,7 +173,7 @@ def test_the_command_takes_metadata(two_inputs, picture, capsys):
     told = json.loads(capsys.readouterr().out)["probabilities"]
     assert told == SkinClassifier(two_inputs[0]).predict(path, KNOWN).probabilities
     assert run(["predict", str(two_inputs[0]), str(path), "--metadata", "age=200"]) == 2
-    assert "age '200' is no number from 0 to 120 years" in one_line(capsys)
+    assert "age '200' is not a number from 0 to 120 years" in one_line(capsys)
 
 
 # Training.

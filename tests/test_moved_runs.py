@@ -33,7 +33,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def laptop(server, tmp_path):
-    """Another home, to which both folders were moved, and lie otherwise than before."""
+    """Another home, to which both folders were moved, and are otherwise than before."""
     shutil.copytree(server / "data" / "ham", tmp_path / "pictures" / "of" / "ham")
     shutil.copytree(server / "runs" / "first", tmp_path / "first")
     shutil.move(server / "data", server / "gone")
@@ -71,7 +71,7 @@ def test_what_a_run_names_is_found_from_anywhere(server, tmp_path, monkeypatch):
 def test_trained_on_a_server_converted_on_a_laptop(laptop, capsys):
     first, images = str(laptop / "first"), ["--images", str(laptop / "pictures")]
     assert run(["convert", first, "--int8", "--ptq"]) == 1
-    assert "pictures of " in (said := one_line(capsys)) and "--images FOLDER says where they lie now" in said
+    assert "pictures of " in (said := one_line(capsys)) and "--images FOLDER says where they are now" in said
     assert run(["convert", first, "--int8", "--ptq", *images]) == 0
     capsys.readouterr()
     data = str(laptop / "first" / "split.csv")

@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-m", "skin_edge.edge_runtime.cli"]
 
 @pytest.fixture
 def clinic(tmp_path, monkeypatch):
-    """Pictures in folders beside what is none; the current folder is the one that they lie in."""
+    """Pictures in folders beside what is none; the current folder is the one that they are in."""
     monkeypatch.chdir(tmp_path)
     for name in ("clinic/one.jpg", "clinic/deep/two words.PNG", "clinic/deep/er/three.jpeg", "clinic/[odd].jpg"):
         path = tmp_path / name
@@ -57,7 +57,7 @@ ALL = [
         (["clinic/deep/*"], [ALL[4], ALL[2], ALL[3]], {".txt": 2}),
         (["clinic/**/*.jp*g"], sorted([ALL[0], ALL[1], ALL[4]]), {}),
         (["clinic/**"], sorted(ALL), {".csv": 1, ".txt": 2}),
-        (["clinic/[odd].jpg"], ["clinic/[odd].jpg"], {}),  # a file's own name is no pattern
+        (["clinic/[odd].jpg"], ["clinic/[odd].jpg"], {}),  # a file's own name is not a pattern
         (["absent/*.jpg", "clinic/one.jpg"], ["absent/*.jpg", "clinic/one.jpg"], {}),
         (["clinic/one.jpg", "clinic/one.jpg"], ["clinic/one.jpg"] * 2, {}),
         (["a\0b[c]"], ["a\0b[c]"], {}),
@@ -92,7 +92,7 @@ def test_a_folder_may_come_first_unless_it_holds_a_model(clinic, tiny_int8, caps
     assert capsys.readouterr().out.count("clinic/") == len(ALL)
     shutil.copy(tiny_int8, clinic / "model.tflite")
     assert run(["predict", "clinic", "clinic/one.jpg"]) == 2
-    assert "clinic is no model for the device" in one_line(capsys)
+    assert "clinic is not a model for the device" in one_line(capsys)
 
 
 @pytest.mark.parametrize("more", [[], ["clinic/one.jpg"]])

@@ -107,7 +107,7 @@ def test_groups_from_a_csv(patients, tmp_path):
     ("group_from", "says"),
     [
         ("p[0-9]+", "one group in parentheses"),
-        ("(p", "is no file, and no regular expression"),
+        ("(p", "is not a file, and no regular expression"),
         ("(x)y", "gives no picture a group, such as mel/p0_0.jpg"),
         ("gone.csv", "--group-from gone.csv: no such file"),
     ],

@@ -87,7 +87,7 @@ def test_studies_stay_in_the_checkout(wheel):
 
 
 def test_the_model_card_is_that_of_the_packaged_file():
-    """Figures of another file would be lies: whoever replaces one replaces both."""
+    """Figures of another file would be wrong: whoever replaces one replaces both."""
     from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
     from skin_edge.edge_runtime.model_file import read_model_file
 

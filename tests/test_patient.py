@@ -59,8 +59,8 @@ def test_a_blank_is_as_if_it_was_left_out(blank):
     [
         ({"agee": 45}, "unknown metadata 'agee'; this model knows: age, sex, site"),
         ({"sex": "f"}, "unsupported sex 'f'; expected one of female, male"),
-        ({"site": 3}, "site '3' is no text"),
-        ({"age": 200}, "age '200' is no number from 0 to 120 years"),
+        ({"site": 3}, "site '3' is not text"),
+        ({"age": 200}, "age '200' is not a number from 0 to 120 years"),
         ({"age": -1}, "age '-1'"),
         ({"age": float("nan")}, "age 'nan'"),
         ({"age": "old"}, "age 'old'"),

@@ -237,7 +237,7 @@ def test_an_environment_is_made_once(tmp_path, monkeypatch):
     assert len(called) == 3
     peers.make_environment(tmp_path / "peer", ["pillow==12.0.0"])
     assert len(called) == 6 and called[4].endswith("pillow==12.0.0")
-    # A checkout's copy lies elsewhere every time: what counts is what it holds.
+    # A checkout's copy is elsewhere every time: what counts is what it holds.
     for number, (copy, content) in enumerate([("/tmp/a", "same"), ("/tmp/b", "same"), ("/tmp/b", "other")]):
         peers.make_environment(tmp_path / "peer", ["pillow==12.0.0", copy], identity=content)
         assert len(called) == [9, 9, 12][number]

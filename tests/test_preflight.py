@@ -24,15 +24,15 @@ def no_picture_is_read(monkeypatch):
     ("flags", "says"),
     [
         (["--set", "weights=absent.h5"], "--weights absent.h5: no such file"),
-        (["--set", "weights=text.h5"], "text.h5 is no file of Keras' weights"),
-        (["--set", "weights=text.txt"], "text.txt is no file of Keras' weights"),
+        (["--set", "weights=text.h5"], "text.h5 is not a file of Keras' weights"),
+        (["--set", "weights=text.txt"], "text.txt is not a file of Keras' weights"),
         (["--cache", "text.h5"], "--cache"),
     ],
 )
 def test_files_and_folders_before_the_data(command, flags, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("text.h5", "text.txt"):
-        (tmp_path / name).write_text("these are no weights")
+        (tmp_path / name).write_text("these are not weights")
     monkeypatch.setattr(prepare, "read_dataset", lambda *_: pytest.fail("the data are read"))
     assert run([command[0], "data", "--out", "new", *command[1:], *flags]) == 2
     assert says in one_line(capsys)

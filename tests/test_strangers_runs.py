@@ -112,7 +112,7 @@ def test_no_command_runs_what_a_run_names(trapped, ham, tmp_path, capsys, comman
         arguments = [word for word in arguments if word not in ("--weights", "none")]
     code = run(arguments)
     assert not marker.exists()
-    if "--resume" in command:  # it makes model.keras anew
+    if "--resume" in command:  # it makes model.keras again
         assert code == 0
     else:
         assert code == 1

@@ -102,7 +102,7 @@ def test_a_patient_s_one_melanoma_is_dealt_out(tmp_path):
 def test_diagnoses_that_are_no_class_are_left_out_and_said(tmp_path):
     chosen, _ = tasks.for_task(read_dataset(small.isic_cli(tmp_path)), "diagnosis")
     assert len(chosen.frame) == 40
-    assert chosen.notes == ("2 images whose diagnosis is no class are left out: scar 1, none 1",)
+    assert chosen.notes == ("2 images whose diagnosis is not a class are left out: scar 1, none 1",)
 
 
 def test_own_classes_give_order_names_and_sides(tmp_path):

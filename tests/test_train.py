@@ -124,7 +124,7 @@ def test_an_output_that_exists_is_not_touched(ham, tiny_run, tmp_path, capsys):
     assert (tiny_run / "metrics.json").read_bytes() == before
     (tmp_path / "thesis.txt").write_text("years of work")
     assert train(ham, "--out", tmp_path, "--overwrite", *SMALL) == 2
-    assert "is no run folder" in one_line(capsys)
+    assert "is not a run folder" in one_line(capsys)
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -182,7 +182,7 @@ def test_a_sample_and_a_split_from_a_file(ham, tiny_run, tmp_path, capsys):
         (["ham", "--image-size", "big"], 2, "neither N nor HxW"),
         (["ham", "--image-size", "8"], 2, "outside 32..1024"),
         (["ham", "--weights", "absent.h5"], 2, "absent.h5: no such file"),
-        (["ham", "--weights", "ham/HAM10000_metadata.csv"], 2, "is no file of Keras' weights"),
+        (["ham", "--weights", "ham/HAM10000_metadata.csv"], 2, "is not a file of Keras' weights"),
         (["ham", "--split", "absent.csv"], 2, "absent.csv"),
         (["one"], 1, "one class only (nv)"),
         (["few"], 1, "2 images for 2 classes"),
@@ -239,7 +239,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(ham, tmp_path, monkeypatch, c
     monkeypatch.chdir(project)
     for flag in ("--overwrite", "--resume"):
         assert train(ham, "--out", ".", flag, *SMALL) == 2
-        assert "is no run folder" in one_line(capsys)
+        assert "is not a run folder" in one_line(capsys)
     assert train(ham, "--out", "run", *SMALL, "--epochs", 1) == 0
     capsys.readouterr()
     monkeypatch.chdir(project / "run")

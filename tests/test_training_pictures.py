@@ -71,10 +71,10 @@ def test_the_same_bytes_are_found_under_any_name_and_nothing_else(folder, tiny_i
     assert (
         "11.1% of these pictures, or their lesions, chose the epoch and the thresholds, so the figures are too" in said
     )
-    assert "a copy that was saved anew is not found" in " ".join(shown.split())
+    assert "a copy that was saved again is not found" in " ".join(shown.split())
     assert max(map(len, shown.splitlines()[:-3])) <= 80
     for name in ("report.html", "figures.md"):
-        assert "saved anew is not found" in (tmp_path / "out" / name).read_text()
+        assert "saved again is not found" in (tmp_path / "out" / name).read_text()
 
 
 def test_pictures_that_it_has_not_seen_are_none(folder, tiny_int8, tmp_path, capsys):
@@ -191,7 +191,7 @@ def public(tmp_path_factory):
 
 
 def test_a_copy_of_a_public_picture_that_was_saved_anew_is_found_by_its_id(public, tiny_int8, tmp_path, capsys):
-    """10 of 20 pictures are of training, 5 with public ids; 3 of these and 2 of the others are saved anew."""
+    """10 of 20 pictures are of training, 5 with public ids; 3 of these and 2 of the others are saved again."""
     pictures = sorted(public.rglob("*.png"))
     model = taught(tiny_int8, tmp_path / "model.tflite", pictures[:10])
     other = shutil.copytree(public, tmp_path / "other")
@@ -222,7 +222,7 @@ def test_where_all_of_training_is_public_a_picture_with_another_public_id_is_kno
     assert group_kinds.seen_before({"reference": None, "seen_in_training": {"model": seen}})[:2] == [
         "1 of these images were in training of the model (0 by the bytes of the files, 1 by public ids): its figures "
         "are too good",
-        "Of 1 of them it is not known, for by its bytes a copy that was saved anew is not found",
+        "Of 1 of them it is not known, for by its bytes a copy that was saved again is not found",
     ]
 
 

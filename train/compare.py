@@ -54,7 +54,7 @@ def read(folder: Path, part: str = "test") -> Answers:
         raise UsageError(f"no such run folder: {folder}")
     for name in ("predictions.csv", "metrics.json"):
         if not (folder / name).is_file():
-            raise DataError(f"{folder} has no {name}: its training has not ended")
+            raise DataError(f"{folder} has no {name}: its training has not finished")
     needed = ("label", "image_id", "group", "predicted")
     table = tables.read(folder / "predictions.csv", needed, ("split", *tables.EXTRA_COLUMNS), numbers="p_")
     found = documents.read_json(folder / "metrics.json")

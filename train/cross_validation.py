@@ -176,7 +176,7 @@ def _train_folds(
     for number, split in enumerate(parts, 1):
         folder = _fold(out, number)
         if (folder / "metrics.json").is_file():
-            report(f"fold {number} of {k} has ended already")
+            report(f"fold {number} of {k} is already complete")
             continue
         report(f"fold {number} of {k}")
         keras.backend.clear_session()  # layers are named as in a training of its own

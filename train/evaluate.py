@@ -156,7 +156,7 @@ def write(
 
     pictures: where the paths that metrics.json names start; None writes them as they are.
 
-    Raises OutputExistsError where something is there and may not be replaced, UsageError where it is no evaluation.
+    Raises OutputExistsError where something is there and may not be replaced, UsageError where it is not an evaluation.
     """
     check_replaceable(out) if overwrite else check_free(out)
     with files.replacing_folder(out) as folder:
@@ -298,7 +298,7 @@ def _frozen(run: Run) -> dict[str, Any]:
     if found.get("frozen"):
         return _checked(found["frozen"], figures, run.labels)
     if not answers.is_file():
-        raise DataError(f"{run.folder} has no metrics.json and no predictions.csv: its training has not ended")
+        raise DataError(f"{run.folder} has no metrics.json and no predictions.csv: its training has not finished")
     columns = [f"p_{label.code}" for label in run.labels]
     table = tables.read(answers, ("label", "split", *columns), numbers="p_")
     rows = table.loc[table["split"] == "val"]
@@ -378,7 +378,7 @@ def _by_tflite(
         by_hash = training_pictures.seen(contract, training_pictures.marks([contract], named))
         answers = np.full((len(paths), len(labels)), np.nan, np.float32)
         errors: dict[int, str] = {}
-        # "" is no file: it ends in an error as any missing one does, but with the reason.
+        # "" is not a file: it ends in an error as any missing one does, but with the reason.
         given = _told(classifier, rows) if classifier.encoding else classifier.predict_many(paths)
         for position, answer in enumerate(given):
             if isinstance(answer, SkinEdgeError):
@@ -394,7 +394,7 @@ def _by_tflite(
     calibration: Any = contract.get("calibration") or {}
     frozen = {
         "on": str(thresholds[0].get("on", "")) if thresholds else "",
-        "temperature": None,  # what the file needs lies in its last layer already
+        "temperature": None,  # what the file needs is in its last layer already
         "temperature_in_the_file": calibration.get("temperature") if isinstance(calibration, dict) else None,
         "operating_points": operating_points.from_contract(thresholds, labels),
     }

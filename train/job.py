@@ -38,7 +38,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that has come to its end.
+    """A training that has finished.
 
     model: Keras', with the kept epoch's weights, in float32 and on one device. state: of `checkpoints`. data: part ->
     (pictures, int64 [n] label positions).

@@ -248,7 +248,7 @@ def _resumed(settings: TrainSettings, earlier: Mapping[str, list[Run]], fold: Fo
         dataset = replace(dataset, has_groups=True)
     settings = with_fields(settings, dataset)
     check_resumable(started, settings, earlier)
-    # DATA may lie elsewhere now. Of an older run the paths are absolute: as they were, or below --images.
+    # DATA may be elsewhere now. Of an older run the paths are absolute: as they were, or below --images.
     older = None if started.pictures else settings.images
     started = run_folder.read(out, older, dataset.images or dataset.root)
     if (out / "metrics.json").is_file():
@@ -265,7 +265,7 @@ def check_output(settings: TrainSettings) -> None:
         return
     if (settings.overwrite or settings.resume) and not run_folder.is_run(out):
         flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
-        raise UsageError(f"{out} is no run folder, so {flag}: choose another --out")
+        raise UsageError(f"{out} is not a run folder, so {flag}: choose another --out")
     if settings.overwrite:
         split = [settings.split] if settings.split and settings.split not in splits.KINDS else []
         files.check_replaceable(out, [settings.data, *split, *chain(*settings.earlier.values())])

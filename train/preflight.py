@@ -31,7 +31,7 @@ def check_folders(cache: Path | None, tensorboard: Path | None) -> None:
 def check_network(recipe: Recipe) -> None:
     """Builds the backbone with its weights once: whether they fit, and can be downloaded. Imports TensorFlow.
 
-    Raises UsageError or DataError. The names of layers that Keras counts begin anew after it.
+    Raises UsageError or DataError. The names of layers that Keras counts begin again after it.
     """
     from .engine import keras
     from .models import networks
@@ -53,4 +53,4 @@ def _check_weights(weights: str) -> None:
     except OSError as error:
         raise UsageError(f"--weights {weights} cannot be read: {error.strerror}") from None
     if signature is None or not begins.startswith(signature):
-        raise UsageError(f"--weights {weights} is no file of Keras' weights (.h5 or .keras)")
+        raise UsageError(f"--weights {weights} is not a file of Keras' weights (.h5 or .keras)")

@@ -171,7 +171,7 @@ def _of_file(frame: pd.DataFrame, path: str, taken: Mapping[str, str], report: R
 
 
 def _of_training(dataset: Dataset, report: Report) -> pd.DataFrame:
-    """What is split anew: where the data set has a test part, its training part alone."""
+    """What is split again: where the data set has a test part, its training part alone."""
     frame = dataset.frame
     if dataset.has_official_parts:
         held_out = frame["official"].isin(("val", "test"))
@@ -182,7 +182,7 @@ def _of_training(dataset: Dataset, report: Report) -> pd.DataFrame:
         if not len(frame):
             raise DataError(f"{dataset.root} has no picture in a training part")
     elif (frame["official"] != "").any():
-        report("the data has no test part: all its pictures are split anew, whatever part they are in")
+        report("the data has no test part: all its pictures are split again, whatever part they are in")
     return frame
 
 

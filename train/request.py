@@ -83,7 +83,7 @@ class TrainSettings:
     distribute: one of `distribution.KINDS`; None is one device. labels: own classes. near_duplicates: whether they
     connect groups; None as `grouping.connect` says. clean: names of `clean.RULES` that leave rows out. teachers: runs
     to learn from (`distillation.py`). start: a run to start with the weights of. images: the folder in which the
-    pictures of a table lie, where it is another one. cache: a folder for the resized pictures; None keeps them in
+    pictures of a table are, where it is another one. cache: a folder for the resized pictures; None keeps them in
     memory. tensorboard: a folder for the figures of every epoch.
     """
 
@@ -286,7 +286,7 @@ def check_resumable(run: Run, now: TrainSettings, earlier: Mapping[str, Sequence
     models = {"teachers": earlier.get("--teacher", ()), "start": earlier.get("--start", ())}
     for row in settings.TABLE:
         old, new = run.config.settings[row.name], getattr(now, row.name)
-        if row.name in models:  # where they lie does not matter
+        if row.name in models:  # where they are does not matter
             new = [one["sha256"] for one in earlier_runs.described(models[row.name], run.folder)]
             old = [one["sha256"] for one in run.config.earlier(row.name)]
         if row.match and _compared(row, old) != _compared(row, new):

@@ -138,7 +138,7 @@ def _search(
         tune_results.write(out, study, about, train_line, importances=False)
     result = tune_results.write(out, study, about, train_line, importances=True)
     if result["best"] is None:
-        raise DataError(f"no trial of {out} has come to its end: give it more --trials or a longer --timeout")
+        raise DataError(f"no trial of {out} has finished: give it more --trials or a longer --timeout")
     return result
 
 
@@ -147,7 +147,7 @@ def _check_output(settings: TuneSettings) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / "trials").is_dir():
-        raise UsageError(f"{out} is no folder of skin-edge tune: choose another --out")
+        raise UsageError(f"{out} is not a folder of skin-edge tune: choose another --out")
     if not settings.resume:
         raise OutputExistsError(out, "go on with --resume, or choose another --out")
     if settings.storage and (out / "study.db").exists():
@@ -159,7 +159,7 @@ def _check_trials(out: Path, study: Any) -> None:
     trained_in = {f"{trial.number:04d}": trial.user_attrs.get("folder") for trial in study.get_trials(deepcopy=False)}
     for folder in sorted(out.glob("trials/[0-9]*")):
         if Path(trained_in.get(folder.name) or "").name != out.resolve().name:
-            raise UsageError(f"{folder} is no trial of study '{study.study_name}': choose another --out or --study")
+            raise UsageError(f"{folder} is not a trial of study '{study.study_name}': choose another --out or --study")
 
 
 def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -231,7 +231,7 @@ def _sampler(name: str, seed: int, number: int) -> Any:
 
 
 def _defaults(recipe: Recipe, space: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's own values of what is searched, of those that lie within the range.
+    """The recipe's own values of what is searched, of those that are within the range.
 
     Others (a weight_decay of 0 on a logarithmic scale, say) are trained all the same; Optuna only cannot be told them.
     """

@@ -167,7 +167,7 @@ def _neighbours(
 
 
 def _as_stored(case: Case, upright: Image.Image) -> Image.Image | None:
-    """The picture as it lies in the file; None where it has no orientation."""
+    """The picture as it is in the file; None where it has no orientation."""
     try:
         opened: Any = Image.open(case.path)
         with opened as image:

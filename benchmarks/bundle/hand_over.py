@@ -17,7 +17,7 @@ from ...edge_runtime.errors import DataError, ImageError, OutputExistsError, Usa
 from ...edge_runtime.model_file import ModelFile, read_model_file
 from . import golden, integration, pictures
 
-# In a checkout docs/ and ports/ lie beside the packages; in an installed one they are folders of data beside them.
+# In a checkout docs/ and ports/ are beside the packages; in an installed one they are folders of data beside them.
 _ROOT = Path(__file__).parents[2]
 _PORT_FILES = {".h", ".c", ".js", ".mjs", ".ts", ".kt", ".kts", ".swift", ".md", ".html", ".modulemap", ".json", ".txt"}
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
@@ -82,7 +82,7 @@ def contents(model: Path, own: Path | None = None) -> tuple[str, dict[str, bytes
 def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = False) -> None:
     """Writes a bundle to `out`, a folder, or a zip where it ends in .zip; whole or not at all.
 
-    Raises OutputExistsError where it is there and may not be replaced, or is no bundle.
+    Raises OutputExistsError where it is there and may not be replaced, or is not a bundle.
     """
     is_zip = out.suffix.lower() == ".zip"
     if out.exists() and (not overwrite or not (out.is_file() if is_zip else (out / SUMS).is_file())):
@@ -135,7 +135,7 @@ def _member(file: ModelFile, name: str) -> bytes:
 
 def _own(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
-        raise UsageError(f"--pictures {folder} is no folder")
+        raise UsageError(f"--pictures {folder} is not a folder")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
     if not paths:
         raise UsageError(f"--pictures {folder} holds no pictures ({', '.join(sorted(_PICTURES))})")

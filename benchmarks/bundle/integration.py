@@ -41,7 +41,7 @@ def _what_is_here(records: Sequence[Record]) -> str:
 
 | file | what it is |
 | --- | --- |
-| model.tflite | the model; its contract, metadata.json, and labels.txt lie in it and, for reading, beside it |
+| model.tflite | the model; its contract, metadata.json, and labels.txt are in it and, for reading, beside it |
 | CONTRACT.md, contract.schema.json | from the bytes of a picture to a decision: normative; the form of metadata.json |
 | MODEL_CARD.md, LICENSE.txt | what the model is for, how it fails, and its terms |
 | golden/ | {good} pictures, what each stage must give (golden.jsonl), inputs as RGB bytes, {bad} files to be refused |
@@ -115,7 +115,7 @@ def _decisions(contract: Record) -> str:
     return f"""## Decisions
 
 The score is the sum of the probabilities of the classes, in the order of the labels, in 64-bit floats. `refer` where
-score >= threshold, else `below`, which is no all-clear. Borderline where they are nearer than
+score >= threshold, else `below`, which is not an all-clear. Borderline where they are nearer than
 `borderline within`: show it.
 
 | name | score | threshold | borderline within | sensitivity, specificity where it was chosen |

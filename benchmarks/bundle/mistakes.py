@@ -147,7 +147,7 @@ def _aligned_corners(image: Image.Image, spec: InputSpec) -> Pixels:
 
 
 def _averaged(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Means over areas, with the part of a pixel that lies in them as its weight; bilinear where the picture grows."""
+    """Means over areas, with the part of a pixel that is in them as its weight; bilinear where the picture grows."""
     if image.width < spec.width or image.height < spec.height:
         return bilinear(image, spec, half_pixel=True)
     pixels: Any = np.asarray(image, np.float64)

@@ -69,7 +69,7 @@ def broken(max_pixels: int) -> dict[str, bytes]:
         "wrong-checksum.png": _wrong_checksum(png),
         "headers-only.jpg": jpeg[: jpeg.index(b"\xff\xda")],
         "empty.jpg": b"",
-        "text.jpg": b"This is no picture, whatever its name says.\n",
+        "text.jpg": b"This is not a picture, whatever its name says.\n",
         "over-the-limit.png": _png_file(side, side, 8, 2, zlib.compress(bytes(1000), 9)),
         "no-pixels.png": _png_file(0, 10, 8, 2, zlib.compress(b"", 9)),
     }
@@ -218,7 +218,7 @@ def _profile_chunk(profile: bytes) -> bytes:
 
 
 def _deep(pixels: Pixels) -> npt.NDArray[np.uint16]:
-    """16 bits whose low byte is no copy of the high one."""
+    """16 bits whose low byte is not a copy of the high one."""
     deep = pixels.astype(np.uint16)
     return ((deep << 8) | ((deep * 37 + 101) & 255)).astype(np.uint16)
 

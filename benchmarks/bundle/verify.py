@@ -54,10 +54,10 @@ def read_bundle(path: Path) -> Bundle:
         lines = [json.loads(line) for line in files["golden/golden.jsonl"].splitlines()]
         golden = {str(line["file"]): line for line in lines}
     except (KeyError, ValueError, TypeError):
-        raise UsageError(f"{path} is no bundle of 'skin-edge bundle', or a damaged one") from None
+        raise UsageError(f"{path} is not a bundle of 'skin-edge bundle', or a damaged one") from None
     for name in ("model.tflite", *(name for name in sums if name.startswith("golden/"))):
         if hashlib.sha256(files.get(name, b"")).hexdigest() != sums.get(name):
-            raise DataError(f"{path}: {name} is not the one that {SUMS} names: make the bundle anew")
+            raise DataError(f"{path}: {name} is not the one that {SUMS} names: make the bundle again")
     return Bundle(files, golden)
 
 
@@ -86,7 +86,9 @@ def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int]
         told: dict[str, Any] = answer  # pyright: ignore[reportUnknownVariableType]
         name = str(told["file"]).removeprefix("golden/")
         if name not in golden and name not in inputs:
-            raise DataError(f"{where}: {told['file']!r} is no file of golden/: take the bundle that the app was given")
+            raise DataError(
+                f"{where}: {told['file']!r} is not a file of golden/: take the bundle that the app was given"
+            )
         if name in answers:
             raise DataError(f"{where}: {name} is answered twice")
         answers[name] = _checked(told, where, size, classes)
@@ -424,7 +426,7 @@ def _checked(told: dict[str, Any], where: str, size: tuple[int, int], classes: i
     """A line whose fields have their form; raises DataError else."""
     checked: dict[str, Any] = {key: told[key] for key in ("file", "error", "label") if told.get(key) is not None}
     if "label" in checked and not isinstance(checked["label"], str):
-        raise DataError(f"{where}: label is no text")
+        raise DataError(f"{where}: label is not text")
     for key, kind in (("upright", dict), ("input", dict), ("decisions", list)):
         if told.get(key) is not None:
             if not isinstance(told[key], kind) or (
@@ -466,4 +468,4 @@ def _zip(path: Path) -> dict[str, bytes]:
             names = [name for name in archive.namelist() if not name.endswith("/")]
             return {name.partition("/")[2]: archive.read(name) for name in names}
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
-        raise UsageError(f"{path} is no zip of 'skin-edge bundle'") from None
+        raise UsageError(f"{path} is not a zip of 'skin-edge bundle'") from None

@@ -55,7 +55,7 @@ def read_cases(
     data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
     paths start at the csv's folder, those of a run's split.csv at the run's data), a table of a known data set or its
     folder (`columns.py`), or class folders (`class_folders.py`). split: the part that is wanted, or "all"; by default
-    "test" where the data has parts, else everything. images: the folder where the images of a table lie now
+    "test" where the data has parts, else everything. images: the folder where the images of a table are now
     (`locate.py` has the rules). known_labels: the model's; a label means one of them as `classes.class_of` says.
     columns: of a csv. labels: what the user says of the data's labels (`classes.read_labels`).
 
@@ -91,7 +91,7 @@ def read_cases(
     if missing:
         raise DataError(
             f"{data}: {len(missing)} of {len(cases)} images are missing: {_first(missing)}"
-            + ("" if images else "; --images DIR says where they lie now")
+            + ("" if images else "; --images DIR says where they are now")
         )
     return cases
 
@@ -120,7 +120,7 @@ def known_table(folder: Path) -> Path | None:
             try:
                 names = csv_files.read(path, most=0).columns
             except DataError:
-                continue  # any file may lie beside the pictures
+                continue  # any file may be beside the pictures
             if is_known(names):
                 found.append(path)
     if len(found) > 1:

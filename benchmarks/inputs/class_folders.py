@@ -111,7 +111,7 @@ def is_text(name: str) -> bool:
 
 
 def _wrappers(places: Sequence[tuple[str, ...]]) -> int:
-    """How many folders lie around everything: of pictures in a folder, the first ones in common, but for a class."""
+    """How many folders are around everything: of pictures in a folder, the first ones in common, but for a class."""
     inside = [folders for folders in places if folders]
     around = 0
     while (
@@ -133,7 +133,7 @@ def _in(folders: tuple[str, ...], wrapped: int, parts: set[str]) -> bool:
 
 
 def _class_level(places: Sequence[tuple[str, ...]]) -> int:
-    """0 where the first folder is the class, else how many lie around the classes; see the module."""
+    """0 where the first folder is the class, else how many are around the classes; see the module."""
     level = 0
     while places and min(map(len, places)) > level + 1:
         here, deeper = ({folders[at] for folders in places} for at in (level, level + 1))
@@ -151,7 +151,7 @@ def _notes(found: Sequence[Picture], inside: dict[str, tuple[str, ...]], level: 
     if deeper:
         named = ", ".join(f"{label} {count}" for label, count in list(deeper.items())[:5])
         notes.append(
-            f"{sum(deeper.values())} pictures lie in folders within a class folder and count as its class: {named}"
+            f"{sum(deeper.values())} pictures are in folders within a class folder and count as its class: {named}"
             + (", ..." if len(deeper) > 5 else "")
         )
     named_alike = {name for name in parts if name not in _ORDER}

@@ -27,7 +27,7 @@ def read_yaml(path: str | Path) -> Any:
     try:
         return parse_yaml(text)
     except ValueError as error:
-        raise DataError(f"{path} is no YAML: {error}") from None
+        raise DataError(f"{path} is not YAML: {error}") from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -36,7 +36,7 @@ def parse_yaml(text: str) -> Any:
 
     yaml: Any = pyyaml  # its stubs leave the events' types open
 
-    # libyaml is ten times faster, but knows no lone surrogates (bytes of a file name that are no text).
+    # libyaml is ten times faster, but knows no lone surrogates (bytes of a file name that are not text).
     has_surrogates = re.search(r"\\u[dD][89a-fA-F]", text)
     loader: Any = yaml.SafeLoader if has_surrogates else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     # Events come without recursion: depth and aliases are looked at first.
@@ -54,7 +54,7 @@ def parse_yaml(text: str) -> Any:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ValueError(f"{where}{' '.join(str(error.problem).split())}") from None
     except (yaml.YAMLError, RecursionError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
-        # A date of the year 0 or a key that cannot be one, besides what is no YAML.
+        # A date of the year 0 or a key that cannot be one, besides what is not YAML.
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
@@ -64,9 +64,9 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise DataError(f"{path} is no JSON that skin-edge wrote: nested too deep") from None
+        raise DataError(f"{path} is not JSON that skin-edge wrote: nested too deep") from None
     except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}") from None
+        raise DataError(f"{path} is not JSON: {error}") from None
 
 
 def _text(path: Path, most: int) -> str:
@@ -82,4 +82,4 @@ def _text(path: Path, most: int) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text: byte {error.start}") from None
+        raise DataError(f"{path} is not UTF-8 text: byte {error.start}") from None

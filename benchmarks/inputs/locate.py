@@ -5,7 +5,7 @@
     with --images        all of them below that folder: by as much of the path's end as fits; by the name alone only
                          where neither the table nor the folder has that name twice
 
-Where several files fit there is no guess but an error; copies of one file are no ambiguity. A path may come from
+Where several files fit there is no guess but an error; copies of one file are not ambiguity. A path may come from
 Windows, and may be written with other capitals or another Unicode normalization than on this disk.
 """
 
@@ -76,11 +76,11 @@ def located(
     """The path of each picture that a table names, as text, absolute where `folder` is; "" where there is none.
 
     names: as they stand in the table; "" is none. folder: where relative paths start: the table's folder. images: the
-    folder in which the pictures lie now (--images). table: what the table is called in a message. among: all names of
+    folder in which the pictures are now (--images). table: what the table is called in a message. among: all names of
     the table, where `names` are only some of them.
 
-    Raises UsageError where `images` is no folder; DataError where several files fit a name (the message names two), or
-    two names lead to the same file.
+    Raises UsageError where `images` is not a folder; DataError where several files fit a name (the message names two),
+    or two names lead to the same file.
     """
     if images is not None and not Path(images).is_dir():
         raise UsageError(f"--images {images}: no such folder")
@@ -100,7 +100,7 @@ def located(
 class Finder:
     """The pictures below a folder, by name. Its files are listed once, and only when a name has to be looked for.
 
-    folder: where they lie. table: what names them, for messages.
+    folder: where they are. table: what names them, for messages.
     """
 
     def __init__(self, folder: str | os.PathLike[str], table: object):
@@ -110,7 +110,7 @@ class Finder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no picture lies below the folder."""
+        """Whether no picture is below the folder."""
         return not self._by_stem()
 
     def by_table(self, name: str) -> str:
@@ -145,7 +145,7 @@ class Finder:
         return self._one(image_id, exact or there)
 
     def moved(self, name: str, *, sole: bool) -> str:
-        """The picture of a table whose pictures lie elsewhere now; "" where it is not there.
+        """The picture of a table whose pictures are elsewhere now; "" where it is not there.
 
         sole: whether no other name in the table ends in the same file name; else the name alone does not tell.
         """

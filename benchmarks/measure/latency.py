@@ -42,7 +42,7 @@ def measure_latency(
     least 1. Returns `summarize` of the whole and, under "stages", of decode (bytes -> upright RGB), preprocess
     (resize, quantize) and invoke (the network); runs_ms: each timed run, in order.
 
-    Raises ImageError where `image_bytes` is no image.
+    Raises ImageError where `image_bytes` is not an image.
     """
     if num_runs < 1 or warmup_runs < 0:
         raise ValueError(f"num_runs must be at least 1 and warmup_runs at least 0, not {num_runs} and {warmup_runs}")

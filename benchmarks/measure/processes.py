@@ -59,7 +59,7 @@ def measure_spread(
 ) -> dict[str, Any]:
     """The median latency in each of `processes` processes, one after the other.
 
-    Where code and data come to lie in memory changes from process to process, and with it the time: repeated runs in
+    Where code and data come to be in memory changes from process to process, and with it the time: repeated runs in
     one process do not see that. Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!",
     ASPLOS 2009. Returns {"medians_ms", "invoke_medians_ms", "median_ms", "spread", "measured"}; median_ms is the
     median of the medians, spread is (largest - smallest) / median_ms; both None where nothing could be measured.

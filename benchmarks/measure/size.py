@@ -48,7 +48,7 @@ def measure_network(path: str | Path) -> dict[str, Any]:
 
 
 def arena_bytes(operators: tuple[Operator, ...]) -> int:
-    """Bytes of the activations that must lie in memory at once: the largest sum over the operators in their order.
+    """Bytes of the activations that must be in memory at once: the largest sum over the operators in their order.
 
     An activation lives from the operator that makes it (an input of the network: from the first) to the last that reads
     it (an output of the network: to the end). That is what an interpreter's tensor arena cannot go below; scratch

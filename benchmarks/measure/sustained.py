@@ -32,7 +32,7 @@ def measure_sustained(
     Returns {"seconds", "predictions", "slices", "slowdown", "sensors"}. A slice is {start_s, predictions, median_ms,
     p95_ms, temperature_c, frequency_mhz, throttled, flags} with the sensors read at its end; what this machine does not
     tell is None. slowdown: of the slices' medians. sensors: the names of those that answered.
-    root: where proc/ and sys/ lie.
+    root: where proc/ and sys/ are.
     """
     length = max(_SHORTEST_SLICE_S, seconds / SLICES)
     slices: list[dict[str, Any]] = []

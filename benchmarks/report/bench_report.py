@@ -49,7 +49,7 @@ _Result = Mapping[str, Any]
 
 
 class _Column(NamedTuple):
-    """What stands in one column. one: model, size, network and latency, of a measured model all else too. figures: its
+    """What is in one column. one: model, size, network and latency, of a measured model all else too. figures: its
     accuracy, None where there is none. points: at its frozen thresholds.
     """
 
@@ -190,7 +190,7 @@ def _gate(bench: _Benchmark) -> list[Section]:
     notes = [f"Limits from {gate['source']}."]
     if "noise" in gate_verdict(gate):
         notes.append(
-            "A question mark: the limit lies within the 95% interval of what was measured. Other images of the same "
+            "A question mark: the limit is within the 95% interval of what was measured. Other images of the same "
             "kind may well decide otherwise; more of them would tell."
         )
     blocks: list[Block] = []

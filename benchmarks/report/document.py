@@ -16,7 +16,7 @@ from .charts import Chart
 
 @dataclass(frozen=True)
 class Figure:
-    """A number. form: how it is printed (format specification). path: where it stands in the results (JSON pointer,
+    """A number. form: how it is printed (format specification). path: where it is in the results (JSON pointer,
     RFC 6901, without the first slash), "" where that is not said. missing: what is printed for None.
     """
 

@@ -19,14 +19,14 @@ _THUMBNAIL = 224  # pixels, the longer side
 
 
 def page(document: Document) -> str:
-    """Pictures are read from where they lie; one that is gone is said to be."""
+    """Pictures are read from where they are; one that is gone is said to be."""
     return _environment().get_template("page.html.jinja").render(document=document, disclaimer=DISCLAIMER)
 
 
 def thumbnail(path: str | Path, side: int = _THUMBNAIL) -> str | None:
     """The picture upright, at most `side` pixels, as a JPEG data URI; None where it cannot be read any more.
 
-    Its pixels are encoded anew, so nothing else of the file (place, device, time) comes along.
+    Its pixels are re-encoded, so nothing else of the file (place, device, time) comes along.
     """
     if not str(path):
         return None

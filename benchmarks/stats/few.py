@@ -1,4 +1,4 @@
-"""Figures from so few images that they say little, and the sentence that stands beside them."""
+"""Figures from so few images that they say little, and the sentence that is beside them."""
 
 from __future__ import annotations
 

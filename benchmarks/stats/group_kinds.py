@@ -184,7 +184,7 @@ def _limits_of_hashes(seen: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     if not_known := seen.get("not_known"):
         found.append(
-            f"Of {not_known:,} of them it is not known, for by its bytes a copy that was saved anew is not found"
+            f"Of {not_known:,} of them it is not known, for by its bytes a copy that was saved again is not found"
         )
     lacking = sum(part["pictures"] - part["hashes"] for part in parts)
     if lacking > 0:

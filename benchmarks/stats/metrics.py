@@ -3,7 +3,7 @@
 One implementation in NumPy, `weighted_figures`, gives a figure and its resamples: 1,000 resamples cost what one matrix
 product costs, and the device needs no scikit-learn, which is the oracle of the tests.
 
-Pictures of one lesion are no independent observations, so the bootstrap draws whole groups (lesions) with replacement:
+Pictures of one lesion are not independent observations, so the bootstrap draws whole groups (lesions) with replacement:
 Field and Welsh, "Bootstrapping clustered data", J. R. Statist. Soc. B 69 (2007). Intervals are percentile intervals.
 
 Everywhere: y_true is int [n], the position of the label; probabilities are float [n, classes] (any scores that rank
@@ -174,7 +174,7 @@ def non_inferiority(difference: dict[str, Any], margin: float = NON_INFERIORITY_
     """Is b no worse than a by `margin`? {"figure", "margin", "lower_end", "shown"}.
 
     difference: what `paired_interval` returned. shown: whether the lower end of the paired 95% interval of b minus a in
-    balanced accuracy lies above -margin (a one-sided test at 2.5%); None where the interval is not defined. Not shown
+    balanced accuracy is above -margin (a one-sided test at 2.5%); None where the interval is not defined. Not shown
     does not mean worse: there may be too few images. Piaggio et al., "Reporting of noninferiority and equivalence
     randomized trials", JAMA 308 (2012).
     """
@@ -190,7 +190,7 @@ def non_inferiority(difference: dict[str, Any], margin: float = NON_INFERIORITY_
 def threshold_for_sensitivity(positive: npt.NDArray[np.bool_], scores: Scores, sensitivity: float) -> float:
     """The highest threshold at which at least `sensitivity` (0..1) of the positives have score >= threshold.
 
-    Half-way down to the next lower score, so that rounding does not lose a case that lies exactly on it. positive:
+    Half-way down to the next lower score, so that rounding does not lose a case that is exactly on it. positive:
     bool [n] with at least one True. scores: float [n].
     """
     wanted = int(np.ceil(sensitivity * positive.sum() - 1e-9))

@@ -167,7 +167,7 @@ def threshold_for_specificity(positive: npt.NDArray[np.bool_], scores: metrics.S
     """The lowest threshold at which at least `specificity` (0..1) of the negatives have score < threshold.
 
     Half-way up from the highest negative that is cleared to the next score, so that rounding does not move a case that
-    lies exactly on it. positive: bool [n] with at least one False. scores: float [n].
+    is exactly on it. positive: bool [n] with at least one False. scores: float [n].
     """
     negatives = np.sort(scores[~positive])
     wanted = int(np.ceil(specificity * len(negatives) - 1e-9))

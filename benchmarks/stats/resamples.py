@@ -11,7 +11,7 @@ import numpy.typing as npt
 from . import metrics
 from .operating_points import is_target, score
 
-# Where the figure lies in the dictionary of `describe.describe`: ("per_class", "mel", "sensitivity").
+# Where the figure is in the dictionary of `describe.describe`: ("per_class", "mel", "sensitivity").
 Path = tuple[str, ...]
 
 CLASS_FIGURES = ("sensitivity", "specificity", "auc")

@@ -31,7 +31,7 @@ _SHOWN = 15  # layers on the terminal; the csv has all
     "--data",
     type=click.Path(path_type=Path),
     metavar="CSV|FOLDER",
-    help="Labelled images.  [default: split.csv of the run that MODEL's folder lies in]",
+    help="Labelled images.  [default: split.csv of the run that MODEL's folder is in]",
 )
 @click.option(
     "--images", type=click.Path(path_type=Path), metavar="DIR", help="Folder with the images that the csv names."

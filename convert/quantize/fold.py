@@ -28,7 +28,7 @@ def fold_head(model: Any) -> Any:
     """
     last = model.layers[-1]
     if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.softmax:
-        raise ConversionError(f"the last layer, '{last.name}', is no Dense with softmax: this head cannot be folded")
+        raise ConversionError(f"the last layer, '{last.name}', is not a Dense with softmax: this head cannot be folded")
     head, tensor = [last], last.input
     while isinstance(source := tensor._keras_history.layer, _HEAD_LAYERS):
         head.insert(0, source)

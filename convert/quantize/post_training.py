@@ -1,7 +1,7 @@
 """Post-training quantization of any Keras network: calibrated by extremes or by percentiles, in several precisions.
 
 TensorFlow's converter only makes a float network whose activations carry the range they were seen in. The ranges that
-are known better are set there, and its quantizer works with what then stands in the file.
+are known better are set there, and its quantizer works with what then is in the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Calibration:
     """How the range of an activation follows from its values on the representative samples.
 
     kind: "minmax", the extremes; or "percentile": each tail loses at most 100 - percentile percent of the values, so
-    99.99 keeps what lies between the 0.01th and the 99.99th. Zero stays inside, the real extremes are never exceeded
+    99.99 keeps what is between the 0.01th and the 99.99th. Zero stays inside, the real extremes are never exceeded
     otherwise, and an activation that would have no range left keeps its extremes. percentile: above 50, up to 100.
     """
 
@@ -45,7 +45,7 @@ class Calibration:
         if self.kind not in ("minmax", "percentile"):
             raise UnknownNameError("calibration", self.kind, ("minmax", "percentile"))
         if not 50 < self.percentile <= 100:
-            raise UsageError(f"a calibration percentile of {self.percentile:g}: it lies above 50 and is at most 100")
+            raise UsageError(f"a calibration percentile of {self.percentile:g}: it is above 50 and is at most 100")
 
 
 def quantize(
@@ -273,7 +273,7 @@ class _Values:
 def _outer_edge(counts: npt.NDArray[np.int64], dropped: int) -> float:
     """Counts from the outermost bin inwards: the magnitude at the outer edge of the first that is not all dropped.
 
-    0 where that bin holds zero or lies on the other side of it.
+    0 where that bin holds zero or is on the other side of it.
     """
     position = int(np.searchsorted(np.cumsum(counts), dropped, side="right"))
     edge = (1 << 15) - position
@@ -367,7 +367,7 @@ def _layers_of_output(output: Any) -> set[str]:
 
 
 def float_vectors(network: Any) -> None:
-    """Inputs that are no images become float32; the quantizer gives all of them the image's uint8."""
+    """Inputs that are not images become float32; the quantizer gives all of them the image's uint8."""
     graph = network.subgraphs[0]
     for vector in set(graph.inputs) - set(_images(graph)):
         tensor = graph.tensors[vector]

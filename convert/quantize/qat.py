@@ -5,7 +5,7 @@ Simulated quantization as in Jacob et al., CVPR 2018 (tfmot's); distillation fro
 
 - depthwise kernels have one scale per channel, as the device's kernels have; tfmot simulates one scale for all, which
   costs MobileNet most of what quantization costs it;
-- every range starts where the float network's activations lie, not at [-6, 6], so that even epoch 0 is a good network.
+- every range starts where the float network's activations are, not at [-6, 6], so that even epoch 0 is a good network.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ _PICTURES = {
     "pad-ufes-20": "clinical photographs of single skin lesions, taken with smartphones,",
 }
 _NOT_STATED = "photographs of skin lesions, of which kind (dermatoscopic, clinical) is not stated,"
-_DRAWN = "drawn pictures, which are no photographs of skin,"
+_DRAWN = "drawn pictures, which are not photographs of skin,"
 
 _METADATA_ALONE = (
     "Sorts patients into the labels by the metadata alone, in research into what a picture adds to them: one must be "

@@ -3,7 +3,7 @@
 For apps that hand over a picture of one size whatever a model file asks for, resized without antialiasing (MediaPipe
 Tasks, TFLite Support's ResizeOp): at a few times the network's own size that loses little, and the front end does the
 rest. It is the triangle filter of docs/contract.md, section 5, for a whole factor: two depthwise convolutions, first
-along x, then along y, with the filter's integers as int8 weights, and a multiplication that makes up for what lies
+along x, then along y, with the filter's integers as int8 weights, and a multiplication that makes up for what is
 outside of the picture at its border. XNNPACK has kernels for all three. Not one integer of the network changes.
 """
 
@@ -29,7 +29,7 @@ _LARGEST = 4096  # pixels along a side, `InputSpec`'s
 def size_of(text: str, height: int, width: int) -> tuple[int, int]:
     """What --front says, "480x640" or "auto" -> (height, width) of the picture that the file takes.
 
-    height, width: of the network's own input. Raises UsageError, naming the nearest size, for one that is no whole
+    height, width: of the network's own input. Raises UsageError, naming the nearest size, for one that is not a whole
     multiple of the network's along both axes, from 1 to MOST times; and for that of the network itself.
     """
     own = (height, width)
@@ -132,7 +132,7 @@ def prepend(network: bytes, height: int, width: int) -> bytes:
 
 
 def _border(rows: int, columns: int, factors: dict[str, int]) -> npt.NDArray[np.float64]:
-    """[rows, columns]: 1 over the share of the filter's weights that lies inside of the picture."""
+    """[rows, columns]: 1 over the share of the filter's weights that is inside of the picture."""
     inside = [np.ones(rows), np.ones(columns)]
     for along, factor in zip(inside, (factors["y"], factors["x"]), strict=True):
         weights = triangle(factor)

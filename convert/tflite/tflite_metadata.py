@@ -45,7 +45,7 @@ _RGB = 1  # ColorSpaceType
 
 @dataclass(frozen=True)
 class TensorText:
-    """What is said of one output, or of an input that is no picture."""
+    """What is said of one output, or of an input that is not a picture."""
 
     name: str
     description: str

@@ -1,7 +1,7 @@
 """Makes tiny_float32.tflite and tiny_int8.tflite: `python tests/golden/make_tiny_models.py` (needs the train extra).
 
 Two convolutions on 32x32 pixels, trained in seconds to tell the colours of tests/miniatures.py apart. They are
-committed, so that the tests of the device floors run without TensorFlow; make them anew only to change the network.
+committed, so that the tests of the device floors run without TensorFlow; make them again only to change the network.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ RULES: dict[str, tuple[tuple[str, ...], Rule]] = {
 
 
 def check(rules: Sequence[str]) -> None:
-    """Raises UnknownNameError, which lists the known rules; UsageError where NONE stands beside another."""
+    """Raises UnknownNameError, which lists the known rules; UsageError where NONE is beside another."""
     for name in rules:
         if name not in RULES:
             raise UnknownNameError("rule for --clean", name, RULES)

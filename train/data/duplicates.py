@@ -47,7 +47,7 @@ _WORDS = ((0, 22), (22, 21), (43, 21))  # (first bit, bits) of a hash
 _BITS = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 _CHUNK = 1 << 20  # candidates at a time
 _TASKS = 1024  # pictures that wait for a thread: all 400,000 at once would take 1 GB
-_IN_MEMORY = 50_000  # pictures; more lie in a temporary file
+_IN_MEMORY = 50_000  # pictures; more are in a temporary file
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def same_files(paths: Sequence[str]) -> list[list[int]]:
 
 
 def near_pairs(prints: Fingerprints, groups: Sequence[str]) -> list[tuple[int, int, float]]:
-    """(i, j, correlation) with i < j of near-duplicates that lie in different groups, in that order.
+    """(i, j, correlation) with i < j of near-duplicates that are in different groups, in that order.
 
     It never compares all with all. Pictures without any structure (blank ones) are passed over. Of pictures that are
     the same at SIDE x SIDE each is paired with the first alone, and where more than _SPEAKERS different ones have one

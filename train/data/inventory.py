@@ -30,7 +30,7 @@ def unused(dataset: Dataset) -> dict[str, list[str]]:
     """Why -> the files below the data set's folder that no row of it uses, relative to that folder where they can be.
 
     The tables that it was read from count as used. Of a csv of pictures only the folders are looked at that hold some
-    of them: it may lie anywhere.
+    of them: it may be anywhere.
     """
     used = {split_path(path)[0] for path in dataset.frame["path"]} | {str(path) for path in dataset.tables}
     found: dict[str, list[str]] = {}
@@ -79,7 +79,7 @@ def _files(dataset: Dataset, used: set[str]) -> Iterator[tuple[str, bool]]:
     if any(top == folder or top.startswith(folder + os.sep) for folder in within):
         yield from pictures.walk(top)
         return
-    for folder in sorted(folders):  # on several disks, say: what lies between them is not the data set's
+    for folder in sorted(folders):  # on several disks, say: what is between them is not the data set's
         for path, hidden in pictures.walk(folder):
             if str(Path(path).parent) == folder:
                 yield path, hidden

@@ -23,7 +23,7 @@ _NO_NUMBER = frozenset({"", "unknown", "unk", "na", "n/a", "nan", "none", "null"
 
 
 def find_table(root: Path, *names: str) -> Path | None:
-    """The first of the files that lies in `root` or, as ISIC's archives unpack, in a folder in it."""
+    """The first of the files that is in `root` or, as ISIC's archives unpack, in a folder in it."""
     for name in names:
         for candidate in (root / name, *sorted(root.glob(f"*/{name}"))):
             if candidate.is_file():
@@ -99,13 +99,13 @@ def check_labels(frame: pd.DataFrame, column: str, known: Iterable[str], path: P
 def paths_by_id(image_ids: pd.Series, root: Path, table: Path, *, lost_ending: str = "") -> list[str]:
     """The image of each id, at any depth below `root`, "" where there is none.
 
-    lost_ending: of ids, which the file's name may do without. Raises DataError where not one image lies below `root`,
+    lost_ending: of ids, which the file's name may do without. Raises DataError where not one image is below `root`,
     or where several different ones have an id's name.
     """
     finder = Finder(root, table)
     if finder.is_empty:
         raise DataError(
-            f"{table} is there, but no image lies in {root} or a folder in it: --images FOLDER says where they lie"
+            f"{table} is there, but no image is in {root} or a folder in it: --images FOLDER says where they are"
         )
     return [finder.by_id(image_id) or finder.by_id(image_id.removesuffix(lost_ending)) for image_id in image_ids]
 
@@ -133,7 +133,7 @@ def finished(frame: pd.DataFrame, table: Path, *, pairs: Iterable[tuple[str, str
     frame: path, image_id, label and what the layout has of the others, as text. group, where it has one, names the
     pictures that belong together itself. pairs: image_ids of the same picture under two names, which go together.
 
-    Raises DataError where an image_id occurs twice or an age or a diameter is no number.
+    Raises DataError where an image_id occurs twice or an age or a diameter is not a number.
     """
     check_unique(frame["image_id"], table)
     blank = pd.Series("", index=frame.index)
@@ -159,7 +159,7 @@ def numbers(values: pd.Series, name: str, image_ids: pd.Series, table: Path) -> 
     parsed = pd.Series(pd.to_numeric(values, errors="coerce"), index=values.index, dtype="float64")
     odd = np.flatnonzero(parsed.isna() & ~values.str.strip().str.lower().isin(_NO_NUMBER))
     if len(odd):
-        raise DataError(f"{table}: {name} '{values.iloc[odd[0]]}' of {image_ids.iloc[odd[0]]} is no number")
+        raise DataError(f"{table}: {name} '{values.iloc[odd[0]]}' of {image_ids.iloc[odd[0]]} is not a number")
     return parsed
 
 
@@ -174,7 +174,7 @@ def _kinds(frame: pd.DataFrame, given: pd.Series) -> pd.Series:
 def _groups(frame: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Series:
     """The patient, else the lesion, else the image; and what is linked by a lesion or a pair is one group.
 
-    A lesion whose patient only some of its rows name would else lie in two groups.
+    A lesion whose patient only some of its rows name would else are in two groups.
     """
     group = frame["patient"].where(
         frame["patient"] != "", frame["lesion"].where(frame["lesion"] != "", frame["image_id"])

@@ -33,7 +33,7 @@ _NEVER_PUBLISHED = "ISIC_0035068"
 @dataclass(frozen=True)
 class Given:
     """What a layout looks at. root: the folder. table: the csv, where DATA is a csv and not a folder. images: the
-    folder in which the pictures lie, where it is another one (--images)."""
+    folder in which the pictures are, where it is another one (--images)."""
 
     root: Path
     table: Path | None = None
@@ -105,7 +105,7 @@ def read_dataset(
     """Recognises the layout, or takes the one that is named, and reads it.
 
     data: a folder, or the csv of the layouts isic-cli and csv. columns: of a plain csv; naming any makes it one.
-    images: the folder in which the pictures lie that a table names, where it is another one
+    images: the folder in which the pictures are that a table names, where it is another one
     (benchmarks/inputs/locate.py).
     group_from: what gives the pictures their groups where the data names none (`named_groups.py`). prefer: the layout
     that is taken where several fit.
@@ -239,7 +239,7 @@ def isic2019(given: Given) -> Dataset | None:
     """ISIC 2019: ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv, ISIC_2019_Training_Input/.
 
     image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK and image,age_approx,anatom_site_general,lesion_id,sex:
-    challenge.isic-archive.com/data/#2019. 2,084 rows have no lesion_id: each is its own group. UNK is no diagnosis.
+    challenge.isic-archive.com/data/#2019. 2,084 rows have no lesion_id: each is its own group. UNK is not a diagnosis.
     Some ids end in _downsampled, in both tables and in the files; a copy that lost the ending is found all the same.
     """
     truth = find_table(given.root, "ISIC_2019_Training_GroundTruth.csv")
@@ -330,7 +330,7 @@ def isic_cli(given: Given) -> Dataset | None:
     isic_id,patient_id,age_approx,sex,lesion_id,clin_size_long_diam_mm,anatom_site_general,diagnosis_1..diagnosis_5,
     image_type,... (older: diagnosis,benign_malignant): github.com/ImageMarkup/isic-cli and isic_metadata. What is
     always blank in an export has no column. The label is the deepest diagnosis that ISIC_DIAGNOSES knows, else the
-    diagnosis' own words, which are no class unless --labels makes them one. "Indeterminate" is no target.
+    diagnosis' own words, which are not classes unless --labels makes them one. "Indeterminate" is not a target.
     """
     candidates = [given.table] if given.table else sorted(given.root.glob("*.csv"))
     fitting = [table for table in candidates if is_isic_export(_columns_of(table))]
@@ -371,7 +371,7 @@ def isic_cli(given: Given) -> Dataset | None:
 
 
 def _columns_of(table: Path) -> list[str]:
-    """Its header, none where it cannot be read: any csv may lie beside the data."""
+    """Its header, none where it cannot be read: any csv may be beside the data."""
     try:
         return tables.header(table)
     except DataError:

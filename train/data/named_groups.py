@@ -47,7 +47,7 @@ def _from_pattern(pattern: str) -> Callable[[str, str], str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--group-from {pattern} is no file, and no regular expression: {error}") from None
+        raise UsageError(f"--group-from {pattern} is not a file, and no regular expression: {error}") from None
     if compiled.groups != 1:
         raise UsageError(
             f"--group-from {pattern}: one group in parentheses is the patient or lesion, such as '(p[0-9]+)_'"

@@ -58,7 +58,7 @@ def same_pictures(known: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.boo
 
 
 def _size(path: str) -> int:
-    """Bytes of the file, or of the file that it lies within; -1 where it is not there."""
+    """Bytes of the file, or of the file that it is within; -1 where it is not there."""
     try:
         return Path(split_path(path)[0]).stat().st_size if path else -1
     except OSError:

@@ -76,7 +76,7 @@ def connected_split(frame: pd.DataFrame, fractions: tuple[float, float, float], 
     frame: as for `split_frame`, and `named_group` (see grouping.py): `group` connects some of these. So that a split
     hardly depends on whether near-duplicates were looked for, only connected pictures change their part: to that of
     the group whose id is the connected one's. Where a class would then miss a part, or more than MOST_MOVED of the
-    pictures would change, the connected groups are dealt out anew instead.
+    pictures would change, the connected groups are dealt out again instead.
     """
     before = split_frame(frame.assign(group=frame["named_group"]), fractions, seed)
     named = frame["named_group"] == frame["group"]

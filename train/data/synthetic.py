@@ -72,7 +72,7 @@ def draw_dataset(
     rows: list[tuple[str, ...]] = []
     for position, code in enumerate(_KINDS):
         for lesion in range(lesions_per_class):
-            # Two pictures of a lesion share its shape and colour; the second is turned, moved and lit anew.
+            # Two pictures of a lesion share its shape and colour; the second is turned, moved and lit again.
             for shot in range(2 if lesion % 3 == 0 else 1):
                 image_id = f"{SYNTHETIC}{len(rows):05d}"
                 picture = _draw(code, size, [seed, position, lesion], shot)

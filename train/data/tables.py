@@ -25,7 +25,7 @@ _MOST_NUMBERS = 5000  # columns of numbers
 
 
 def header(path: str | Path) -> list[str]:
-    """The names in the first line. Raises UsageError where there is no such file, DataError where it is no csv."""
+    """The names in the first line. Raises UsageError where there is no such file, DataError where it is not csv."""
     try:
         with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             return next(csv.reader(file), [])
@@ -50,7 +50,7 @@ def read(path: str | Path, needed: Sequence[str], optional: Collection[str] = ()
     """Columns of a csv, all text; what is not named is not read.
 
     needed: columns that must be there. numbers: a prefix; all columns that begin with it are read too, as float64.
-    Raises UsageError where there is no such file; DataError where it is no csv, lacks a column, has one of them twice,
+    Raises UsageError where there is no such file; DataError where it is not csv, lacks a column, has one of them twice,
     or holds a text where a number belongs.
     """
     names = header(path)
@@ -89,5 +89,5 @@ def read(path: str | Path, needed: Sequence[str], optional: Collection[str] = ()
     try:
         values = table[numeric].replace("", "nan").astype("float64")
     except ValueError as error:
-        raise DataError(f"{path}: a column {numbers}... holds what is no number: {error}") from None
+        raise DataError(f"{path}: a column {numbers}... holds what is not a number: {error}") from None
     return pd.concat([table.drop(columns=numeric), values], axis=1)

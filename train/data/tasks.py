@@ -67,7 +67,7 @@ def for_task(
 def without_classes(dataset: Dataset, names: Sequence[str] = (), *, min_images: int = 0) -> Dataset:
     """The data set without the classes of these names, and without those that have fewer than `min_images` pictures.
 
-    Raises UsageError where a name is no class of it.
+    Raises UsageError where a name is not a class of it.
     """
     counts: dict[str, int] = dataset.frame["label"].value_counts().to_dict()
     there = sorted({str(label) for label in counts if label} | {label.code for label in dataset.labels})
@@ -152,7 +152,7 @@ def _diagnosis(dataset: Dataset) -> Dataset:
         return dataset
     counts = frame.loc[outside, "label"].replace("", "none").value_counts()
     named = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:5])
-    note = f"{int(outside.sum())} images whose diagnosis is no class are left out: {named}" + (
+    note = f"{int(outside.sum())} images whose diagnosis is not a class are left out: {named}" + (
         ", ..." if len(counts) > 5 else ""
     )
     return replace(dataset, frame=frame.loc[~outside].reset_index(drop=True), notes=(*dataset.notes, note))
@@ -191,7 +191,7 @@ def _malignant(
     if left_out.any():
         notes = (*notes, f"{int(left_out.sum())} images that nobody calls benign or malignant are left out")
     side = target.map({"1": "malignant", "0": "benign"})
-    # What is malignant by the target alone, such as a malignant "nevus", is no diagnosis that could be a class.
+    # What is malignant by the target alone, such as a malignant "nevus", is not a diagnosis that could be a class.
     diagnosed = {
         code: label
         for code, label in known.items()

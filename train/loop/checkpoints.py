@@ -104,11 +104,13 @@ def read_state(path: Path) -> State:
         raise DataError(f"{path.parent} cannot be restored: {error}") from None
     problem = kinds.incomplete(content, _KINDS, "state")
     if not problem and (odd := sorted(set(content) - set(_KINDS))):
-        problem = f"state.{odd[0]} is no field of it"
+        problem = f"state.{odd[0]} is not a field of it"
     if not problem:
         problem = _out_of_range(State(**content))
     if problem:
-        raise DataError(f"{path} is damaged: {problem}; the training cannot go on from it: start anew with --overwrite")
+        raise DataError(
+            f"{path} is damaged: {problem}; the training cannot go on from it: start again with --overwrite"
+        )
     return State(**content)
 
 

@@ -71,7 +71,7 @@ def place(kind: str | None, environment: Mapping[str, str] = os.environ) -> Plac
     hosts = [*cluster.get("chief", []), *cluster.get("worker", [])]
     for host in hosts:
         if not re.fullmatch(r"\S+:\d+", str(host)) or hosts.count(host) > 1:
-            raise UsageError(f"TF_CONFIG: '{host}' is no host:port of its own, such as in {_EXAMPLE}")
+            raise UsageError(f"TF_CONFIG: '{host}' is not a host:port of its own, such as in {_EXAMPLE}")
     return Place(kind, index + (len(cluster.get("chief", [])) if task == "worker" else 0), len(hosts))
 
 

@@ -166,7 +166,7 @@ class _Trainer:
             probabilities = self._together.predict(model, recipe, validation[0])
         if not np.isfinite(probabilities).all():
             raise DivergedError(
-                f"the training diverged in epoch {epoch} (not a number): start anew, lower --learning-rate"
+                f"the training diverged in epoch {epoch} (not a number): start again, lower --learning-rate"
             )
         row = {
             "epoch": epoch,

@@ -2,7 +2,8 @@
 
 Every one takes RGB in [-1, 1], so that a picture's bytes go into the int8 network unchanged. Where the published
 weights expect other values, the network's first layer makes them: ADAPT_LAYER, a 1x1 convolution of three channels with
-fixed weights. It is no Rescaling, because tfmot can quantize a convolution and the device computes it as one operator.
+fixed weights. It is not a Rescaling, because tfmot can quantize a convolution and the device computes it as one
+operator.
 """
 
 from __future__ import annotations

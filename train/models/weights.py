@@ -186,7 +186,7 @@ def _by(shape: Any) -> str:
 
 
 def _child(group: Any, name: str) -> Any:
-    """What lies in the file itself under that name: a soft or external link leads elsewhere."""
+    """What is in the file itself under that name: a soft or external link leads elsewhere."""
     from h5py import h5l  # pyright: ignore[reportMissingTypeStubs, reportAttributeAccessIssue]
 
     encoded = name.encode()  # by h5py's lower half, which follows no link to answer

@@ -96,7 +96,7 @@ def key(paths: Sequence[str], spec: InputSpec) -> str:
 
 
 def read(folder: Path, shape: tuple[int, ...]) -> tuple[PixelFile, npt.NDArray[np.float32], dict[int, str]] | None:
-    """The pixels, aspects and failures (position -> message) that lie there; None where they are not there whole.
+    """The pixels, aspects and failures (position -> message) that are there; None where they are not there whole.
 
     shape: (n, height, width, 3).
     """

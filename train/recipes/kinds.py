@@ -49,13 +49,13 @@ def check_fields(values: Mapping[str, Any], cls: type, prefix: str = "") -> None
     hints = typing.get_type_hints(cls)
     for name, value in values.items():
         if name not in hints:
-            raise ValueError(f"{prefix}{name} is no setting")
+            raise ValueError(f"{prefix}{name} is not a setting")
         if not _fits_hint(value, hints[name]):
             raise ValueError(f"{prefix}{name} must be {_said(hints[name])}, not {_shown(value)}")
 
 
 def fits(value: Any, kind: type | None) -> bool:
-    """Whether it is of that type; a whole number is a float too, true and false are no numbers."""
+    """Whether it is of that type; a whole number is a float too, true and false are not numbers."""
     if kind is None:
         return value is None
     if isinstance(value, bool) or kind is bool:

@@ -234,9 +234,9 @@ class Recipe:
     def with_settings(self, settings: Mapping[str, Any]) -> Recipe:
         """The recipe with some fields replaced: "dropout" -> "0.3", "augmentation.rotation" -> "180".
 
-        A value that is no text is taken as the text that stands for it: 0.3, (224, 224), None, True.
+        A value that is not text is taken as the text that stands for it: 0.3, (224, 224), None, True.
 
-        Raises UnknownNameError for a field, UsageError where the text is no value of the field's kind.
+        Raises UnknownNameError for a field, UsageError where the text is not a value of the field's kind.
         """
         own: dict[str, Any] = {}
         augmentation: dict[str, Any] = {}

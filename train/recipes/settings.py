@@ -30,7 +30,7 @@ class Setting:
     anything. of_recipe: whether the recipe's field of the same name comes before `default`. older: what a run was
     trained with that does not name the setting. restored: whether --resume takes it from the run. match: whether a
     resumed training must have it as it was. copied: whether --config takes it over. path: whether it is the way to a
-    file or folder, which config.yaml writes as seen from RUN. key: where config.yaml has it, with a dot where it lies
+    file or folder, which config.yaml writes as seen from RUN. key: where config.yaml has it, with a dot where it is
     within another. range: lowest and highest. choices: of a name. read: what config.yaml holds -> the setting.
     """
 
@@ -73,7 +73,7 @@ class Setting:
     def problem(self, value: Any) -> str:
         """What is wrong with a value of the right kind, "" for nothing."""
         if self.choices and value is not None and value not in self.choices:
-            return f"{self.keys[-1]} '{value}' is none of {', '.join(self.choices)}"
+            return f"{self.keys[-1]} '{value}' is not one of {', '.join(self.choices)}"
         if self.range and value is not None:
             low, high = self.range
             if value < low or (high is not None and value > high):

@@ -90,7 +90,7 @@ def _summary(show: Results) -> Section:
         show.text(
             "This program looks at one photograph of a skin lesion and gives each of {labels} diagnoses a probability. "
             "It was tried on {test/n:,} pictures of {groups}. {seen} A range in brackets is a 95% interval: where the "
-            "figure would lie with other pictures of the same kind. It is from resamples of {drawn}.",
+            "figure would be with other pictures of the same kind. It is from resamples of {drawn}.",
             labels=str(len(results["labels"])),
             groups=show.text(groups),
             seen=tuple(part for sentence in _seen(show) for part in (sentence, " ")),
@@ -406,7 +406,7 @@ def _calibration(show: Results) -> Section:
     notes: list[Text] = [
         "A probability of 0.8 should be right in 8 of 10 pictures. ECE: the mean distance from that, over 15 bins of "
         "the highest probability. Brier score: the squared distance to the truth, 0 to 2. Lower is better for both. "
-        "Resampled pictures come twice, which an ECE takes for misjudged: a small one can lie below its interval."
+        "Resampled pictures come twice, which an ECE takes for misjudged: a small one can be below its interval."
     ]
     if "recalibrated" in test:
         kinds.append(("after the temperature", "b", "recalibrated"))
@@ -472,7 +472,7 @@ def _subgroups(show: Results) -> Section:
 def _mistakes(show: Results) -> Section:
     note = (
         "The wrong answers of the highest probability; in brackets what the truth was given. Pictures are upright, "
-        "small and encoded anew."
+        "small and re-encoded."
     )
     blocks: list[Block] = [Notes([note])]
     for name, title in (("melanomas_missed", "Melanomas missed"), ("others", "Other mistakes")):
@@ -497,7 +497,7 @@ def _terms(results: Mapping[str, Any]) -> Section:
         DISCLAIMER,
         f"License of the data: {results['data']['license']}.",
         "The pictures above are of people: pass this page on only as the license of the data allows.",
-        "Figures from one data set are no clinical evidence, and say nothing about other cameras, other skin, or "
+        "Figures from one data set are not clinical evidence, and say nothing about other cameras, other skin, or "
         "anything that is none of the classes: the model answers with one of them all the same.",
     ]
     return Section("terms", "Terms and limits", [Notes(notes)], detail=True)

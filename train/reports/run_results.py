@@ -52,7 +52,7 @@ def read_history(path: Path) -> pd.DataFrame:
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}") from None
     if not len(values) or not np.isfinite(values.to_numpy()).all():
-        raise DataError(f"{path} is damaged: it holds no epoch, or what is no number")
+        raise DataError(f"{path} is damaged: it holds no epoch, or what is not a number")
     return values
 
 

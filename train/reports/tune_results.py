@@ -133,7 +133,7 @@ def document(result: Mapping[str, Any]) -> Document:
         "test part"
     )
     best = [_best(result), _history(result)]
-    none = [Section("best", "Best settings", [Notes(["No trial has come to its end yet."])])]
+    none = [Section("best", "Best settings", [Notes(["No trial has finished yet."])])]
     sections = [*(best if result["best"] else none), _trials(result)]
     return Document(f"Search: {result['study']}", subtitle, sections, "skin-edge tune")
 

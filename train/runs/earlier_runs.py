@@ -30,7 +30,7 @@ def read(folders: Sequence[Path], flag: str) -> list[Run]:
         if run.recipe.metadata:
             raise UsageError(f"{flag} {run.folder}: it takes metadata; give a run that sees the picture alone")
         if not (run.folder / "model.keras").is_file():
-            raise DataError(f"{flag} {run.folder}: it has no model.keras: its training has not ended")
+            raise DataError(f"{flag} {run.folder}: it has no model.keras: its training has not finished")
     return runs
 
 

@@ -42,7 +42,7 @@ def told(
     labels: Path | None,
     task: str | None,
 ) -> Reading:
-    """A `Reading` of what stands on the command line. Raises what `read_labels` raises; UnknownNameError for a task."""
+    """A `Reading` of what is on the command line. Raises what `read_labels` raises; UnknownNameError for a task."""
     if task is not None and task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
     return Reading(layout, columns, images, group_from, read_labels(labels) if labels else (), task)
@@ -51,7 +51,7 @@ def told(
 def as_trained(reading: Reading, run: Run, data: Path) -> tuple[Reading, Path, list[str]]:
     """(the reading, with what the run's config.yaml remembers where it says nothing; the data; lines that say so).
 
-    What only means something where the run's data lies (its layout, and --images) is remembered for that folder alone.
+    What only means something where the run's data is (its layout, and --images) is remembered for that folder alone.
     The columns of a csv are remembered for every csv but a run's own tables. The data is a folder's one csv where that
     has these columns.
 

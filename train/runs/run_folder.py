@@ -79,7 +79,7 @@ class Run:
     def model(self) -> Any:
         """The trained Keras model: the recipe's network with the weights of model.keras, of which no code is run.
 
-        Raises DataError where the training has not ended, or where the file is damaged or of another network.
+        Raises DataError where the training has not finished, or where the file is damaged or of another network.
         """
         from ..engine import keras
         from ..models import weights
@@ -87,7 +87,7 @@ class Run:
 
         path = self.folder / "model.keras"
         if not path.is_file():
-            raise DataError(f"{self.folder} has no model.keras: its training has not ended; go on with --resume")
+            raise DataError(f"{self.folder} has no model.keras: its training has not finished; go on with --resume")
         encoding = self.encoding
         policy = keras.mixed_precision.global_policy()
         keras.mixed_precision.set_global_policy("float32")  # what is kept computes in float32, whoever asks
@@ -147,8 +147,8 @@ def begin(
 def read(folder: str | Path, images: Path | None = None, data: Path | None = None) -> Run:
     """Reads a run folder, its paths as they are here.
 
-    images: the folder in which its pictures lie now, by the rules of `benchmarks/inputs/locate.py`. data: where the
-    run's data lies now. Without both the run's own way there is gone.
+    images: the folder in which its pictures are now, by the rules of `benchmarks/inputs/locate.py`. data: where the
+    run's data is now. Without both the run's own way there is gone.
 
     Raises UsageError where there is none, DataError where it is damaged.
     """
@@ -163,7 +163,7 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
         )
     for path in (config_path, split_path):
         if not path.is_file():
-            raise DataError(f"{folder} is no run of 'skin-edge train': it has no {path.name}")
+            raise DataError(f"{folder} is not a run of 'skin-edge train': it has no {path.name}")
     try:
         config = RunConfig.from_dict(documents.read_yaml(config_path))
     except (ValueError, UsageError) as error:
@@ -173,7 +173,7 @@ def read(folder: str | Path, images: Path | None = None, data: Path | None = Non
     codes = {label.code for label in config.labels}
     for column, known in (("split", set(PARTS)), ("label", codes)):
         if odd := sorted(set(split[column]) - known):
-            raise DataError(f"{split_path} is damaged: {column} '{odd[0]}' is none of {', '.join(sorted(known))}")
+            raise DataError(f"{split_path} is damaged: {column} '{odd[0]}' is not one of {', '.join(sorted(known))}")
     split = grouping.with_group_kinds(split)
     own = config.data.get("pictures")
     start = (data or Path(os.path.normpath(folder.resolve() / own))) if own else None
@@ -205,7 +205,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """SHA-256 over image_id, label and file size of every picture: the same data, wherever it lies.
+    """SHA-256 over image_id, label and file size of every picture: the same data, wherever it is.
 
     The size of a picture within an HDF5 file is that of the whole file.
     """
