@@ -125,14 +125,14 @@ def _run(
     """(each model's result, the reference's where there are several models)."""
     bench = _opened(models, settings)
     results: list[dict[str, Any]] = []
-    twin: dict[str, Any] | None = None
+    baseline: dict[str, Any] | None = None
     for one in bench.models:
-        result, twin = _beside(one, bench, twin)
+        result, baseline = _beside(one, bench, baseline)
         results.append(result)
     own = _accuracies(bench, results, progress)
-    if not bench.several or twin is None or bench.reference is None:
+    if not bench.several or baseline is None or bench.reference is None:
         return results, None
-    return results, {**twin, "accuracy": own, "is_first_model": bench.reference is bench.models[0]}
+    return results, {**baseline, "accuracy": own, "is_first_model": bench.reference is bench.models[0]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ def _opened(models: Sequence[Path | None], settings: BenchSettings) -> _Bench:
     of_data: tuple[Label, ...] = ()
     if settings.labels and is_table_of_labels(settings.labels):
         if settings.data is None:
-            raise UsageError(f"--labels {settings.labels} is of the data's labels: it goes with --data, not given here")
+            raise UsageError(f"--labels {settings.labels} describes the data's labels: it requires --data")
         of_data, settings = read_labels(settings.labels), replace(settings, labels=None)
     told = _told(settings, [model for model in (*models, settings.reference) if model])
 
@@ -188,24 +188,26 @@ def _opened(models: Sequence[Path | None], settings: BenchSettings) -> _Bench:
     return _Bench(settings, opened, reference, cases, _picture(settings.image, cases), machine)
 
 
-def _beside(one: _Opened, bench: _Bench, twin: dict[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _beside(
+    one: _Opened, bench: _Bench, baseline: dict[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """(a model's result but for its accuracy, the reference's size and speed).
 
-    twin: the latter, where it was measured: once, beside the first model that is compared with it.
+    baseline: the latter, where it was measured: once, beside the first model that is compared with it.
     """
     settings, reference, swapped_before = bench.settings, bench.reference, swapped_pages()
     result = _measured(one, bench.picture, settings, bench.machine)
     if reference and reference is not one:
-        twin = twin or {
+        baseline = baseline or {
             "model": _described(reference.classifier),
             "size": measure_size(reference.classifier.path),
             "network": measure_network(reference.classifier.path),
             "latency": _latency(reference, bench.picture, settings),
         }
-        result["reference"] = twin
-        result["ratios"] = _ratios(result, twin)
+        result["reference"] = baseline
+        result["ratios"] = _ratios(result, baseline)
     elif bench.several:
-        twin = {key: result[key] for key in ("model", "size", "network", "latency")}
+        baseline = {key: result[key] for key in ("model", "size", "network", "latency")}
     if settings.duration_s:
         result["sustained"] = measure_sustained(one.classifier, bench.picture.content, settings.duration_s)
     result["machine"]["temperature_after_c"] = temperature_c()
@@ -213,7 +215,7 @@ def _beside(one: _Opened, bench: _Bench, twin: dict[str, Any] | None) -> tuple[d
     swapped_after = swapped_pages()
     swapped = None if swapped_before is None or swapped_after is None else swapped_after - swapped_before
     result["warnings"] = caveats(result, swapped)
-    return result, twin
+    return result, baseline
 
 
 def _accuracies(
@@ -291,10 +293,10 @@ def _latency(one: _Opened, picture: Picture, settings: BenchSettings) -> dict[st
     }
 
 
-def _ratios(result: Mapping[str, Any], twin: Mapping[str, Any]) -> dict[str, float]:
-    ours, theirs = result["latency"], twin["latency"]
+def _ratios(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, float]:
+    ours, theirs = result["latency"], baseline["latency"]
     return {
-        "file_bytes": result["size"]["file_bytes"] / twin["size"]["file_bytes"],
+        "file_bytes": result["size"]["file_bytes"] / baseline["size"]["file_bytes"],
         "median_ms": ours["median_ms"] / theirs["median_ms"],
         "invoke_median_ms": ours["stages"]["invoke"]["median_ms"] / theirs["stages"]["invoke"]["median_ms"],
     }
@@ -325,9 +327,9 @@ def _told(settings: BenchSettings, paths: Sequence[Path]) -> dict[Path | None, d
 
 def _check(settings: BenchSettings) -> None:
     if settings.data is None and (settings.split or settings.images or settings.columns != PATH_LABEL_GROUP):
-        raise UsageError("--split, --images and the columns' names go with --data, which is not given")
+        raise UsageError("--split, --images and the columns' names require --data")
     if settings.data is None and settings.preprocessing:
-        raise UsageError("--preprocessing measures accuracy: it goes with --data, which is not given")
+        raise UsageError("--preprocessing measures accuracy: it requires --data")
     if settings.model is None and not DEFAULT_MODEL.is_file():
         raise UsageError("no MODEL given, and this installation holds no packaged model")
 

@@ -218,7 +218,7 @@ def bench(
     if compare:
         return _compare(models, different_machines, as_json)
     if different_machines:
-        raise UsageError("--different-machines goes with --compare")
+        raise UsageError("--different-machines requires --compare")
     if not engines and (given := _given() & FLAGS):
         raise UsageError(f"{', '.join(sorted(given))}: this goes with --engine, which is not given")
     from .bench import BenchSettings, run_bench, run_benches

@@ -124,7 +124,7 @@ def _compared(result: _Result) -> _Result | str:
 
 def _peak_mb(result: _Result) -> float | str:
     peak = result["memory"]["peak_bytes"]
-    return "this system does not tell the peak" if peak is None else peak / 1e6
+    return "this system does not report the peak" if peak is None else peak / 1e6
 
 
 def _drop_limit(figure: str, says: str) -> _Limit:
@@ -262,9 +262,8 @@ def _said_of_noise(result: _Result, passed: bool, noise: bool | None) -> str:
         few += f" of {group_kinds.counted(groups)}"
     if noise is None:
         return f"; every resample of the {few} gives the same, so the interval says nothing"
-    return (
-        f"; {'passed' if passed else 'failed'} within noise, for the limit is in the interval: {few}, too few to tell"
-    )
+    how = "passed" if passed else "failed"
+    return f"; {how} within noise, for the limit is inside the interval: {few}, too few to tell"
 
 
 def judge_all(result: _Result, limits: Mapping[str, float], source: str) -> dict[str, Any]:

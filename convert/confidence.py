@@ -47,7 +47,7 @@ def shift_for(tau: float, counts: npt.NDArray[np.integer[Any]]) -> Floats:
     if tau == 0:
         return np.zeros(len(counts))
     if not counts.all():
-        raise DataError("a class has no training images, so how rare it is cannot be said: leave --logit-shift out")
+        raise DataError("a class has no training images, so its frequency is not known: leave --logit-shift out")
     prior = counts / counts.sum()
     shift = -tau * np.log(prior)
     return shift - shift.mean()

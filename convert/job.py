@@ -67,7 +67,7 @@ def _check_output(settings: ConvertSettings, run: Run) -> None:
             raise UsageError(f"{out} holds no conversion, so --overwrite does not replace it: choose another --out")
         check_replaceable(out, [run.folder])
     if not (run.folder / "model.keras").is_file():
-        raise DataError(f"{run.folder} has no model.keras: its training has not finished; go on with --resume")
+        raise DataError(f"{run.folder} has no model.keras: its training has not finished; continue with --resume")
 
 
 def _check_there(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The whole job on synthetic images, through the same functions as the commands. No path of its own."""
+"""Every step on synthetic images, through the same functions as the commands use."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _all_of_it(out: Path, report: Report, seed: int) -> Quickstart:
     draw_dataset(data, seed=seed)
     report("2/5 training (skin-edge train)")
     # Drawn lesions of one class look so alike that the rule for near-duplicates joins a pair or two of 658 wrongly.
-    report("--no-near-duplicates: drawn lesions look more alike than photographs, and are known to be different ones")
+    report("without the search for near-duplicates: synthetic lesions look more alike than photographs do")
     metrics = train(TrainRequest(data, run, "quickstart", seed=seed, near_duplicates=False), report)
     report("3/5 converting (skin-edge convert --int8)")
     conversion = convert(ConvertSettings(run, tflite), report)

@@ -88,10 +88,10 @@ class ConvertSettings:
         if self.precision != "int8" and self.keep_float:
             raise UsageError("layers are kept in float in an int8 network only: leave --precision or --keep-float out")
         if self.precision != "int8" and self.io != "float32":
-            raise UsageError(f"precision {self.precision} takes float32 input: leave --io out, or say --io float32")
+            raise UsageError(f"precision {self.precision} takes float32 input: leave --io out, or use --io float32")
         if self.front is not None and (self.name, self.io) != ("int8", "uint8"):
             raise UsageError("a front end goes before an int8 network that takes bytes: --front with --int8, no --io")
         if self.percentile is not None and self.method == "qat":
             raise UsageError("a percentile is for post-training calibration: --ptq or --auto")
         if self.percentile is not None and self.precision in ("float16", "w8a32"):
-            raise UsageError(f"precision {self.precision} calibrates nothing: leave --calibration out")
+            raise UsageError(f"precision {self.precision} has no calibration: leave --calibration out")

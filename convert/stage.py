@@ -171,7 +171,9 @@ def _calibration(
 
     chosen = representative.choose_representative(run, settings.representative)
     if len(chosen) < representative.ENOUGH:
-        report(f"warning: {len(chosen)} representative images; fewer than {representative.ENOUGH} are shaky")
+        report(
+            f"warning: {len(chosen)} representative images; fewer than {representative.ENOUGH} give unreliable ranges"
+        )
     pictures = _pictures(run, spec, chosen, "representative", report)
     if pictures.patients:
         pictures = replace(pictures, patients=pictures.patients.with_gaps(run.seed))

@@ -56,7 +56,7 @@ class PostTraining:
         from .quantize.post_training import Calibration, quantize
 
         settings, percentile = stage.settings, self.percentile
-        stage.report(f"quantizing after training ({settings.name})")
+        stage.report(f"post-training quantization ({settings.name})")
         network = quantize(
             stage.network,
             stage.calibration,

@@ -147,7 +147,7 @@ def _remedy(arguments: Sequence[str] | None) -> str:
     """The line that goes on with what was interrupted, to be pasted."""
     words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word not in _HOW]
     line = console.command_line("skin-edge", *words, "--resume")
-    return f"; to go on: {line}" if len(line) < _LONGEST - 100 else f": {stopping.GOES_ON}"
+    return f"; to continue: {line}" if len(line) < _LONGEST - 100 else f": {stopping.GOES_ON}"
 
 
 _HOW = ("--overwrite", "--resume")

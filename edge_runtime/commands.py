@@ -297,10 +297,10 @@ def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, .
     for image in images:
         if image.lower().endswith(".tflite"):
             raise UsageError(
-                f"{image} is a model: there is one, and it comes first (skin-edge predict [MODEL] IMAGE|FOLDER...)"
+                f"{image} is a model: give only one, before the images (skin-edge predict [MODEL] IMAGE|FOLDER...)"
             )
     if not has_model:
-        console.say("no model named: the packaged one answers", err=True)
+        console.say("no model given: using the packaged model", err=True)
     return (first if has_model else None), images
 
 

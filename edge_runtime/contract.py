@@ -77,8 +77,8 @@ def parse(raw: bytes) -> dict[str, Any]:
     version = contract.get("format_version")
     if contract.get("format") != FORMAT or type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ModelFileError(
-            f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this skin-edge reads "
-            f"{FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model again"
+            f"its {CONTRACT_FILE} is of format {contract.get('format')!r} version {version!r}; this version of "
+            f"skin-edge reads {FORMAT!r} up to version {FORMAT_VERSION}: update skin-edge, or convert the model again"
         )
     return upgraded(contract)
 
@@ -151,7 +151,7 @@ def spec_of(contract: Mapping[str, Any]) -> InputSpec:
     """How the network wants its picture. Raises ModelFileError where the steps are not those of the version."""
     spec = InputSpec.from_steps(contract.get("preprocessing"))
     if (spec.decoding == EARLIER) != (contract["format_version"] < 4):
-        raise ModelFileError("its preprocessing is that of another format_version than it names")
+        raise ModelFileError("its preprocessing is not that of its format_version")
     return spec
 
 
@@ -320,6 +320,6 @@ def check_seal(contract: Mapping[str, Any], network: memoryview[int], labels: by
         or _digest(network, labels, raw.replace(seal.encode(), NO_SEAL.encode())) != seal
     ):
         raise ModelFileError(
-            "its weights, labels or contract are not those that were sealed together (SHA-256), so its answers cannot "
+            "its weights, labels or contract do not match its seal (SHA-256), so its answers cannot "
             "be trusted: copy it again, or convert again"
         )

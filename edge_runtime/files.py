@@ -117,7 +117,7 @@ def _put(temporary: Path, folder: Path) -> None:
                 continue
             shutil.rmtree(old, ignore_errors=True)
             return
-    raise UnwritableError(folder, "others write it all the time", ": choose another --out")
+    raise UnwritableError(folder, "other processes keep writing to it", ": choose another --out")
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -250,7 +250,7 @@ def _sync(path: Path) -> None:
 def telling(path: str | Path, remedy: str | None = None) -> Generator[None, None, None]:
     """Makes an UnwritableError of an OSError that says that `path` cannot be written: no space, no permission, no disk.
 
-    remedy: what follows the reason, such as ": make room, and go on with --resume"; None leaves what it was.
+    remedy: what follows the reason, such as ": make room, and continue with --resume"; None leaves what it was.
     """
     try:
         yield

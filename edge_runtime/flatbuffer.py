@@ -175,4 +175,4 @@ class Table:
 
 
 def damaged() -> ModelFileError:
-    return ModelFileError("the network is damaged or truncated: its flatbuffer leads out of the file")
+    return ModelFileError("the network is damaged or truncated: its flatbuffer points outside the file")

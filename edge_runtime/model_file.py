@@ -100,7 +100,7 @@ def read_model_file(
         if raw is None:
             return _foreign(path, content, archive, network, mean, std, labels_file)
         if told:
-            raise ModelFileError("it says itself how to feed it: leave mean, std and labels out")
+            raise ModelFileError("its contract describes its input already: leave mean, std and labels out")
         contract = contracts.parse(raw)
         listed = archive.read(LABELS_FILE, stored_only=True) or b""
         contracts.check_seal(contract, memoryview(content)[: archive.start], listed, raw)
@@ -263,7 +263,7 @@ def _foreign_spec(
     height, width = source.shape[1:3]
     stated = described.inputs[0] if described and described.inputs else None
     if stated and stated.colour == "grey":
-        raise ModelFileError("it wants grey pictures: its TFLite metadata says so")
+        raise ModelFileError("it expects grey images: its TFLite metadata says so")
     told = mean is not None or std is not None
     if source.dtype in ("uint8", "int8"):
         if told:

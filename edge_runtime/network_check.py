@@ -80,9 +80,9 @@ def check(content: bytes | memoryview[int]) -> None:
     for number, entry in enumerate(entries):
         step, taken, given = _step(entry, names, tensors, number)
         if not ready.issuperset(taken):
-            raise ModelFileError("the network is damaged: an operator takes a tensor that is not there")
+            raise ModelFileError("the network is damaged: an operator reads a tensor that does not exist")
         if ready.intersection(given) or len(set(given)) != len(given):
-            raise ModelFileError("the network is damaged: an operator writes a tensor that is already there")
+            raise ModelFileError("the network is damaged: an operator writes a tensor that exists already")
         try:
             check_step(step)
         except Unsupported as error:
@@ -100,7 +100,7 @@ def check(content: bytes | memoryview[int]) -> None:
 
 def _only(table: Table, fields: int) -> None:
     if table.has_beyond(fields):
-        raise _unsupported("it has fields that this skin-edge does not know")
+        raise _unsupported("it has fields that this version of skin-edge does not know")
 
 
 def _unsupported(why: str) -> ModelFileError:
@@ -122,7 +122,7 @@ def _buffers(root: Table) -> list[memoryview[int]]:
     buffers: list[memoryview[int]] = []
     for entry in root.tables(4):
         if entry.has_beyond(1) and (entry.has_beyond(_BUFFER) or entry.number(1, "Q") > 1):
-            raise _unsupported("its weights stand outside of the flatbuffer")
+            raise _unsupported("its weights are outside of the flatbuffer")
         buffers.append(entry.raw(0))
     return buffers
 
@@ -141,7 +141,7 @@ def _tensors(graph: Table, buffers: Sequence[memoryview[int]]) -> list[Tensor]:
     # LiteRT aborts the process over ratios of scales that no quantization has.
     every = np.concatenate(scales)
     if not (np.isfinite(every).all() and every[every != 0].min() > 1e-30 and every.sum(dtype=np.float64) < 1e30):
-        raise ModelFileError("the network is damaged: the scale of a tensor is none")
+        raise ModelFileError("the network is damaged: the scale of a tensor is invalid")
     for (low, high), arrays in zero_points.items():
         points = np.concatenate(arrays)
         if ((points < low) | (points > high)).any():
@@ -153,7 +153,7 @@ def _tensor(entry: Table, buffers: Sequence[memoryview[int]]) -> Tensor:
     shape: tuple[int, ...] = entry.numbers(0, "i")
     signature: tuple[int, ...] = entry.numbers(7, "i")
     if len(shape) > 8 or any(length < 1 for length in shape):
-        raise ModelFileError(f"the network is damaged: the shape of a tensor is none: {list(shape[:8])}")
+        raise ModelFileError(f"the network is damaged: the shape of a tensor is invalid: {list(shape[:8])}")
     if signature and (
         len(signature) != len(shape) or any(a not in (-1, b) for a, b in zip(signature, shape, strict=True))
     ):
@@ -168,7 +168,7 @@ def _tensor(entry: Table, buffers: Sequence[memoryview[int]]) -> Tensor:
         if entry.has(6):
             raise _unsupported("it has sparse weights")
         if entry.has(9) or entry.has_beyond(_TENSOR):
-            raise _unsupported("it has tensors of a kind that this skin-edge does not know")
+            raise _unsupported("it has tensors of a kind that this version of skin-edge does not know")
         entry.number(8, "b")
     position: int = entry.number(2, "I")
     if position >= len(buffers):
@@ -183,7 +183,7 @@ def _tensor(entry: Table, buffers: Sequence[memoryview[int]]) -> Tensor:
     if quantization:
         _only(quantization, _QUANTIZATION)
         if quantization.number(4, "B") or quantization.has(5):
-            raise _unsupported("it is quantized in a way that this skin-edge does not know")
+            raise _unsupported("it is quantized in a way that this version of skin-edge does not know")
         if quantization.has(0) or quantization.has(1):
             quantization.array(0, "<f4")
             quantization.array(1, "<f4")
@@ -206,7 +206,7 @@ def _ends(graph: Table, field: int) -> tuple[int, ...]:
 def _take(positions: Sequence[int], tensors: Sequence[Tensor], left_out: int | None) -> list[Tensor | None]:
     """The tensors at `positions`, None for `left_out`."""
     if any(not 0 <= position < len(tensors) for position in positions if position != left_out):
-        raise ModelFileError("the network is damaged: it names a tensor that is not there")
+        raise ModelFileError("the network is damaged: it names a tensor that does not exist")
     return [None if position == left_out else tensors[position] for position in positions]
 
 
@@ -226,7 +226,7 @@ def _step(
         or any(entry.has(field) for field in (9, 10, 11, 12))
         or entry.has_beyond(_OPERATOR)
     ):
-        raise _unsupported(f"its operator {number}, {name}, has options that this skin-edge does not know")
+        raise _unsupported(f"its operator {number}, {name}, has options that this version of skin-edge does not know")
     taken: tuple[int, ...] = entry.numbers(1, "i")
     given: tuple[int, ...] = entry.numbers(2, "i")
     options = entry.table(4)

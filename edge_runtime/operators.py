@@ -128,7 +128,7 @@ class Step:
     def known(self, position: int, what: str) -> tuple[int, ...]:
         numbers = self.input(position).numbers()
         if numbers is None:
-            raise Unsupported(f"has {what} that only its run would tell")
+            raise Unsupported(f"has {what} that is only known at run time")
         return numbers
 
 
@@ -162,7 +162,7 @@ def _convolved(step: Step, window: tuple[int, int], strides: tuple[int, int], di
             found.append(-(-length // stride))
         else:
             found.append(-(-(length - (side - 1) * dilation) // stride))
-    require(min(found) >= 1, "has a window that is larger than what it slides over")
+    require(min(found) >= 1, "has a window that is larger than its input")
     return tuple(found)
 
 
@@ -273,7 +273,7 @@ def _same(step: Step) -> list[Shape]:
 
 
 def _leaky(step: Step) -> list[Shape]:
-    require(abs(step.real(0)) <= 1000, "has a slope that is none")
+    require(abs(step.real(0)) <= 1000, "has an invalid slope")
     return _same(step)
 
 
@@ -316,7 +316,7 @@ def _reshape(step: Step) -> list[Shape]:
 
 
 def _axis(value: int, rank: int) -> int:
-    require(-rank <= value < rank, f"names an axis, {value}, that is not there")
+    require(-rank <= value < rank, f"names an axis, {value}, that does not exist")
     return value % rank
 
 
@@ -338,7 +338,7 @@ def _expand(step: Step) -> list[Shape]:
 
 def _transpose(step: Step) -> list[Shape]:
     shape, order = step.input(0).shape, step.known(1, "an order")
-    require(sorted(order) == list(range(len(shape))) and len(shape) <= 5, "has an order that is none")
+    require(sorted(order) == list(range(len(shape))) and len(shape) <= 5, "has an invalid order")
     return [tuple(shape[axis] for axis in order)]
 
 
@@ -465,7 +465,7 @@ def _shape(step: Step) -> list[Shape]:
 def _paddings(step: Step) -> list[tuple[int, int]]:
     shape, numbers = step.input(0).shape, step.known(1, "paddings")
     require(step.input(1).shape == (len(shape), 2) and len(shape) <= 4, "has other axes")
-    require(all(0 <= n <= _MAX_STEP for n in numbers), "has paddings that are none")
+    require(all(0 <= n <= _MAX_STEP for n in numbers), "has invalid paddings")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
@@ -665,7 +665,7 @@ def check_step(step: Step) -> None:
     """Raises Unsupported where the operator is none of RULES or does not fit them; sets work, kept and workspace."""
     rule = RULES.get(step.name)
     if rule is None:
-        raise Unsupported("is none that image classifiers need")
+        raise Unsupported("is not one that image classifiers need")
     types = _types(step.inputs, step.outputs)
     if types not in rule.types:
         require(_collapsed(types) in rule.types, f"takes {types}")

@@ -222,7 +222,7 @@ def _field(entry: Any) -> Number | Category:
     fields: dict[str, Any] = entry  # pyright: ignore[reportUnknownVariableType]
     name, kind = fields.get("name"), fields.get("kind")
     if name not in FIELDS or kind != ("number" if name in NUMBERS else "category"):
-        raise _malformed(f"field {_quoted(name)} of kind {_quoted(kind)} is none that this skin-edge knows")
+        raise _malformed(f"field {_quoted(name)} of kind {_quoted(kind)} is not known to this version of skin-edge")
     if kind == "number":
         field: Number | Category = Number(name, _finite(fields.get("mean")), _finite(fields.get("std")))
         if field.std <= 0:
@@ -230,7 +230,7 @@ def _field(entry: Any) -> Number | Category:
     else:
         field = Category(name, _words(name, fields.get("categories")))
     if field.to_dict() != fields:  # another clip, or a step that is not done here
-        raise _malformed(f"the encoding of {name} is none that this skin-edge does")
+        raise _malformed(f"the encoding of {name} is not supported by this version of skin-edge")
     return field
 
 

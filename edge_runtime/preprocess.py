@@ -149,10 +149,13 @@ class InputSpec:
         for step, own in zip(steps, ours, strict=False):
             if any(step.get(key) != value for key, value in own.items()) or step.keys() - own.keys() - {"note"}:
                 raise ModelFileError(
-                    f"it asks for the preprocessing step {step}, which this skin-edge does not do: update skin-edge"
+                    f"it asks for the preprocessing step {step}, which this version of skin-edge does not support: "
+                    "update skin-edge"
                 )
         if len(steps) != len(ours):
-            raise ModelFileError(f"it asks for other preprocessing steps than this skin-edge does: {names}")
+            raise ModelFileError(
+                f"it asks for preprocessing steps that this version of skin-edge does not support: {names}"
+            )
         return spec
 
     def to_steps(self) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Generator
 from typing import Any, NoReturn
 
-GOES_ON = "the same line with --resume goes on"
+GOES_ON = "run the same command with --resume to continue"
 
 
 class Terminated(KeyboardInterrupt):

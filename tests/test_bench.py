@@ -352,7 +352,7 @@ def test_the_device_install_measures_accuracy(tiny_int8, tiny_float32, folders, 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["MODEL", "--split", "val"], 2, "--split, --images and the columns' names go with --data"),
+        (["MODEL", "--split", "val"], 2, "--split, --images and the columns' names require --data"),
         (["MODEL", "--data", "nowhere"], 2, "no such file or folder: nowhere"),
         (["MODEL", "--data", "EMPTY"], 1, "holds no labelled images"),
         (["MODEL", "--data", "DATA", "--split", "val"], 1, "no case in split 'val'"),

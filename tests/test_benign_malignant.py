@@ -88,7 +88,7 @@ def test_what_is_not_known_is_asked_for_with_the_file_to_write(tmp_path):
     with pytest.raises(DataError) as caught:
         tasks.for_task(data, "malignant")
     lines = "code,name,malignant | melanoma,melanoma,1 | nevus,melanocytic nevus,0 | wart,wart,?"
-    assert f"nothing says whether 'wart' (6 images) is malignant: write labels.csv with the lines {lines}" in str(
+    assert f"it is not known whether 'wart' (6 images) is malignant: write labels.csv with the lines {lines}" in str(
         caught.value
     )
     (tmp_path / "labels.csv").write_text(lines.replace(" | ", "\n").replace("?", "0"))

@@ -480,7 +480,7 @@ def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
         (["run", "--int8", "--front", "big"], 2, "HEIGHTxWIDTH"),
         (["run", "--int8", "--io", "int8", "--front", "auto"], 2, "that takes bytes"),
         (["run", "--precision", "float16", "--front", "auto"], 2, "that takes bytes"),
-        (["run", "--precision", "w8a32", "--calibration", "percentile"], 2, "calibrates nothing"),
+        (["run", "--precision", "w8a32", "--calibration", "percentile"], 2, "has no calibration"),
         (["run", "--int8", "--ptq", "--calibration", "percentile:200"], 2, "at most 100"),
         (["run", "--int8", "--calibration", "percentile"], 2, "post-training"),
         (["run", "--int8", "--logit-shift", "much"], 2, "'none', 'auto' or a number"),
@@ -555,7 +555,7 @@ def test_a_front_end_makes_a_second_file_with_thresholds_of_its_own(learned_run,
     assert fronted.labels == plain.labels and fronted.contract["calibration"] == plain.contract["calibration"]
     assert convert(learned_run, "--int8", "--ptq", "--out", tmp_path / "shown", "--front", "auto") == 0
     shown = capsys.readouterr().out
-    assert "front end 256x256 inside, for MediaPipe and others that resize as they like" in shown
+    assert "front end 256x256 inside, for MediaPipe and others that resize by methods of their own" in shown
     assert max(map(len, shown.splitlines())) <= 80 or str(tmp_path) in shown
 
 

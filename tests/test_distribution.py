@@ -185,8 +185,14 @@ def test_a_wrong_tf_config_is_said_in_one_line(ham, tmp_path, monkeypatch, capsy
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("flag", "says"), [((), "one device only"), (("--folds", "3"), "--folds does not go with"),
-                                            (("--xla",), "--xla does not go with")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ((), "only one device"),
+        (("--folds", "3"), "--folds cannot be combined with"),
+        (("--xla",), "--xla cannot be combined with"),
+    ],
+)
 def test_what_cannot_be_distributed_is_refused(ham, tmp_path, capsys, flag, says):
     arguments = [str(ham), "--out", str(tmp_path / "run"), *SMALL, "--distribute", "mirrored", *flag]
     assert run(["train", *arguments]) == 2
@@ -219,7 +225,7 @@ def test_two_workers_end_with_equal_weights_and_resume(ham, tmp_path, precision)
     again = two_workers(tmp_path, *flags, "--resume")  # the second worker has nothing of the run
     assert [code for _, code in again] == [0, 0], again
     assert {hash_in(text) for text, _ in again} == {hash_in(chief)}
-    assert all("going on after epoch 1" in text for text, _ in again)
+    assert all("continuing after epoch 1" in text for text, _ in again)
     assert (out / "history.csv").read_bytes() == history
 
 
@@ -277,6 +283,6 @@ def test_two_mirrored_devices_in_mixed_precision_resume_to_the_same_history(ham,
     history = (out / "history.csv").read_bytes()
     as_if_killed_after_the_first_epoch(out)
     again = mirrored(*flags, "--resume")
-    assert "going on after epoch 1" in again.stderr
+    assert "continuing after epoch 1" in again.stderr
     assert again.returncode == 0 and hash_in(again.stderr) == hash_in(done.stderr), again.stderr
     assert (out / "history.csv").read_bytes() == history

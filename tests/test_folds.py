@@ -115,7 +115,7 @@ def test_a_near_duplicate_connects_two_lesions(tmp_path):
 def test_folds_are_refused_where_parts_are_given(ham, tiny_run, tmp_path, capsys):
     for split in ("official", str(tiny_run / "split.csv")):
         assert run(["train", str(ham), "--out", str(tmp_path / "cv"), "--folds", "3", "--split", split]) == 2
-        assert "does not go with it" in one_line(capsys)
+        assert "cannot be combined with it" in one_line(capsys)
     assert run(["train", str(ham), "--out", str(tiny_run), "--folds", "3", "--resume"]) == 2
     assert "was not written by train --folds" in one_line(capsys)
     assert run(["train", str(ham), "--out", str(tmp_path / "cv"), "--folds", "9", *SMALL]) == 1

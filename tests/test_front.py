@@ -118,7 +118,7 @@ def test_the_file_is_fed_by_the_contract_and_says_what_it_is_for(fronted, capsys
     jsonschema.validate(file.contract, json.loads((ROOT / "docs" / "contract.schema.json").read_text()))
     assert run(["info", str(fronted)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "front end 320x480 inside: for MediaPipe and others that resize as they like" in said
+    assert "front end 320x480 inside: for MediaPipe and others that resize by methods of their own" in said
 
 
 def test_predict_bench_bundle_and_verify_work_on_it(fronted, picture, tmp_path, capsys):

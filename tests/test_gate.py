@@ -213,7 +213,7 @@ def test_noise_changes_no_exit_code_and_is_on_every_output(tiny_int8, tiny_float
     pair = ["--reference", tiny_float32, "--data", folders, "--gate", limits]
     assert gated(tiny_int8, *pair, *outputs) == 0
     captured = capsys.readouterr()
-    said = "passed within noise, for the limit is in the interval: 35 images, too few to tell"
+    said = "passed within noise, for the limit is inside the interval: 35 images, too few to tell"
     assert "passed, 1 of 1 limits within noise" in captured.out and said in " ".join(captured.out.split())
     [warned] = [line for line in captured.err.splitlines() if line.startswith("warning: gate: ")]
     assert said in warned and "error" not in captured.err

@@ -124,7 +124,7 @@ def test_images_that_is_no_folder(two_classes, capsys):
     with pytest.raises(UsageError, match="no such folder"):
         read_dataset(moved_csv(two_classes), images=two_classes / "gone")
     (two_classes / "own.csv").unlink()
-    with pytest.raises(UsageError, match="--images goes with a table"):
+    with pytest.raises(UsageError, match="--images is for a table"):
         read_dataset(two_classes, images=two_classes)
 
 

@@ -89,7 +89,7 @@ def test_a_training_goes_on_where_both_were_moved_to(laptop, tmp_path, capsys):
     (laptop / "first" / "metrics.json").unlink()
     (laptop / "first" / "model.keras").unlink()
     assert run(["train", str(laptop / "pictures" / "of" / "ham"), "--out", str(laptop / "first"), "--resume"]) == 0
-    assert "going on after epoch 1" in capsys.readouterr().err
+    assert "continuing after epoch 1" in capsys.readouterr().err
     assert (laptop / "first" / "metrics.json").exists()
 
 

@@ -415,7 +415,7 @@ def test_a_percentile_clips_in_w8a16_too():
         ({"io": "int16"}, "unknown input type 'int16'"),
         ({"precision": "w8a16"}, "float32 input, not uint8"),
         ({"precision": "w8a32", "io": "float32", "keep_float": ["mix"]}, "cannot keep single layers"),
-        ({"precision": "float16", "io": "float32", "calibration": Calibration("percentile")}, "calibrates nothing"),
+        ({"precision": "float16", "io": "float32", "calibration": Calibration("percentile")}, "has no calibration"),
     ],
 )
 def test_contradictions_are_usage_errors(changes, message):

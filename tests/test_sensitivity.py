@@ -127,7 +127,7 @@ def test_the_command(tiny_int8, tmp_path, capsys):
     assert all(way in out for way in preprocessing.WAYS) and "no image has an EXIF orientation" in out
     assert max(map(len, out.splitlines())) <= 80
     assert run(arguments) == 2
-    assert "--preprocessing measures accuracy: it goes with --data" in capsys.readouterr().err
+    assert "--preprocessing measures accuracy: it requires --data" in capsys.readouterr().err
 
 
 def test_a_jpeg_of_quality_30_is_one():

@@ -77,7 +77,7 @@ def test_an_indeterminate_target_falls_back_to_the_table_and_what_nobody_knows_i
     assert by_diagnosis["scar"] == ("benign", "the data set's target")
     assert by_diagnosis[""] == ("left out", "nobody")
     assert len(chosen.frame) == 41
-    assert chosen.notes == ("1 images that nobody calls benign or malignant are left out",)
+    assert chosen.notes == ("1 images that are not known to be benign or malignant are left out",)
 
 
 @pytest.mark.parametrize("make", [small.isic2020, small.isic2024])
@@ -115,7 +115,7 @@ def test_own_classes_give_order_names_and_sides(tmp_path):
         Label("mole", "a mole", None),
     )
     assert set(chosen.frame["label"]) == {"Wart", "tumour", "mole"}  # the file's spelling
-    with pytest.raises(DataError, match=r"nothing says whether 'mole' \(8 images\) is malignant"):
+    with pytest.raises(DataError, match=r"it is not known whether 'mole' \(8 images\) is malignant"):
         tasks.for_task(dataset, "malignant", path)
     path = labels_file(tmp_path, OWN.replace("mole,a mole,", "mole,a mole,0"))
     chosen, sides = tasks.for_task(dataset, "malignant", path)

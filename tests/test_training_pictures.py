@@ -222,7 +222,7 @@ def test_where_all_of_training_is_public_a_picture_with_another_public_id_is_kno
     assert group_kinds.seen_before({"reference": None, "seen_in_training": {"model": seen}})[:2] == [
         "1 of these images were in training of the model (0 by the bytes of the files, 1 by public ids): its figures "
         "are too good",
-        "Of 1 of them it is not known, for by its bytes a copy that was saved again is not found",
+        "Of 1 of them it is not known: a copy that was saved again has other bytes",
     ]
 
 

@@ -287,10 +287,10 @@ def test_defaults_beyond_the_range_are_trained_but_not_told():
         (["--storage", "nonsense"], 2, "--storage: "),
         (["--storage", "nodatabase://me:secret@host/db"], 2, "--storage: "),
         (["--storage", "sqlite:///a.db", "--out", "done", "--resume"], 2, "0000 is not a trial of study 'quickstart'"),
-        (["--storage", "sqlite:///a.db", "--out", "done"], 2, "exists already: go on with --resume"),
+        (["--storage", "sqlite:///a.db", "--out", "done"], 2, "exists already: continue with --resume"),
         (["--storage", "sqlite:///a.db", "--out", "own", "--resume"], 2, "own has a study of its own"),
         (["--out", "thesis"], 2, "is not a folder of skin-edge tune"),
-        (["--out", "done"], 2, "exists already: go on with --resume"),
+        (["--out", "done"], 2, "exists already: continue with --resume"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(ham, tmp_path, monkeypatch, capsys, curves, arguments, code, says):

@@ -85,7 +85,7 @@ def read(folder: Path, part: str = "test") -> Answers:
         raise DataError(f"{folder} has no answer for a {part} image")
     scores = kept[[f"p_{code}" for code in codes]].to_numpy(np.float64)
     if not (np.isfinite(scores) & (scores >= 0) & (scores <= 1)).all():
-        raise DataError(f"{folder / 'predictions.csv'} holds a probability that is none (0 to 1)")
+        raise DataError(f"{folder / 'predictions.csv'} holds an invalid probability (not from 0 to 1)")
     return Answers(str(folder), labels, kept, scores, int(failed.sum()), part)
 
 

@@ -67,12 +67,14 @@ def plan(settings: TrainSettings, k: int, report: Report) -> TrainPlan:
 def _checked(settings: TrainSettings) -> TrainSettings:
     settings = replace(settings, split=settings.split or settings.recipe.split)
     if settings.split not in ("lesion", "random"):
-        raise UsageError(f"--folds makes its own parts: --split {settings.split} does not go with it")
+        raise UsageError(f"--folds makes its own parts: --split {settings.split} cannot be combined with it")
     if settings.distribute:
-        raise UsageError("--folds does not go with --distribute: train the folds on one device")
+        raise UsageError("--folds cannot be combined with --distribute: train the folds on one device")
     for flag, runs in settings.earlier.items():
         if runs:
-            raise UsageError(f"--folds does not go with {flag}: an earlier run would have seen what a fold tests")
+            raise UsageError(
+                f"--folds cannot be combined with {flag}: an earlier run would have seen what a fold tests"
+            )
     check(settings.clean)
     return settings
 
@@ -122,12 +124,12 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
         return
     if settings.resume or settings.overwrite:
         if not is_cross_validation(out):
-            flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
+            flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot continue it"
             raise UsageError(f"{out} was not written by train --folds, so {flag}: choose another --out")
         if settings.overwrite:
             files.check_replaceable(out, [settings.data])
     else:
-        raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
+        raise OutputExistsError(out, "continue with --resume, replace it with --overwrite, or choose another --out")
 
 
 def _check_begun(out: Path, begun: Mapping[str, Any], settings: TrainSettings, k: int) -> None:

@@ -180,7 +180,7 @@ def check_replaceable(out: Path) -> None:
     there = [path.name for path in out.iterdir()] if out.is_dir() else [out.name] if out.exists() else []
     if any(name not in ours and not files.is_leftover(name) for name in there):
         raise UsageError(
-            f"{out} holds other things than an evaluation, so --overwrite does not touch it: another --out"
+            f"{out} holds files that are not of an evaluation, so --overwrite does not replace it: choose another --out"
         )
 
 
@@ -282,7 +282,7 @@ def _grouped(rows: pd.DataFrame, root: Path, told: Reading, say: Report) -> pd.D
     except SkinEdgeError as error:
         if told.group_from:
             raise
-        say(f"groups are not known, for what the run was trained with does not serve here: {error}")
+        say(f"groups are not known, because the run's own option does not apply here: {error}")
         return rows
     for line in notes:
         say(line)

@@ -73,10 +73,10 @@ def place_of(settings: TrainSettings) -> distribution.Place:
     """Where this process stands among those that train. Raises UsageError for what several devices cannot do."""
     here = distribution.place(settings.distribute)
     if here.kind and settings.xla:
-        raise UsageError("--xla does not go with --distribute: XLA compiles steps for one device only")
+        raise UsageError("--xla cannot be combined with --distribute: XLA compiles steps for one device only")
     for flag, runs in settings.earlier.items():
         if runs and (here.kind or settings.recipe.metadata):
-            raise UsageError(f"{flag} does not go with {'--distribute' if here.kind else '--metadata'}")
+            raise UsageError(f"{flag} cannot be combined with {'--distribute' if here.kind else '--metadata'}")
     return here
 
 
@@ -233,9 +233,9 @@ def _plain(model: Any, plan: TrainPlan) -> Any:
 
     settings, encoding = plan.settings, plan.encoding
     engine.start(settings.seed, mixed_precision=False, deterministic=settings.deterministic)
-    twin = classifier(replace(plan.recipe, weights="none"), len(plan.codes), encoding.length if encoding else 0)
-    distribution.copy_weights(model, twin)
-    return twin
+    copy = classifier(replace(plan.recipe, weights="none"), len(plan.codes), encoding.length if encoding else 0)
+    distribution.copy_weights(model, copy)
+    return copy
 
 
 def _with_patients(run: Run, encoding: Encoding | None, pictures: Any, report: Report) -> Any:

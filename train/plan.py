@@ -264,13 +264,13 @@ def check_output(settings: TrainSettings) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if (settings.overwrite or settings.resume) and not run_folder.is_run(out):
-        flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot go on with it"
+        flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot continue it"
         raise UsageError(f"{out} is not a run folder, so {flag}: choose another --out")
     if settings.overwrite:
         split = [settings.split] if settings.split and settings.split not in splits.KINDS else []
         files.check_replaceable(out, [settings.data, *split, *chain(*settings.earlier.values())])
     elif not settings.resume:
-        raise OutputExistsError(out, "go on with --resume, replace it with --overwrite, or choose another --out")
+        raise OutputExistsError(out, "continue with --resume, replace it with --overwrite, or choose another --out")
 
 
 def text(plan: TrainPlan) -> console.Page:

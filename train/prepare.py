@@ -211,7 +211,7 @@ def without_unreadable(
         report(f"  {frame['image_id'][position]}: {reason}")
     if not settings.skip_unreadable:
         raise DataError(
-            f"{len(failures)} of {len(frame)} images cannot be read (listed above): mend them, or leave them out with "
+            f"{len(failures)} of {len(frame)} images cannot be read (listed above): fix them, or leave them out with "
             "--skip-unreadable"
         )
     skipped = {str(frame["image_id"][position]): reason for position, reason in failures.items()}

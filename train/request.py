@@ -143,7 +143,7 @@ def resolve(request: TrainRequest) -> TrainSettings:
     if request.resume and request.overwrite:
         raise UsageError("--resume and --overwrite contradict each other")
     if request.resume and request.config:
-        raise UsageError("--resume goes on with RUN/config.yaml: leave --config out")
+        raise UsageError("--resume takes the settings from RUN/config.yaml: leave --config out")
     before = _before(request)
     recipe = _recipe(request, before)
     values = {

@@ -149,7 +149,7 @@ def _check_output(settings: TuneSettings) -> None:
     if not (out / "trials").is_dir():
         raise UsageError(f"{out} is not a folder of skin-edge tune: choose another --out")
     if not settings.resume:
-        raise OutputExistsError(out, "go on with --resume, or choose another --out")
+        raise OutputExistsError(out, "continue with --resume, or choose another --out")
     if settings.storage and (out / "study.db").exists():
         raise UsageError(f"{out} has a study of its own: --resume without --storage, or choose another --out")
 

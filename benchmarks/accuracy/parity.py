@@ -81,7 +81,7 @@ def compare_all(
     specs = {classifier.input_spec for classifier in classifiers}
     for number, case in enumerate(cases, 1):
         try:
-            pixels = {spec: preprocess.to_pixels(case.path, spec) for spec in specs}  # twins share theirs
+            pixels = {spec: preprocess.to_pixels(case.path, spec) for spec in specs}  # once per specification
             answers = [
                 classifier.invoke(
                     classifier.to_tensor(pixels[classifier.input_spec]), classifier.row_to_vector(case.metadata)

@@ -54,7 +54,7 @@ def refusal(classifier: SkinClassifier, name: str, content: bytes) -> dict[str, 
         classifier.predict(content)
     except ImageError:
         return {"file": name, "sha256": digest(content), "error": "cannot assess"}
-    raise DataError(f"{name} was to be refused and was answered: this installation decodes what is damaged")
+    raise DataError(f"{name} should be refused and was answered: this installation decodes damaged files")
 
 
 def input_name(name: str) -> str:

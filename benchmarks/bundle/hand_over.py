@@ -148,7 +148,8 @@ def _card(file: ModelFile, said: str) -> bytes:
     if beside.is_file() and golden.digest(file.content) in beside.read_text(encoding="utf-8"):
         return beside.read_bytes()
     shown = "\n".join(line for line in said.splitlines() if not line.startswith("file "))
-    return f"# Model card\n\nWhat the file says of itself; nobody wrote more.\n\n```\n{shown}\n```\n".encode()
+    head = "# Model card\n\nGenerated from the description in the file; nothing else was provided."
+    return f"{head}\n\n```\n{shown}\n```\n".encode()
 
 
 def _license(file: ModelFile) -> bytes:

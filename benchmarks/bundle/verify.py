@@ -32,7 +32,7 @@ LEVELS = ("A", "B", "C", "refused")
 
 _EXACT = 1e-6  # of a probability, with XNNPACK
 _OTHER_KERNELS = float(GOLDEN["other_kernels_within"])
-_OWN_BYTES = (0.05, 0.14)  # 99th percentile and maximum of a probability's difference where the input is not told
+_OWN_BYTES = (0.05, 0.14)  # 99th percentile and maximum of a probability's difference where the input is not reported
 _NEAR = {"B": (1, 0.05), "C": (2, 0.2)}  # largest and mean difference of the input's bytes
 _FEW = 2e-6  # between a score and the sum of probabilities that were printed
 
@@ -233,7 +233,7 @@ class _Verifier:
         return _stage(told, self.good, _worst(levels), f"probabilities at most {worst[0]:.2g} apart ({worst[1]})")
 
     def _expected(self, name: str) -> npt.NDArray[np.float64] | None:
-        """What the network answers to the input that the app had; None where that is not told."""
+        """What the network answers to the input that the app had; None where that is not reported."""
         answer = self.told[name]
         if self._same_input(name):
             return self._golden(name)
@@ -365,9 +365,13 @@ def text(verdict: Record) -> console.Page:
     """For people."""
     lines = [f"level {verdict['level']}: {_MEANS[verdict['level']]}", ""]
     for name, stage in verdict["stages"].items():
-        lines.append(f"  {name:10} {stage['level'] or 'not told':8} {stage['said'] if stage['level'] else ''}".rstrip())
+        lines.append(
+            f"  {name:10} {stage['level'] or 'not reported':12} {stage['said'] if stage['level'] else ''}".rstrip()
+        )
         if stage["level"] and stage["missing"]:
-            lines.append(f"  {'':10} {'':8} not told for {stage['missing']} of {stage['missing'] + stage['checked']}")
+            lines.append(
+                f"  {'':10} {'':12} not reported for {stage['missing']} of {stage['missing'] + stage['checked']}"
+            )
     if verdict["missing"]:
         lines.append(f"  no line for {len(verdict['missing'])} files: {_list(verdict['missing'])}")
     if verdict["refused_though_good"]:
@@ -384,7 +388,7 @@ def text(verdict: Record) -> console.Page:
 
 
 _MEANS = {
-    "A": "exact, as far as it was told",
+    "A": "exact, in every stage that the app reports",
     "B": "nearly exact: bytes of the input at most 1 apart",
     "C": "within tolerance: borderline decisions may differ",
     "refused": "not the same model in effect",

@@ -204,7 +204,7 @@ class Finder:
             if not _same(paths[0], other):
                 raise DataError(
                     f"{self._table}: '{name}' is ambiguous: {paths[0]} and {other} both fit; write its path in the "
-                    "table, or name the folder that is meant with --images"
+                    "table, or name the right folder with --images"
                 )
         return paths[0]
 

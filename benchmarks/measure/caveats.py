@@ -47,8 +47,8 @@ def caveats(result: Mapping[str, Any], swapped: int | None) -> list[dict[str, st
         flags.update(flag for row in sustained["slices"] for flag in row["flags"])
         if sustained["slowdown"] > SLOWER:
             say(
-                f"the sustained run ended {sustained['slowdown']:.2f} times as slow as it began",
-                "cool the machine, or end what competes; count on the latency at the end",
+                f"the sustained run ended {sustained['slowdown']:.2f} times as slow as at its start",
+                "cool the machine or end competing processes; expect the latency at the end",
             )
     if flags:
         say(

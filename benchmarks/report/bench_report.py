@@ -179,7 +179,7 @@ def _summary(bench: _Benchmark) -> Section:
     else:
         notes.append("No labelled images were given (no --data), so accuracy was not measured.")
     if any(one["warnings"] for one in bench.models):
-        notes.append("The times are doubtful: see the warnings.")
+        notes.append("The times are unreliable: see the warnings.")
     return Section("summary", "In short", [*([Notes(notes)] if notes else []), Table(("", *bench.heads), rows)])
 
 
@@ -209,7 +209,7 @@ def _gate(bench: _Benchmark) -> list[Section]:
 def _warnings(bench: _Benchmark) -> list[Section]:
     found = {warning["what"]: warning["remedy"] for one in bench.models for warning in one["warnings"]}
     notes: list[Text] = [(strong(what), ". Remedy: ", remedy) for what, remedy in found.items()]
-    return [Section("warnings", "The times are doubtful", [Notes(notes)])] if notes else []
+    return [Section("warnings", "The times are unreliable", [Notes(notes)])] if notes else []
 
 
 def _accuracy(bench: _Benchmark) -> Section:
@@ -355,8 +355,8 @@ def _parity(bench: _Benchmark) -> list[Section]:
     answers: list[tuple[Text, ...]] = [
         ("same top class", *(ranged(share, bounds, ".2%") for share, bounds in shares)),
         ("flipped", *(str(len(one["flipped"])) for _, one in both)),
-        ("right only by the reference", *(str(test["only_reference_right"]) for test in tests)),
-        ("right only by the model", *(str(test["only_model_right"]) for test in tests)),
+        ("correct only in the reference", *(str(test["only_reference_right"]) for test in tests)),
+        ("correct only in the model", *(str(test["only_model_right"]) for test in tests)),
         ("McNemar's exact test, p", *(number(test["p_value"], ".3g") for test in tests)),
     ]
     heads = [name for name, _ in both] if bench.several else ["difference"]
@@ -496,7 +496,7 @@ def _sustained(bench: _Benchmark) -> list[Section]:
         taken = f"{found['predictions']} predictions in {found['seconds']:.1f} s"
         notes = [_said(begin, f"{taken}; the end takes {found['slowdown']:.2f} times the beginning")]
         if not found["sensors"]:
-            notes.append("This machine tells neither temperature nor clock nor throttling.")
+            notes.append("This machine reports neither temperature nor clock frequency nor throttling.")
         blocks += [Notes(notes), Charts(_over_time(begin, found["slices"])), Table(columns, rows)]
     return [Section("sustained", "Sustained run", blocks)] if blocks else []
 
@@ -578,7 +578,7 @@ def _size(bench: _Benchmark) -> Section:
                 )
             )
     memory = bench.models[0]["memory"]
-    said = " Not told by this system." if memory["peak_bytes"] is None else ""
+    said = " Not reported by this system." if memory["peak_bytes"] is None else ""
     notes = [f"Peak memory: Python, load and one prediction; {memory['measured']}.{said}"]
     notes += [
         _said(begin, f"the file is {ratios['file_bytes']:.3f} of the reference's")
@@ -590,7 +590,7 @@ def _size(bench: _Benchmark) -> Section:
 
 def _machine(machine: _Result) -> Section:
     rows = [
-        (key.replace("_", " "), "not told by this system" if value is None else str(value))
+        (key.replace("_", " "), "not reported by this system" if value is None else str(value))
         for key, value in machine.items()
         if key != "versions"
     ]

@@ -156,9 +156,9 @@ def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
             by_bytes, by_ids = training_pictures.seen_in(split["seen_by_hash"]["train"])
             ids = _has_ids(split["seen_by_hash"])
             found.append(
-                f"That is told by the bytes of the files ({by_bytes:,}) and by public ids ({by_ids:,})"
+                f"They are recognised by the bytes of the files ({by_bytes:,}) and by public ids ({by_ids:,})"
                 if ids
-                else "That is told by the bytes of the files"
+                else "They are recognised by the bytes of the files"
             )
             found += _limits_of_hashes(split["seen_by_hash"])
         return found
@@ -183,15 +183,15 @@ def _limits_of_hashes(seen: Mapping[str, Any]) -> list[str]:
     parts = [seen[part] for part in training_pictures.PARTS]
     found: list[str] = []
     if not_known := seen.get("not_known"):
-        found.append(
-            f"Of {not_known:,} of them it is not known, for by its bytes a copy that was saved again is not found"
-        )
+        found.append(f"Of {not_known:,} of them it is not known: a copy that was saved again has other bytes")
     lacking = sum(part["pictures"] - part["hashes"] for part in parts)
     if lacking > 0:
         found.append(f"The file lacks the hashes of {lacking:,} pictures of its training")
     by_chance = sum(map(training_pictures.explained_by_chance, parts))
     if by_chance:
-        found.append(f"{by_chance:,} of these images have the hash of one by chance: no more than that explains")
+        found.append(
+            f"{by_chance:,} of these images match a hash of a training picture, no more than expected by chance"
+        )
     return found
 
 

@@ -164,7 +164,7 @@ def convert(
     if int8 and precision not in (None, "int8"):
         raise UsageError(f"--int8 and --precision {precision} contradict each other")
     if int8 and keep_float:
-        raise UsageError("a file with layers in float is not int8: say --precision int8 --ptq --keep-float PATTERN")
+        raise UsageError("a file with layers in float is not int8: use --precision int8 --ptq --keep-float PATTERN")
     if ptq and auto:
         raise UsageError("--ptq and --auto contradict each other")
     from ...train.job import to_stderr

@@ -20,14 +20,17 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
     validation, sizes, quantization = result["validation"], result["bytes"], result["quantization"]
     precision, model, calibration = result["precision"], result["model"], result["calibration"]
     names = ("float32", precision)
-    twins = [validation[name] for name in names]
+    columns = [validation[name] for name in names]
     rows = [
         ("", *names),
         ("size", *(f"{sizes[f'model_{name}.tflite'] / 1e6:.2f} MB" for name in names)),
-        ("balanced accuracy", *(f"{twin['balanced_accuracy']:.3f}" for twin in twins)),
-        ("macro AUC", *(f"{twin['macro_auc']:.3f}" for twin in twins)),
-        ("accuracy", *(f"{twin['accuracy']:.3f}" for twin in twins)),
-        (f"  always '{twins[0]['majority_class']}'", *(f"{twin['majority_class_baseline']:.3f}" for twin in twins)),
+        ("balanced accuracy", *(f"{column['balanced_accuracy']:.3f}" for column in columns)),
+        ("macro AUC", *(f"{column['macro_auc']:.3f}" for column in columns)),
+        ("accuracy", *(f"{column['accuracy']:.3f}" for column in columns)),
+        (
+            f"  always '{columns[0]['majority_class']}'",
+            *(f"{column['majority_class_baseline']:.3f}" for column in columns),
+        ),
     ]
     lines = [f"{console.cell(name, 24)}{left:>12}{right:>12}" for name, left, right in rows]
     lines.append(f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}")
@@ -39,14 +42,14 @@ def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
     if front:
         height, width = front["input"]
         lines += [
-            f"front end {height}x{width} inside, for MediaPipe and others that resize as they like:",
+            f"front end {height}x{width} inside, for MediaPipe and others that resize by methods of their own:",
             f"  {console.cell(front['model'], 40)} {sizes[front['model']] / 1e6:.2f} MB, balanced accuracy "
             f"{front['validation']['balanced_accuracy']:.3f}",
             f"  same top class as without: {front['agreement']:.1%}",
         ]
     candidates = result["logit_shift_candidates"]
     if candidates:
-        lines.append("logit shift, as the float model's validation answers would have it:")
+        lines.append("logit shift, from the float model's answers on the validation part:")
         lines += [
             f"  tau {row['tau']:<6g}balanced accuracy {row['balanced_accuracy']:.3f}, "
             f"accuracy {row['accuracy']:.3f}, ECE {row['ece']:.3f}"
@@ -83,27 +86,27 @@ def story(done: Quickstart) -> console.Page:
     low, high = accuracy["difference"]["balanced_accuracy"]["interval"]
     return console.page(
         [
-            f"Done in {done.seconds / 60:.1f} minutes. Every lesion here is synthetic: the figures say that the",
-            "machinery works on this computer, and nothing about real skin.",
+            f"Done in {done.seconds / 60:.1f} minutes. All images are synthetic: the results show that every",
+            "step works on this computer, and say nothing about real skin.",
             "",
-            f"1 drew      {done.images} pictures of {done.lesions} drawn lesions in {len(test['per_class'])} classes",
+            f"1 drew      {done.images} images of {done.lesions} synthetic lesions in {len(test['per_class'])} classes",
             f"            {done.data}",
-            f"2 trained   a small MobileNet; on {test['n']} test pictures of lesions it never saw:",
+            f"2 trained   a small MobileNet; on {test['n']} test images of lesions that are not in training:",
             f"            balanced accuracy {test['balanced_accuracy']:.3f}, accuracy {test['accuracy']:.3f} "
             f"(always '{test['majority_class']}': {test['majority_class_baseline']:.3f})",
             f"            {done.run}",
             f"3 converted to int8: {sizes['model_int8.tflite'] / 1e3:.0f} kB instead of "
             f"{sizes['model_float32.tflite'] / 1e3:.0f} kB in float32, for the device",
             f"            {done.model}",
-            "4 measured  int8 against float32 on the same test pictures:",
+            "4 measured  int8 against float32 on the same test images:",
             f"            balanced accuracy {int8['balanced_accuracy']:.3f} and {float32['balanced_accuracy']:.3f} "
             f"(difference {low:+.3f} to {high:+.3f}),",
-            f"            same top class for {accuracy['agreement']:.1%}; {latency['median_ms']:.1f} ms per picture, "
+            f"            same top class for {accuracy['agreement']:.1%}; {latency['median_ms']:.1f} ms per image, "
             f"{ratios['median_ms']:.2f} of float32's",
-            f"5 predicted {done.image.name}, drawn as '{done.truth}':",
+            f"5 predicted {done.image.name}, of class '{done.truth}':",
             f"            {top}",
             "",
-            "Next, with real pictures (HAM10000, or a folder with one folder per class):",
+            "Next, with real images (HAM10000, or a folder with one subfolder per class):",
             "  skin-edge train HAM10000 --out runs/first",
             "  skin-edge convert runs/first --int8",
             "  skin-edge bench runs/first/int8/model_int8.tflite \\",

@@ -120,7 +120,7 @@ def _check(
         raise UsageError(f"precision {precision} cannot keep single layers in float: choose precision int8")
     if precision not in CALIBRATED:
         if calibration.kind != "minmax":
-            raise UsageError(f"precision {precision} calibrates nothing: leave the percentile away")
+            raise UsageError(f"precision {precision} has no calibration: leave the percentile out")
         return
     counts = [len(samples) for samples in representative]
     if len(counts) != len(model.inputs) or len(set(counts)) != 1 or counts[0] == 0:

@@ -108,7 +108,8 @@ def quantization_aware(folded: Any, calibration: Arrays) -> Any:
     except Exception as error:  # tfmot and Keras' cloning raise whatever they meet in a network they do not know
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"'{folded.name}' cannot be trained for quantization ({reason}); calibrate it instead: --ptq"
+            f"'{folded.name}' does not support quantization-aware training ({reason}); use post-training quantization: "
+            "--ptq"
         ) from None
     for layer in quantized.layers:
         inner = getattr(layer, "layer", layer)

@@ -11,7 +11,7 @@ from ...train.runs.run_folder import Run
 PRECISIONS = ("int8", "w8a16", "float16", "w8a32")
 CALIBRATED = ("int8", "w8a16")  # whose ranges come from pictures
 
-ENOUGH = 100  # below that many pictures, ranges are shaky: warn
+ENOUGH = 100  # with fewer images the ranges are unreliable: warn
 
 
 def choose_representative(run: Run, count: int) -> pd.DataFrame:

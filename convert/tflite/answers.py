@@ -67,7 +67,7 @@ def answers(
         others = () if vectors is None else (vectors[position][None],)
         rows.append(interpreter.invoke(table[pictures[position]][None], *others)[0])
         if len(rows) % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
-            report(f"\rasking the quantized network: {len(rows)}/{len(pictures)}")
+            report(f"\rrunning the quantized network: {len(rows)}/{len(pictures)}")
     report("\r")
     raw = np.concatenate(rows)
     return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw

@@ -72,7 +72,7 @@ def described(network: bytes, height: int, width: int) -> dict[str, Any]:
         "input": [height, width],
         "network": [rows, columns],
         "filter": "triangle of contract.md, section 5, along x, then along y, inside the network",
-        "for": "MediaPipe and others that resize as they like",
+        "for": "MediaPipe and others that resize by methods of their own",
     }
 
 

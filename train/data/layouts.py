@@ -434,7 +434,7 @@ def plain_csv(given: Given) -> Dataset | None:
     named = given.columns != PATH_LABEL_GROUP
     if len(found) != 1:
         if named:
-            raise DataError(f"{given.root} holds {len(found)} csv files: name the one that is meant as DATA")
+            raise DataError(f"{given.root} holds {len(found)} csv files: give one of them as DATA")
         return None
     table = found[0]
     there = tables.header(table) if named or given.table else _columns_of(table)
@@ -476,7 +476,7 @@ def class_folders(given: Given) -> Dataset | None:
     if not found.pictures:
         return None
     if given.images:
-        raise UsageError(f"--images goes with a table that names pictures, and {given.root} has class folders")
+        raise UsageError(f"--images is for a table that names pictures; {given.root} has class folders")
     rows = [(one.path, one.name, one.label, one.part) for one in found.pictures]
     frame = finished(pd.DataFrame(rows, columns=["path", "image_id", "label", "official"]), given.root)
     labels = tuple(label_for(code) for code in sorted(frame["label"].unique()))

@@ -1,7 +1,7 @@
 """A drawn data set: blobs on skin in the HAM10000 layout, so that the whole job can be tried without any real picture.
 
 Seven drawn kinds stand in for the seven diagnoses. They borrow a hint of each (colour, border, network, scale) and
-nothing of the difficulty: a figure on them says that the machinery works, nothing about real lesions.
+nothing of the difficulty: results on them show that the program works, and say nothing about real lesions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SYNTHETIC = "SYNTHETIC_"
 README = """Synthetic skin lesions
 
 Drawn by skin-edge ({lesions} lesions, {images} images, seed {seed}), in the layout of HAM10000's Kaggle edition.
-They are not photographs and no patient's. Figures measured on them say that the machinery works, and nothing about
+They are not photographs and no patient's. Results on them show that the program works, and say nothing about
 real lesions.
 """
 

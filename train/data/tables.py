@@ -65,7 +65,7 @@ def read(path: str | Path, needed: Sequence[str], optional: Collection[str] = ()
     found = [name for name in names if name in wanted]
     twice = sorted({name for name in found if found.count(name) > 1}) if len(found) > len(set(found)) else []
     if twice:
-        raise DataError(f"{path} has the column {', '.join(twice)} twice: which one is meant?")
+        raise DataError(f"{path} has the column {', '.join(twice)} twice: which one should be used?")
     positions = [position for position, name in enumerate(names) if name in wanted]
     try:
         table = pd.read_csv(

@@ -96,7 +96,7 @@ def without_classes(dataset: Dataset, names: Sequence[str] = (), *, min_images: 
 def described(mapping: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each diagnosis: where it counts, how many images, who says so."""
     return [
-        f"  {row['diagnosis'] or 'no diagnosis'}: {row['side']}, {row['images']} images, says {row['source']}"
+        f"  {row['diagnosis'] or 'no diagnosis'}: {row['side']}, {row['images']} images, according to {row['source']}"
         + (f" ({row['remark']})" if row.get("remark") else "")
         for row in mapping
     ]
@@ -189,7 +189,7 @@ def _malignant(
     left_out = target == ""
     notes = dataset.notes
     if left_out.any():
-        notes = (*notes, f"{int(left_out.sum())} images that nobody calls benign or malignant are left out")
+        notes = (*notes, f"{int(left_out.sum())} images that are not known to be benign or malignant are left out")
     side = target.map({"1": "malignant", "0": "benign"})
     # What is malignant by the target alone, such as a malignant "nevus", is not a diagnosis that could be a class.
     diagnosed = {
@@ -211,13 +211,13 @@ def _with_side(label: Label) -> Label:
 
 
 def _whether_malignant(labels: pd.Series, classes: Sequence[Label]) -> str:
-    """The error about labels of which nothing says whether they are malignant: it shows the file that would."""
+    """The error about labels of which it is not known whether they are malignant: it shows the file that would."""
     label = str(labels.iloc[0])
     shown = classes if len(classes) <= _MOST_SHOWN else [one for one in classes if one.code == label]
     sides = {True: "1", False: "0", None: "?"}
     lines = ["code,name,malignant", *(f"{one.code},{one.name},{sides[one.malignant]}" for one in shown)]
     file = " | ".join(lines) + (" | ..." if len(shown) < len(classes) else "")
     return (
-        f"nothing says whether '{label}' ({int((labels == label).sum())} images) is malignant: write labels.csv with "
-        f"the lines {file} (1 or 0 for each ?), and add --labels labels.csv"
+        f"it is not known whether '{label}' ({int((labels == label).sum())} images) is malignant: write labels.csv "
+        f"with the lines {file} (1 or 0 for each ?), and add --labels labels.csv"
     )

@@ -109,7 +109,7 @@ def read_state(path: Path) -> State:
         problem = _out_of_range(State(**content))
     if problem:
         raise DataError(
-            f"{path} is damaged: {problem}; the training cannot go on from it: start again with --overwrite"
+            f"{path} is damaged: {problem}; the training cannot continue from it: start again with --overwrite"
         )
     return State(**content)
 

@@ -57,13 +57,13 @@ def place(kind: str | None, environment: Mapping[str, str] = os.environ) -> Plac
         return Place(kind)
     written = environment.get("TF_CONFIG")
     if not written:
-        raise UsageError(f"--distribute multi-worker: the variable TF_CONFIG is not set; it is such as {_EXAMPLE}")
+        raise UsageError(f"--distribute multi-worker: the variable TF_CONFIG is not set; example: {_EXAMPLE}")
     try:
         config = json.loads(written)
         cluster = {str(name): list(hosts) for name, hosts in config["cluster"].items() if not isinstance(hosts, str)}
         task, index = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise UsageError(f"TF_CONFIG names no cluster and task; it is such as {_EXAMPLE}") from None
+        raise UsageError(f"TF_CONFIG names no cluster and task; example: {_EXAMPLE}") from None
     if not set(cluster) <= {"chief", "worker"} or not 0 <= index < len(cluster.get(task, [])):
         raise UsageError(f"TF_CONFIG: task {task} {index} is not in a cluster of chief and worker, such as {_EXAMPLE}")
     if len(cluster.get("chief", [])) > 1:
@@ -151,7 +151,9 @@ class Distributed(SingleDevice):
         own = np.frombuffer(hashlib.sha256(what.encode()).digest(), np.uint8).astype(np.float32)
         chiefs = self._sum(own if self._place.chief else np.zeros_like(own))
         if self._sum(np.asarray([(own != chiefs).any()], np.float32))[0]:
-            raise DataError("the workers do not train the same: give all the same data, flags and version of skin-edge")
+            raise DataError(
+                "the workers differ in their settings: give all the same data, flags and version of skin-edge"
+            )
 
     def broadcast(self, folder: Path) -> None:
         if self._place.workers == 1:
@@ -218,7 +220,7 @@ def join(here: Place, batch_size: int) -> SingleDevice:
                 "one's port is free and the others can be reached"
             ) from None
     if strategy.num_replicas_in_sync == 1:
-        raise UsageError("--distribute: there is one device only, which is trained on without it")
+        raise UsageError("--distribute: there is only one device; train without it")
     if batch_size % strategy.num_replicas_in_sync:
         raise UsageError(f"a batch of {batch_size} cannot be shared evenly by {strategy.num_replicas_in_sync} devices")
     return Distributed(here, strategy)
@@ -233,7 +235,7 @@ def one_line() -> Iterator[None]:
         if type(error).__name__ not in _CONNECTION_ERRORS:  # by name: TensorFlow may not be loaded yet
             raise
         raise DataError(
-            f"another worker has ended or cannot be reached, see what it said itself ({_first_line(error)})"
+            f"another worker has ended or cannot be reached: see its own messages ({_first_line(error)})"
         ) from None
 
 

@@ -82,7 +82,7 @@ def fit(
         restored = checkpoints.restore_latest(kept, **trainer.phase.objects)
     state = restored or checkpoints.State(learning_rate=recipe.learning_rate)
     if state.epoch:
-        report(f"going on after epoch {state.epoch}")
+        report(f"continuing after epoch {state.epoch}")
         _write_history(folder, state)
         if on_epoch:
             for row in state.history:

@@ -191,7 +191,7 @@ def _child(group: Any, name: str) -> Any:
 
     encoded = name.encode()  # by h5py's lower half, which follows no link to answer
     if not group.id.links.exists(encoded):
-        raise _UnfitError(f"it has nothing of the name {name[:80]!r}")
+        raise _UnfitError(f"it has no entry named {name[:80]!r}")
     if group.id.links.get_info(encoded).type != h5l.TYPE_HARD:
         raise _UnfitError(f"{name[:80]!r} in it is a link")
     return group[name]
@@ -202,7 +202,7 @@ def _claimed(array: Any) -> int:
     import h5py  # pyright: ignore[reportMissingTypeStubs]
 
     if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "fiu":
-        raise _UnfitError("it holds something else than arrays of numbers")
+        raise _UnfitError("it holds something other than arrays of numbers")
     if array.is_virtual or array.external:
         raise _UnfitError("it refers to other files")
     size = array.dtype.itemsize * int(np.prod(array.shape, dtype=object))

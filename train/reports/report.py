@@ -158,4 +158,4 @@ def license_of(layout: str) -> str:
     for prefix, terms in _LICENSES:
         if layout.startswith(prefix):
             return terms
-    return "not known to skin-edge; ask whoever gave you the pictures"
+    return "not known; ask the provider of the images"

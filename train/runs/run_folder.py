@@ -87,7 +87,7 @@ class Run:
 
         path = self.folder / "model.keras"
         if not path.is_file():
-            raise DataError(f"{self.folder} has no model.keras: its training has not finished; go on with --resume")
+            raise DataError(f"{self.folder} has no model.keras: its training has not finished; continue with --resume")
         encoding = self.encoding
         policy = keras.mixed_precision.global_policy()
         keras.mixed_precision.set_global_policy("float32")  # what is kept computes in float32, whoever asks
