@@ -34,15 +34,20 @@ from .stats.metrics import NON_INFERIORITY_MARGIN
 class BenchSettings:
     """What is measured.
 
-    model: a .tflite of 'skin-edge convert'; None is the packaged one. reference: float baseline. data, split, images,
-    columns: as `cases.read_cases` takes them; without data no accuracy is measured. image: what latency and memory are
-    measured with; by default the first image of the data, else a generated one. processes: how many more processes the
-    latency is measured in; none where 1. cold_starts: how many whole processes are timed. sweep: whether
-    the latency is measured over threads. duration_s: of the sustained run, none where 0. preprocessing: whether the
-    sensitivity to the app's preprocessing is measured; it needs data. margin: of non-inferiority, in balanced accuracy.
-    mean, std, labels: of models that others made, as SkinClassifier takes them, and the reference among them: labels go
-    to every file without skin-edge's contract, mean and std to those of them that take floats. Where labels is a table
-    (`classes.read_labels`), it says what the data's labels are instead.
+    Attributes:
+        model: A .tflite of 'skin-edge convert'; None is the packaged one.
+        reference: float baseline.
+        data, split, images, columns: As `cases.read_cases` takes them; without data no accuracy is measured.
+        image: What latency and memory are measured with; by default the first image of the data, else a generated one.
+        processes: How many more processes the latency is measured in; none where 1.
+        cold_starts: How many whole processes are timed.
+        sweep: Whether the latency is measured over threads.
+        duration_s: Of the sustained run, none where 0.
+        preprocessing: Whether the sensitivity to the app's preprocessing is measured; it needs data.
+        margin: Of non-inferiority, in balanced accuracy.
+        mean, std, labels: Of models that others made, as SkinClassifier takes them, and the reference among them:
+            labels go to every file without skin-edge's contract, mean and std to those of them that take floats. Where
+            labels is a table (`classes.read_labels`), it says what the data's labels are instead.
     """
 
     model: Path | None = None
@@ -95,12 +100,15 @@ def run_benches(
 ) -> dict[str, Any]:
     """As `run_bench`, of two or more models instead of `settings.model`; all answer the same pictures.
 
-    They are compared with settings.reference, and without one with the first of them. Keys: measured_at, machine,
-    data; reference (model, size, network, latency, accuracy: its own figures; is_first_model); models: what `run_bench`
-    returns, in their order, where "reference" and "ratios" of the first are None if it is the reference; gate (None;
-    `gate.judge_all` fills it).
+    They are compared with settings.reference, and without one with the first of them. Keys: measured_at, machine, data;
+    reference (model, size, network, latency, accuracy: its own figures; is_first_model);
 
-    Raises UsageError where a model is named twice, and else as `run_bench`.
+    Args:
+        models: What `run_bench` returns, in their order, where "reference" and "ratios" of the first are None if it is
+            the reference; gate (None; `gate.judge_all` fills it).
+
+    Raises:
+        UsageError: Where a model is named twice, and else as `run_bench`.
     """
     seen: set[Path] = set()
     for model in models:

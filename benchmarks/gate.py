@@ -176,10 +176,16 @@ LIMITS = {
 
 
 def read_gate(source: str, known: Collection[str] = LIMITS, default: Mapping[str, float] = DEFAULT) -> dict[str, float]:
-    """source: "default", the limits `default`, or a YAML file of `limit: number` lines, with keys out of `known`.
+    """The limits of a gate: name -> limit.
 
-    Raises UsageError where it is missing, is no such file, is empty, or has a key that is not known;
-    ModuleNotFoundError where PyYAML is.
+    Args:
+        source: "default", or a YAML file of `limit: number` lines.
+        known: The names of the limits that the file may have.
+        default: The limits that "default" stands for.
+
+    Raises:
+        UsageError: Where it is missing, is no such file, is empty, or has a key that is not known.
+        ModuleNotFoundError: Where PyYAML is.
     """
     if source == "default":
         return dict(default)

@@ -57,7 +57,10 @@ def check_simulation(
 ) -> None:
     """Raises ConversionError where more of the answers differ than rounding and chance explain; says what is noise.
 
-    simulated, answers: logits [n, classes]. step: between two neighbouring logits of the file.
+    Args:
+        simulated, answers: Logits [n, classes].
+        step: Between two neighbouring logits of the file.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
     """
     chosen = np.take_along_axis(simulated, answers.argmax(axis=1)[:, None], axis=1)[:, 0]
     flipped = int((simulated.max(axis=1) - chosen > TIE * step).sum())
@@ -80,7 +83,10 @@ def check_simulation(
 def check_device(path: Path, pictures: Any, rows: Any, expected: npt.NDArray[np.float32]) -> None:
     """The finished file, read and fed as a device does, answers as the network did.
 
-    pictures, rows: of the validation part, of which the first as many as `expected` are asked.
+    Args:
+        path: The .tflite file.
+        pictures, rows: Of the validation part, of which the first as many as `expected` are asked.
+        expected: float32 [n, classes], what the network answered.
     """
     from ..edge_runtime.classifier import SkinClassifier
 

@@ -31,7 +31,8 @@ SENSITIVITIES = (0.90, 0.95)  # at which thresholds are frozen
 class Calibration:
     """What the last layer holds beside what was trained: logits' = (logits - tau log(prior)) / temperature.
 
-    shift: -tau log(prior) per class, float64 [classes], all zero for tau 0. For information: the file applies it.
+    Attributes:
+        shift: -tau log(prior) per class, float64 [classes], all zero for tau 0. For information: the file applies it.
     """
 
     tau: float
@@ -43,7 +44,14 @@ class Calibration:
 
 
 def shift_for(tau: float, counts: npt.NDArray[np.integer[Any]]) -> Floats:
-    """-tau log(prior), its mean zero. counts: training pictures per class. Raises DataError for a class without any."""
+    """-tau log(prior), its mean zero.
+
+    Args:
+        counts: Training pictures per class.
+
+    Raises:
+        DataError: For a class without any.
+    """
     if tau == 0:
         return np.zeros(len(counts))
     if not counts.all():
@@ -58,9 +66,14 @@ def tradeoff(
 ) -> list[dict[str, float]]:
     """What each tau of TAUS makes of the pictures given: {tau, balanced_accuracy, accuracy, ece}, JSON-ready.
 
-    logits: float64 [n, classes]. ece: with the temperature that suits the shifted logits best.
+    Args:
+        logits: float64 [n, classes].
 
-    Raises DataError for a class without training pictures.
+    Returns:
+        The ECE is computed with the temperature that suits the shifted logits best.
+
+    Raises:
+        DataError: For a class without training pictures.
     """
     codes = [str(position) for position in range(len(counts))]
     rows: list[dict[str, float]] = []
@@ -98,10 +111,13 @@ def apply_temperature(network: bytes, temperature: float, shift: Sequence[float]
     """A .tflite whose outputs are logits, or a softmax of them -> the same with (logits + shift) / temperature.
 
     Exact: weights, bias and output of every output's last layer are divided: where they are integers, their scales are,
-    so that not one integer changes. Conversions (DEQUANTIZE) between the layer and the output are followed. shift: one
-    number per class, for float networks only.
+    so that not one integer changes. Conversions (DEQUANTIZE) between the layer and the output are followed.
 
-    Raises ConversionError where an output's last layer is neither dense nor a convolution.
+    Args:
+        shift: One number per class, for float networks only.
+
+    Raises:
+        ConversionError: Where an output's last layer is neither dense nor a convolution.
     """
     model = flatbuffer.read(network)
     graph = model.subgraphs[0]
@@ -137,6 +153,12 @@ def thresholds(
 
     The score is the (sum of the) probabilities of `classes`; score >= threshold counts as found. What the same
     threshold gives on other pictures is not promised.
+
+    Args:
+        probabilities: float [n, classes], 0..1.
+        truth: int [n], the position of each image's label.
+        labels: The classes, in the order of the columns.
+        data: Which images these are, in words.
     """
     malignant = [position for position, label in enumerate(labels) if label.malignant]
     targets = {labels[position].code: [position] for position in malignant}
@@ -171,8 +193,11 @@ def borderline(
 ) -> list[float]:
     """How near to each threshold a score is borderline: `borderline.within` of the rows of `thresholds`.
 
-    probabilities: [n, classes] of the file itself. others: positions among the n, and what other implementations
-    answer there.
+    Args:
+        rows: What `thresholds` returned.
+        codes: The codes of the classes, in the order of the columns.
+        probabilities: [n, classes] of the file itself.
+        others: Positions among the n, and what other implementations answer there.
     """
     positions, answers = others
     distances: list[float] = []

@@ -42,9 +42,12 @@ _WORDS = {
 class Finished:
     """A network with calibrated probabilities, and what it answers on the validation part.
 
-    calibration: the temperature and the shift that are in it. spec: of its pictures. pictures: the validation
-    part's, of that size. scores: probabilities [n, classes]. before: the network without its front end, where it has
-    one.
+    Attributes:
+        calibration: The temperature and the shift that are in it.
+        spec: Of its pictures.
+        pictures: The validation part's, of that size.
+        scores: Probabilities [n, classes].
+        before: The network without its front end, where it has one.
     """
 
     network: bytes
@@ -120,8 +123,17 @@ def with_front(stage: Stage, finished: Finished) -> Finished | None:
 
 
 def write(stage: Stage, finished: Finished, fronted: Finished | None, operators: Sequence[Any]) -> dict[str, bytes]:
-    """The folder, whole or not at all; returns name -> content. Raises ConversionError where a file, read and fed as a
-    device does, answers otherwise than its network."""
+    """The folder, whole or not at all; returns name -> content.
+
+    Args:
+        stage: The conversion.
+        finished: The model file.
+        fronted: The file with a front end; None without.
+        operators: Rows of the census.
+
+    Raises:
+        ConversionError: Where a file, read and fed as a device does, answers otherwise than its network.
+    """
     settings, run = stage.settings, stage.run
     seen = _training_pictures(run, stage.report)
     content, contract = _packed(stage, finished, seen)
@@ -154,7 +166,17 @@ def summary(
     operators: Sequence[Any],
     files: Mapping[str, bytes],
 ) -> dict[str, Any]:
-    """What `job.convert` returns, JSON-ready."""
+    """What `job.convert` returns, JSON-ready.
+
+    Args:
+        stage: The conversion.
+        kept: The attempt that became the file.
+        tried: What each attempt gave.
+        finished: The model file.
+        fronted: The file with a front end; None without.
+        operators: Rows of the census.
+        files: Name -> content of everything written.
+    """
     settings, truth, codes = stage.settings, stage.truth, stage.codes
     reference = softmax(stage.wanted / finished.calibration.temperature)
     groups = grouping.groups_of(stage.run.part("val"))

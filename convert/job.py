@@ -22,12 +22,21 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     """Writes model_int8.tflite (or what the precision names), model_float32.tflite, labels.txt, metadata.json,
     census.csv and representative.csv.
 
-    Returns the summary: file sizes, how it was quantized, what was tried, agreement and balanced accuracy of both files
-    on the validation part. `out` appears whole or not at all; what it held before stays until then.
+    `out` appears whole or not at all; what it held before stays until then.
 
-    Raises a SkinEdgeError with one line where the run or the output does not serve; ConversionError where a result
-    does not hold what its name promises: the float file differs from the Keras model, the folded head from the
-    unfolded, or an operator of the int8 file computes in float; GateError where the loss is above max_drop.
+    Args:
+        settings: Which run, to which precision and how.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+
+    Returns:
+        The summary: file sizes, how it was quantized, what was tried, agreement and balanced accuracy of both files on
+        the validation part.
+
+    Raises:
+        SkinEdgeError: With one line where the run or the output cannot be used.
+        ConversionError: Where a result does not hold what its name promises: the float file differs from the Keras
+            model, the folded head from the unfolded, or an operator of the int8 file computes in float.
+        GateError: Where the loss of balanced accuracy is above max_drop.
     """
     settings.check()
     run = run_folder.read(settings.run, settings.images)

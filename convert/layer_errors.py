@@ -47,12 +47,18 @@ _WORST = 5  # layers that stand out in the drawing
 class Row:
     """One layer. Errors are dequantized minus float, over all pictures, in the real units of the tensor.
 
-    position: in the order of execution; 0 is the picture, whose bytes may not be on the float values exactly.
-    operator: TFLite's name. name: the layer's, from the float file. shape: of the output, the batch first.
-    sqnr_db: inf where there is no error at all. input_sqnr_db: the lowest among its inputs that are not constants; None
-    for the picture. loss_db: input_sqnr_db - sqnr_db, None for the picture. mean_error: the bias. scale: one step of
-    the quantized output, 0.0 where it is float. share_clipped: of the float values, 0..1, those that are outside the
-    range of the quantized tensor by more than half a step (less is rounding).
+    Attributes:
+        position: In the order of execution; 0 is the picture, whose bytes may not be on the float values exactly.
+        operator: TFLite's name.
+        name: The layer's, from the float file.
+        shape: Of the output, the batch first.
+        sqnr_db: inf where there is no error at all.
+        input_sqnr_db: The lowest among its inputs that are not constants; None for the picture.
+        loss_db: input_sqnr_db - sqnr_db, None for the picture.
+        mean_error: The bias.
+        scale: One step of the quantized output, 0.0 where it is float.
+        share_clipped: Of the float values, 0..1, those that are outside the range of the quantized tensor by more than
+            half a step (less is rounding).
     """
 
     position: int
@@ -69,7 +75,12 @@ class Row:
 
 
 class Pair(NamedTuple):
-    """A layer's output in both files. int8_tensor, float_tensor: indices; inputs: positions of other pairs."""
+    """A layer's output in both files.
+
+    Attributes:
+        int8_tensor, float_tensor: Indices.
+        inputs: Positions of other pairs.
+    """
 
     operator: str
     name: str
@@ -152,11 +163,17 @@ def measure(
     """Runs both files on uint8 [n, height, width, 3] and compares every layer; rows in the order of execution.
 
     A network with metadata is told nothing. LiteRT's own kernels run, without the XNNPACK delegate, which keeps no
-    tensors: the device may round some values differently by one step. progress: called with (pictures done, pictures
-    in all).
+    tensors: the device may round some values differently by one step.
 
-    Raises ModelFileError where a file cannot be used, ConversionError as `match` and where the two want pictures of
-    different sizes.
+    Args:
+        int8_path: The quantized .tflite.
+        float_path: Its float baseline.
+        pixels: uint8 [n, height, width, 3], RGB.
+        progress: Called with (pictures done, pictures in all).
+
+    Raises:
+        ModelFileError: Where a file cannot be used.
+        ConversionError: As `match` and where the two want pictures of different sizes.
     """
     int8, floating = SkinClassifier(int8_path), SkinClassifier(float_path)
     sizes = [(spec.height, spec.width) for spec in (int8.input_spec, floating.input_spec)]
@@ -296,7 +313,12 @@ class Sums:
     clipped: int = 0
 
     def add(self, real: npt.NDArray[np.float32], stored: npt.NDArray[Any], quantization: Quantization) -> None:
-        """real: of the float network. stored: the same shape, of the int8 network: integers, or float32 as they are."""
+        """Adds the errors of one image.
+
+        Args:
+            real: Of the float network.
+            stored: The same shape, of the int8 network: integers, or float32 as they are.
+        """
         self.count += real.size
         self.signal += float(np.square(real, dtype=np.float64).sum())
         restored = stored

@@ -62,12 +62,18 @@ def renewed(
 ) -> tuple[bytes, list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """(the file in the present format, its thresholds before, its thresholds now).
 
-    paths, truth: the validation pictures and their labels' codes. decoding: of preprocess.DECODINGS, not EARLIER.
-    front: of a front end, "HEIGHTxWIDTH" or "auto"; None is without.
+    Args:
+        model: The .tflite file to bring to the present format.
+        paths, truth: The validation pictures and their labels' codes.
+        decoding: Of preprocess.DECODINGS, not EARLIER.
+        front: Of a front end, "HEIGHTxWIDTH" or "auto"; None is without.
 
-    Raises UsageError for a file without a contract or with a metadata input, or for a front end of a size that does not
-    go with it; ConversionError for one before another network than front.prepend takes; ModelFileError where the file
-    is damaged, ImageError where a picture cannot be read.
+    Raises:
+        UsageError: For a file without a contract or with a metadata input, or for a front end of a size that does not
+            go with it.
+        ConversionError: For one before another network than front.prepend takes.
+        ModelFileError: Where the file is damaged.
+        ImageError: Where a picture cannot be read.
     """
     from . import confidence
     from .tflite import answers

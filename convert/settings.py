@@ -1,4 +1,4 @@
-"""What a conversion is told."""
+"""The settings of a conversion."""
 
 from __future__ import annotations
 
@@ -15,20 +15,32 @@ AUTO_MAX_DROP = 0.01  # of balanced accuracy, 0..1
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """What a conversion is told.
+    """The settings of a conversion.
 
-    precision: one of PRECISIONS. method, for int8: "qat", quantization-aware training; "ptq", calibrate only; "auto",
-    the smallest effort that stays within max_drop. percentile: of post-training calibration; None is the extremes.
-    max_drop: largest accepted loss of balanced accuracy against the float model on the validation part, 0..1; more is
-    a GateError. keep_float: patterns of layer names that stay in float (post-training only). io: dtype of the input
-    ("uint8", "int8", "float32"). representative: how many training images calibrate. distill: learn from the float
-    model. temperature: find one on the validation part. tau: strength of the logit shift for rare classes, 0 is none,
-    None is chosen on the validation part. cam: a class activation map as second output. front: "HEIGHTxWIDTH" or
-    "auto": also a file that takes such a picture and reduces it by itself (`front`). scaled_decode: the file asks for
-    large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so. author, license: of the model, for its
-    metadata; by default skin-edge and what the data's terms ask. intended_use: what the model is for, in words; by
-    default what is known of the data (`contract.describe`). images: the folder in which the run's pictures are
-    now; None is where they were, seen from the run.
+    Attributes:
+        run: The folder that `skin-edge train` wrote.
+        out: The folder to create.
+        precision: One of PRECISIONS.
+        method: For int8. "qat": quantization-aware training. "ptq": post-training quantization. "auto": the first of
+            these, least effort first, that stays within max_drop.
+        percentile: Of post-training calibration; None is the extremes.
+        max_drop: Largest accepted loss of balanced accuracy against the float model on the validation part, 0..1; more
+            is a GateError.
+        keep_float: Patterns of layer names that stay in float (post-training only).
+        io: Dtype of the input ("uint8", "int8", "float32").
+        qat_epochs: Epochs of quantization-aware training, at least 1.
+        qat_learning_rate: Its learning rate, above 0.
+        distill: Whether quantization-aware training learns from the float model's outputs.
+        representative: Number of training images in the representative dataset, at least 1.
+        temperature: Whether to calibrate the probabilities by a temperature, found on the validation part.
+        tau: Strength of the logit shift for rare classes, 0 is none, None is chosen on the validation part.
+        cam: Whether a class activation map is the second output.
+        front: "HEIGHTxWIDTH" or "auto": also a file that takes such a picture and reduces it by itself (`front`).
+        scaled_decode: The file asks for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so.
+        author, license: Of the model, for its metadata; by default skin-edge and what the data's terms ask.
+        intended_use: What the model is for, in words; by default what is known of the data (`contract.describe`).
+        overwrite: Whether a conversion in `out` is replaced.
+        images: The folder in which the run's pictures are now; None is where they were, seen from the run.
     """
 
     run: Path

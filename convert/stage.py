@@ -32,7 +32,9 @@ _CHECKED = 32  # training pictures on which the float files are compared
 class Shift:
     """The logit shift for rare classes.
 
-    logits: what is added, [classes]. candidates: what was chosen from, and how each did on the validation part.
+    Attributes:
+        logits: What is added, [classes].
+        candidates: What was chosen from, and how each did on the validation part.
     """
 
     tau: float
@@ -44,10 +46,16 @@ class Shift:
 class Stage:
     """A run, ready to be quantized.
 
-    spec: how the file's pictures are prepared. model: Keras', as the run has it. float_file: the same as a .tflite.
-    folded: its head folded, the shift applied, with logits as output. network: `folded`, with its activation map where
-    that is asked for. representative: rows of the training part; calibration: their inputs, [n, ...] each. validation:
-    `batches.Pictures`, truth: int64 [n] positions of their labels, float_scores: the model's answers, [n, classes].
+    Attributes:
+        spec: How the file's pictures are prepared.
+        model: Keras', as the run has it.
+        float_file: The same as a .tflite.
+        folded: Its head folded, the shift applied, with logits as output.
+        network: `folded`, with its activation map where that is asked for.
+        representative: Rows of the training part.
+        calibration: Their inputs, [n, ...] each.
+        validation: `batches.Pictures`, truth: int64 [n] positions of their labels, float_scores: the model's answers,
+            [n, classes].
     """
 
     settings: ConvertSettings
@@ -92,7 +100,11 @@ class Stage:
         return answers.answers(network, self.spec, self.validation.pixels, self.vectors, self.report)
 
     def pictures(self, part: str, name: str) -> Any:
-        """`batches.Pictures` of a part of the run. name: for people."""
+        """`batches.Pictures` of a part of the run.
+
+        Args:
+            name: For people.
+        """
         return _pictures(self.run, self.spec, self.run.part(part), name, self.report)
 
 

@@ -23,8 +23,10 @@ _AUTO_PERCENTILE = 99.99
 class Attempt:
     """A quantized network, its outputs being logits, and how it did on the validation part.
 
-    method: for the contract. history: an epoch a row, of quantization-aware training. drop: of balanced accuracy
-    against the float network, 0..1.
+    Attributes:
+        method: For the contract.
+        history: An epoch a row, of quantization-aware training.
+        drop: Of balanced accuracy against the float network, 0..1.
     """
 
     logits_network: bytes
@@ -36,7 +38,11 @@ class Attempt:
 
 
 class Strategy(Protocol):
-    """One way to quantize. effort: its name for people."""
+    """One way to quantize.
+
+    Attributes:
+        effort: Its name for people.
+    """
 
     effort: ClassVar[str]
 
@@ -47,7 +53,11 @@ class Strategy(Protocol):
 
 @dataclass(frozen=True)
 class PostTraining:
-    """Ranges from the activations of the representative pictures. percentile: None is the extremes."""
+    """Ranges from the activations of the representative pictures.
+
+    Attributes:
+        percentile: None is the extremes.
+    """
 
     percentile: float | None = None
     effort: ClassVar[str] = "post-training"

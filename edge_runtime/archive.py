@@ -54,7 +54,13 @@ class Archive:
         """A file's content, None where it is not there.
 
         A stranger's file: nothing encrypted, nothing that unpacks to more than a label list can be, nor to another size
-        than it says. stored_only: nor anything compressed. Raises ModelFileError for those.
+        than it says.
+
+        Args:
+            stored_only: Nor anything compressed.
+
+        Raises:
+            ModelFileError: For those.
         """
         entry = self._entries.get(name)
         if entry is None:

@@ -40,9 +40,13 @@ DEFAULT_MODEL = Path(__file__).with_name("models") / "skin_edge_default_int8.tfl
 class Decision:
     """What one of the file's thresholds says of a picture: docs/contract.md, section 8.
 
-    name: such as "mel-0.95", the target and the sensitivity it was chosen for. score: of the threshold's classes, 0..1.
-    threshold: frozen in the file. decision: "refer" or "below", which is not an all-clear. borderline: whether another
-    correct implementation may decide otherwise; None where the file, of an earlier format, does not say.
+    Attributes:
+        name: Such as "mel-0.95", the target and the sensitivity it was chosen for.
+        score: Of the threshold's classes, 0..1.
+        threshold: Frozen in the file.
+        decision: "refer" or "below", which is not an all-clear.
+        borderline: Whether another correct implementation may decide otherwise; None where the file, of an earlier
+            format, does not say.
     """
 
     name: str
@@ -56,9 +60,12 @@ class Decision:
 class Prediction:
     """The answer for one picture.
 
-    label: the code of the most probable class. probabilities: code -> 0..1 over all classes, largest first.
-    preprocess_ms: decoding, resizing and quantizing. inference_ms: the network. Both in milliseconds.
-    decisions: one for each of the file's thresholds, in their order; none where it has none.
+    Attributes:
+        label: The code of the most probable class.
+        probabilities: Code -> 0..1 over all classes, largest first.
+        preprocess_ms: Time of decoding, resizing and quantizing, in milliseconds.
+        inference_ms: Time of the network, in milliseconds.
+        decisions: One for each of the file's thresholds, in their order; none where it has none.
     """
 
     label: str
@@ -71,14 +78,21 @@ class Prediction:
 class SkinClassifier:
     """Classifies pictures with a .tflite file: one that `skin-edge convert` wrote, or one that others made.
 
-    model_path: the file; by default the packaged one. num_threads: threads of the interpreter, 1 to 256.
-    mean, std, labels: for a file that others made and that does not say it itself; see `model_file.read_model_file`.
-    delegate: "xnnpack", the engine's default; "none"; or the path of an external delegate; see `Interpreter`.
     One classifier may be called from several threads: they take turns at the network. As a context manager it is
     closed at the end.
 
-    Raises ModelFileError where the file is missing, damaged, changed since it was sealed, or no image classifier with
-    three colour channels, and UsageError where the delegate cannot be used.
+    Args:
+        model_path: The file; by default the packaged one.
+        num_threads: Threads of the interpreter, 1 to 256.
+        mean: Of the input of a float model that others made: it takes (pixel - mean) / std, with pixels of 0..255.
+        std: Of the input of such a model, above 0.
+        labels: A text file with the labels of a model that others made, one per line.
+        delegate: "xnnpack", the engine's default; "none"; or the path of an external delegate; see `Interpreter`.
+
+    Raises:
+        ModelFileError: Where the file is missing, damaged, changed since it was sealed, or no image classifier with
+            three colour channels.
+        UsageError: Where the delegate cannot be used.
     """
 
     def __init__(
@@ -134,15 +148,17 @@ class SkinClassifier:
     def predict(self, image: ImageLike, metadata: Mapping[str, object] | None = None) -> Prediction:
         """One picture -> its Prediction.
 
-        image: a path; the bytes of a file (bytes, bytearray, memoryview); a file open for reading bytes, which is read
-        to its end; a Pillow image; or a uint8 array [height, width, 3] in RGB.
-        metadata: for a model that was trained with it (`encoding` names its fields): {"age": 45, "sex": "female"}. What
-        is left out, None, "" or "unknown" is not known, and so is everything without metadata: the model was trained
-        with such gaps. See `patient.Encoding.encode`.
+        Args:
+            image: A path; the bytes of a file (bytes, bytearray, memoryview); a file open for reading bytes, which is
+                read to its end; a Pillow image; or a uint8 array [height, width, 3] in RGB.
+            metadata: For a model that was trained with it (`encoding` names its fields): {"age": 45, "sex": "female"}.
+                What is left out, None, "" or "unknown" is not known, and so is everything without metadata: the model
+                was trained with such gaps. See `patient.Encoding.encode`.
 
-        Raises ImageError where it cannot be decoded, MetadataError for a field, a word or a value that the model does
-        not know, and PredictionError where the network's answer is not finite: all mean "cannot assess", never
-        "benign".
+        Raises:
+            ImageError: Where it cannot be decoded.
+            MetadataError: For a field, a word or a value that the model does not know.
+            PredictionError: Where the network's answer is not finite: all mean "cannot assess", never "benign".
         """
         return self._answer(*self._prepare(image, metadata))[0]
 
@@ -153,12 +169,21 @@ class SkinClassifier:
         workers: int = 2,
         metadata: Iterable[Mapping[str, object] | None] | None = None,
     ) -> Iterator[Prediction | SkinEdgeError]:
-        """One answer per image, in their order: the Prediction, or the error that `predict` raises for that image.
+        """Classifies many images, and decodes the next ones while the network answers.
 
-        metadata: one per image, as `predict` takes it; ValueError where there are more or fewer.
-        The next images are decoded in `workers` threads while the network answers. At most workers + 1 images are taken
-        ahead of the answers, so an endless iterable is fine; an array or Pillow image must not change before its answer
-        is there.
+        At most workers + 1 images are taken ahead of the answers, so an endless iterable is fine; an array or Pillow
+        image must not change before its answer is there.
+
+        Args:
+            images: Each as `predict` takes it.
+            workers: Number of threads that decode, at least 1.
+            metadata: One per image, as `predict` takes it; None for a model of images alone.
+
+        Returns:
+            One answer per image, in their order: the Prediction, or the error that `predict` raises for that image.
+
+        Raises:
+            ValueError: Where `workers` is below 1, or `metadata` has more or fewer entries than `images`.
         """
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -196,7 +221,23 @@ class SkinClassifier:
         full_range: bool = True,
         metadata: Mapping[str, object] | None = None,
     ) -> Prediction:
-        """A camera's frame -> its Prediction. For the arguments and what they raise see `frames.to_rgb`, `predict`."""
+        """A frame of a camera -> its Prediction.
+
+        Args:
+            frame: uint8, of the shape that `layout` has.
+            layout: One of `frames.LAYOUTS`, such as "rgb" or "nv21".
+            rotation: Degrees clockwise to turn the frame upright: 0, 90, 180 or 270.
+            width: Pixels of a row that are image, where rows are padded; None takes all.
+            full_range: Whether YUV values are 0..255 (JPEG) rather than 16..235.
+            metadata: As `predict` takes it.
+
+        Raises:
+            ImageError: Where the array does not have the layout's shape or is not uint8.
+            UnknownNameError: For another layout.
+            UsageError: For another rotation.
+            MetadataError: As `predict` does.
+            PredictionError: As `predict` does.
+        """
         from . import frames
 
         start = perf_counter()
@@ -216,8 +257,15 @@ class SkinClassifier:
         """As `predict`, and the class activation map: float32 [rows, columns, classes], in the order of `labels`.
 
         Each position covers an equal part of the whole upright picture; its value is what the part adds to the logit
-        of the class (the mean over the positions is the logit). `heatmap.overlay` draws it.
-        Raises UsageError where the model was converted without --cam.
+        of the class (the mean over the positions is the logit). `heatmap.overlay` draws it. Zhou et al., "Learning
+        deep features for discriminative localization", CVPR 2016.
+
+        Args:
+            image: As `predict` takes it.
+            metadata: As `predict` takes it.
+
+        Raises:
+            UsageError: Where the model was converted without --cam.
         """
         if not self.has_map:
             raise UsageError(f"{self.path} has no class activation map: convert the run with --cam")
@@ -246,7 +294,11 @@ class SkinClassifier:
         return Prediction(self._codes[order[0]], ranked, preprocess_ms, inference_ms, decisions), outputs
 
     def decide(self, probabilities: npt.NDArray[np.float32]) -> tuple[Decision, ...]:
-        """What each of the file's thresholds says. probabilities: [classes], in the order of `labels`."""
+        """What each of the file's thresholds says.
+
+        Args:
+            probabilities: [classes], in the order of `labels`.
+        """
         values: list[float] = probabilities.tolist()
         decisions: list[Decision] = []
         for name, positions, threshold, within in self._thresholds:
@@ -272,7 +324,11 @@ class SkinClassifier:
             return error
 
     def to_tensor(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """uint8 [height, width, 3] -> the input tensor [1, height, width, 3] in the network's dtype."""
+        """uint8 [height, width, 3] -> the input tensor [1, height, width, 3] in the network's dtype.
+
+        Args:
+            pixels: RGB, of the network's input size, such as `preprocess.to_pixels` returns.
+        """
         if self._bytes_unchanged:
             return pixels[None]
         if self._table.ndim == 1:
@@ -282,14 +338,22 @@ class SkinClassifier:
     def to_vector(self, metadata: Mapping[str, object] | None) -> npt.NDArray[Any]:
         """What is known of the patient -> the second input tensor [1, length] in the network's dtype.
 
-        Raises MetadataError as `predict`, and where the model takes pictures alone.
+        Args:
+            metadata: As `predict` takes it.
+
+        Raises:
+            MetadataError: As `predict` does, and where the model takes pictures alone.
         """
         if self.encoding is None:
             raise MetadataError(f"{self.path} takes no metadata: it was trained on pictures alone")
         return self._as_tensor(self.encoding.encode(metadata))
 
     def row_to_vector(self, row: Mapping[str, object]) -> npt.NDArray[Any] | None:
-        """As `to_vector`, from a row of a data set (`patient.Encoding.of_row`); None for a model of pictures alone."""
+        """As `to_vector`, from a row of a data set (`patient.Encoding.of_row`); None for a model of pictures alone.
+
+        Args:
+            row: Column -> value.
+        """
         return None if self.encoding is None else self._as_tensor(self.encoding.of_row(row))
 
     def _as_tensor(self, vector: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
@@ -300,13 +364,22 @@ class SkinClassifier:
     def invoke(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None = None) -> npt.NDArray[np.float32]:
         """The input tensor -> float32 [classes], probabilities in the order of `labels`.
 
-        vector: `to_vector`'s, for a model that takes metadata; None knows nothing of the patient.
-        Raises PredictionError where one of them is not finite.
+        Args:
+            tensor: `to_tensor`'s.
+            vector: `to_vector`'s, for a model that takes metadata; None knows nothing of the patient.
+
+        Raises:
+            PredictionError: Where one of them is not finite.
         """
         return self._to_scores(self._invoke(tensor, vector))
 
     def outputs(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None = None) -> tuple[npt.NDArray[Any], ...]:
-        """As `invoke`, but every output as the network gives it, in the file's order."""
+        """As `invoke`, but every output as the network gives it, in the file's order.
+
+        Args:
+            tensor: `to_tensor`'s.
+            vector: `to_vector`'s, for a model that takes metadata; None knows nothing of the patient.
+        """
         return self._invoke(tensor, vector)
 
     def _invoke(self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None) -> tuple[npt.NDArray[Any], ...]:

@@ -160,7 +160,11 @@ def columns_of(text: str) -> int:
 
 
 def pad(text: object, width: int, align: str = "<") -> str:
-    """`text` escaped and filled with spaces to `width` columns. align: "<" left, ">" right."""
+    """`text` escaped and filled with spaces to `width` columns.
+
+    Args:
+        align: "<" left, ">" right.
+    """
     shown = escaped(text)
     spaces = " " * (width - columns_of(shown))
     return shown + spaces if align == "<" else spaces + shown
@@ -189,9 +193,13 @@ def column(names: Iterable[object], least: int, most: int) -> int:
 
 
 def wrap(text: object, width: int = WIDTH, first: str = "", rest: str = "", *, whole: bool = False) -> list[str]:
-    """`text` escaped, in lines of at most `width` columns. first, rest: what the first line and the others begin with.
+    """`text` escaped, in lines of at most `width` columns.
 
-    whole: words that are wider than a line stay whole, so that they can be copied; else they are broken.
+    Args:
+        text: What is shown.
+        width: Columns.
+        first, rest: What the first line and the others begin with.
+        whole: Words that are wider than a line stay whole, so that they can be copied; else they are broken.
     """
     lines, line, empty = list[str](), first, True
     for word in escaped(text).split():

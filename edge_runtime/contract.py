@@ -163,8 +163,10 @@ def threshold_name(row: Mapping[str, Any]) -> str:
 def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_bytes: str) -> dict[str, Any]:
     """The contract in version 4: what is the same in every file of it, and names for its thresholds.
 
-    contract: with `preprocessing` in the form of 4. borderline: of each threshold, how near to it a score is
-    borderline. input_bytes: of INPUT_BYTES.
+    Args:
+        contract: With `preprocessing` in the form of 4.
+        borderline: Of each threshold, how near to it a score is borderline.
+        input_bytes: Of INPUT_BYTES.
     """
     thresholds: list[Mapping[str, Any]] = contract["thresholds"]
     return {
@@ -308,6 +310,12 @@ def check_seal(contract: Mapping[str, Any], network: memoryview[int], labels: by
     """Raises ModelFileError where network, labels or contract are not those that were sealed together.
 
     A flipped byte in the weights would run and answer wrongly: nothing else would notice.
+
+    Args:
+        contract: The parsed contract.
+        network: The bytes of the flatbuffer.
+        labels: The bytes of labels.txt.
+        raw: The bytes of the contract.
     """
     if contract["format_version"] == 1:
         if zlib.crc32(network) != contract.get("network_crc32", zlib.crc32(network)):

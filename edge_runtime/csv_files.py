@@ -44,7 +44,13 @@ def text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """columns: their names, without spaces around them. rows: a cell per column. lines: where each row ends, from 1."""
+    """The cells of a csv, as text.
+
+    Attributes:
+        columns: Their names, without spaces around them.
+        rows: A cell per column.
+        lines: Where each row ends, from 1.
+    """
 
     columns: list[str]
     rows: list[list[str]]

@@ -29,7 +29,14 @@ class UsageError(SkinEdgeError):
 
 
 class UnknownNameError(UsageError):
-    """A name that is not in the table it was looked up in: `unknown` makes the message of the same arguments."""
+    """A name that is not in the table it was looked up in: `unknown` makes the message of the same arguments.
+
+    Args:
+        kind: What it is a name of, such as "layout".
+        name: The unknown name.
+        known: The names that are known.
+        among: Where to look for what was meant, if not in `known`.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], among: Iterable[str] = ()):
         super().__init__(unknown(kind, name, known, among))
@@ -38,7 +45,11 @@ class UnknownNameError(UsageError):
 def unknown(kind: str, name: str, known: Iterable[str], among: Iterable[str] = ()) -> str:
     """What is said of a name that is not known: the likeliest that was meant, and the known ones.
 
-    among: where to look for what was meant, if not in `known`, which may be shortened.
+    Args:
+        kind: What it is a name of, such as "layout".
+        name: The unknown name.
+        known: The names that are known.
+        among: Where to look for what was meant, if not in `known`, which may be shortened.
     """
     from difflib import get_close_matches
 
@@ -60,7 +71,10 @@ class OutputExistsError(UsageError):
 class UnwritableError(SkinEdgeError):
     """An output that cannot be written although the call is right: no space, no permission, a broken disk.
 
-    path: of the output. reason: the system's. remedy: what to do, with what stands before it, such as ": make room".
+    Args:
+        path: Of the output.
+        reason: The system's.
+        remedy: What to do, with what stands before it, such as ": make room".
     """
 
     def __init__(self, path: object, reason: str, remedy: str = ""):

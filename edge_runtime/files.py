@@ -250,7 +250,8 @@ def _sync(path: Path) -> None:
 def telling(path: str | Path, remedy: str | None = None) -> Generator[None, None, None]:
     """Makes an UnwritableError of an OSError that says that `path` cannot be written: no space, no permission, no disk.
 
-    remedy: what follows the reason, such as ": make room, and continue with --resume"; None leaves what it was.
+    Args:
+        remedy: What follows the reason, such as ": make room, and continue with --resume"; None leaves what it was.
     """
     try:
         yield
@@ -269,10 +270,13 @@ def telling(path: str | Path, remedy: str | None = None) -> Generator[None, None
 def alone_in(folder: str | Path, doing: str, *, resume: bool | None = None) -> Generator[None, None, None]:
     """Holds `folder`, into which nobody else may write meanwhile; says before the work where it cannot be written.
 
-    doing: see `locks.locked`. resume: whether this goes on with what is there; None where such work cannot be gone on
-    with. Whatever stops work that can be says so.
+    Args:
+        doing: See `locks.locked`.
+        resume: Whether this goes on with what is there; None where such work cannot be gone on with. Whatever stops
+            work that can be says so.
 
-    Raises UsageError where another process holds it or it cannot be written.
+    Raises:
+        UsageError: Where another process holds it or it cannot be written.
     """
     if resume and Path(folder).is_dir():
         check_writable_in(folder)
@@ -311,7 +315,11 @@ def check_writable(folder: str | Path) -> None:
 
 
 def check_writable_file(path: str | Path, option: str = "--out") -> None:
-    """Raises UsageError where `replacing` could not write `path`. option: of the command, for the message."""
+    """Raises UsageError where `replacing` could not write `path`.
+
+    Args:
+        option: Of the command, for the message.
+    """
     path = Path(path)
     if path.is_dir():
         raise UsageError(f"{option} {path} is a folder: name a file")

@@ -26,8 +26,9 @@ _NUMBERS = {code: struct.Struct(f"<{code}") for code in "bBiIqQf"}
 class Source:
     """The bytes of a flatbuffer.
 
-    budget: how many bytes may be read in all; None for any number. A file whose tables and vectors do not overlap holds
-    each byte once, while a few hundred bytes that refer to each other can stand for billions.
+    Args:
+        budget: How many bytes may be read in all; None for any number. A file whose tables and vectors do not overlap
+            holds each byte once, while a few hundred bytes that refer to each other can stand for billions.
     """
 
     __slots__ = ("budget", "data", "size", "vtables")
@@ -83,7 +84,11 @@ class Table:
 
     @classmethod
     def root(cls, data: bytes | memoryview[int], budget: int | None = None) -> Table:
-        """budget: see `Source`."""
+        """The root table of a flatbuffer.
+
+        Args:
+            budget: See `Source`.
+        """
         try:
             (position,) = _OFFSET.unpack_from(data, 0)
         except struct.error:
@@ -98,7 +103,11 @@ class Table:
         return any(self._offsets[fields:])
 
     def number(self, field: int, code: str, default: int | float = 0) -> Any:
-        """code: of `struct` (b int8, B uint8, i int32, I uint32, q int64, Q uint64, f float32)."""
+        """A number in a field; its default where the field is absent.
+
+        Args:
+            code: Of `struct` (b int8, B uint8, i int32, I uint32, q int64, Q uint64, f float32).
+        """
         offset = self._offsets[field] if field < len(self._offsets) else 0
         if not offset:
             return default
@@ -133,7 +142,11 @@ class Table:
         return struct.unpack_from(f"<{length}{code}", self._data, start) if length else ()
 
     def array(self, field: int, dtype: str) -> npt.NDArray[Any]:
-        """As `numbers`, for long vectors: not one Python object per number. dtype: of NumPy, such as "<f4"."""
+        """As `numbers`, for long vectors: not one Python object per number.
+
+        Args:
+            dtype: Of NumPy, such as "<f4".
+        """
         start, length = self._vector(field, np.dtype(dtype).itemsize)
         return np.frombuffer(self._data, dtype, length, start)
 

@@ -48,15 +48,18 @@ def to_rgb(
 ) -> npt.NDArray[np.uint8]:
     """A camera's frame, uint8 -> uint8 [height, width, 3] in RGB, not sharing its memory.
 
-    layout: one of LAYOUTS. [height, width, 3]: "rgb", "bgr". [height, width, 4]: "rgba", "bgra"; the fourth byte is
-    padding to a camera and is left out. [height, width]: "grey". [height * 3 / 2, width]: "yuv420" (I420: the planes
-    Y, U, V one after the other), "nv12" (Y, then U and V in turn), "nv21" (Y, then V and U in turn).
-    rotation: 0, 90, 180 or 270 degrees clockwise, which turn the picture upright.
-    width: of the picture, where the rows are padded to a longer stride (picamera2 leaves that in "YUV420").
-    full_range: see above; of the YUV layouts only.
+    Args:
+        frame: uint8, of the shape that `layout` has.
+        layout: One of LAYOUTS. [height, width, 3]: "rgb", "bgr". [height, width, 4]: "rgba", "bgra"; the fourth byte is
+            padding to a camera and is left out. [height, width]: "grey". [height * 3 / 2, width]: "yuv420" (I420: the
+            planes Y, U, V one after the other), "nv12" (Y, then U and V in turn), "nv21" (Y, then V and U in turn).
+        rotation: 0, 90, 180 or 270 degrees clockwise, which turn the picture upright.
+        width: Of the picture, where the rows are padded to a longer stride (picamera2 leaves that in "YUV420").
+        full_range: See above; of the YUV layouts only.
 
-    Raises ImageError where the array does not have the layout's shape or is not uint8, UnknownNameError or UsageError
-    for another layout or rotation.
+    Raises:
+        ImageError: Where the array does not have the layout's shape or is not uint8.
+        UnknownNameError or UsageError: For another layout or rotation.
     """
     if layout not in LAYOUTS:
         raise UnknownNameError("layout", layout, LAYOUTS)

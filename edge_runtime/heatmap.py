@@ -15,7 +15,10 @@ _COLOURS = np.array([(0, 0, 4), (60, 9, 101), (140, 41, 99), (214, 82, 51), (251
 def overlay(picture: Image.Image, activation: npt.NDArray[np.float32], strength: float = 0.55) -> Image.Image:
     """picture, upright and RGB, with one class's map [rows, columns] laid over it; the longer side at most LARGEST.
 
-    Brightness goes from the map's smallest value to its largest, so two pictures' maps do not compare. strength: 0..1.
+    Brightness goes from the map's smallest value to its largest, so two pictures' maps do not compare.
+
+    Args:
+        strength: 0..1.
     """
     scale = min(1.0, LARGEST / max(picture.size))
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))

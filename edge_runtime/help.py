@@ -11,7 +11,8 @@ import click
 class SectionedCommand(click.Command):
     """A command whose help lists its options under titles, in the order of `sections`.
 
-    sections: title -> the options' names in Python. What is in none of them comes last, as "Options".
+    Args:
+        sections: Title -> the options' names in Python. What is in none of them comes last, as "Options".
     """
 
     def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **named: Any):

@@ -50,7 +50,13 @@ def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
 
 
 def read(path: str, **told: Any) -> dict[str, Any]:
-    """`describe` of a file. told: mean, std, labels as SkinClassifier takes them. Raises ModelFileError."""
+    """`describe` of a file.
+
+    Args:
+        told: Mean, std, labels as SkinClassifier takes them.
+
+    Raises ModelFileError.
+    """
     classifier = SkinClassifier(path, **told)
     labels = {"labels_file" if name == "labels" else name: value for name, value in told.items()}
     return describe(classifier, read_model_file(classifier.path, **labels))

@@ -74,12 +74,16 @@ def no_engine_message(machine: str, is_64_bit: bool, python: tuple[int, int]) ->
 class Interpreter:
     """A loaded network. Not safe for use from several threads at once.
 
-    model: the bytes of a .tflite file. num_threads: threads of the interpreter, at least 1.
-    delegate: "xnnpack", the engine's own default; "none", its plain kernels; or the path of an external delegate's
-    shared library, such as libedgetpu.so.1.
+    Args:
+        model: The bytes of a .tflite file.
+        num_threads: Threads of the interpreter, at least 1.
+        delegate: "xnnpack", the engine's own default; "none", its plain kernels; or the path of an external delegate's
+            shared library, such as libedgetpu.so.1.
 
-    Raises ModelFileError where LiteRT refuses the file, PlatformError where no interpreter is installed, UsageError
-    where the delegate cannot be loaded or refuses the network.
+    Raises:
+        ModelFileError: Where LiteRT refuses the file.
+        PlatformError: Where no interpreter is installed.
+        UsageError: Where the delegate cannot be loaded or refuses the network.
     """
 
     def __init__(self, model: bytes, num_threads: int = 1, delegate: str = "xnnpack"):

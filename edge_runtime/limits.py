@@ -67,8 +67,10 @@ _MOST_JUNK = 2**16
 class Demand(NamedTuple):
     """What a format's decoder takes beside the picture that it makes.
 
-    decoding: bytes until the pixels are there. held: bytes as long as the opened file lives. turns: whether the decoder
-    itself turns the picture upright.
+    Attributes:
+        decoding: Bytes until the pixels are there.
+        held: Bytes as long as the opened file lives.
+        turns: Whether the decoder itself turns the picture upright.
     """
 
     decoding: int = 0
@@ -135,7 +137,14 @@ class Source(Protocol):
 
 
 def pixels_within(width: int, height: int, name: str, limit: int = MAX_PIXELS) -> None:
-    """Raises ImageError where a picture is larger than it may be, or empty."""
+    """Raises ImageError where a picture is larger than it may be, or empty.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        name: Of the file, for the message.
+        limit: Largest number of pixels.
+    """
     if width <= 0 or height <= 0:
         raise ImageError(f"{name} has no pixels")
     if width * height > limit or max(width, height) > MAX_SIDE:
@@ -146,8 +155,11 @@ def pixels_within(width: int, height: int, name: str, limit: int = MAX_PIXELS) -
 def needed(size: tuple[int, int], mode: str, alpha: bool, demand: Demand, resized: int = 0) -> int:
     """The most bytes that a picture takes at once from its file to upright RGB, with an orientation and a profile.
 
-    size, mode: of the picture as it is decoded. alpha: whether it has transparency of any kind. resized: bytes that
-    resizing takes on top.
+    Args:
+        size, mode: Of the picture as it is decoded.
+        alpha: Whether it has transparency of any kind.
+        demand: What the file's decoder needs.
+        resized: Bytes that resizing takes on top.
     """
     pixels = size[0] * size[1]
     deep = mode.startswith("I;16")

@@ -39,10 +39,13 @@ def try_lock(descriptor: int) -> bool | None:
 def locked(folder: str | Path, doing: str, on_wait: Callable[[str], None] | None = None) -> Generator[None, None, None]:
     """Holds `folder`, which need not exist, for the length of the block; a process that is killed gives it back.
 
-    doing: what for, such as "skin-edge train"; the next one who asks is told so. on_wait: is called once with who holds
-    it, and then this waits; None does not wait.
+    Args:
+        doing: What for, such as "skin-edge train"; the next one who asks is told so.
+        on_wait: Is called once with who holds it, and then this waits; None does not wait.
 
-    Raises UsageError that says who holds it, UnwritableError where the lock cannot be written.
+    Raises:
+        UsageError: That says who holds it.
+        UnwritableError: Where the lock cannot be written.
     """
     folder = Path(folder).resolve()
     import datetime  # with socket, more than all else here takes to load, and a device locks nothing

@@ -53,10 +53,13 @@ _CONTRACT = re.compile(rb"PK(?:\x03\x04.{26}|\x01\x02.{42})metadata\.json", re.D
 class ModelFile:
     """A .tflite file and how to feed it.
 
-    content: the whole file, archive included. network_length: how many of its bytes are the network. scores: what the
-    (first) output holds: "probabilities"; "logits", a softmax away from them; or, for a single value, "probability" or
-    "logit" of the second of two classes. contract: what `skin-edge convert` wrote, empty for a file that others made.
-    encoding: of the patient's metadata, None where the network takes a picture alone.
+    Attributes:
+        content: The whole file, archive included.
+        network_length: How many of its bytes are the network.
+        scores: What the (first) output holds: "probabilities"; "logits", a softmax away from them; or, for a single
+            value, "probability" or "logit" of the second of two classes.
+        contract: What `skin-edge convert` wrote, empty for a file that others made.
+        encoding: Of the patient's metadata, None where the network takes a picture alone.
     """
 
     path: Path
@@ -82,11 +85,14 @@ def read_model_file(
 ) -> ModelFile:
     """Reads and checks a .tflite file.
 
-    mean, std, labels_file: for a file that others made and that does not say it itself: the real input is
-    (pixel - mean) / std with pixels in 0..255, and a text file with one label per line.
+    Args:
+        path: The .tflite file.
+        mean, std, labels_file: For a file that others made and that does not say it itself: the real input is (pixel -
+            mean) / std with pixels in 0..255, and a text file with one label per line.
 
-    Raises ModelFileError where it is missing, is not a TFLite file, is not what was sealed, or is not an image
-    classifier with three colour channels of a fixed size.
+    Raises:
+        ModelFileError: Where it is missing, is not a TFLite file, is not what was sealed, or is not an image classifier
+            with three colour channels of a fixed size.
     """
     path = Path(path)
     content = _read(path)

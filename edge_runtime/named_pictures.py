@@ -23,8 +23,11 @@ _SHOWN = 5  # suffixes of what is not used
 
 @dataclass(frozen=True)
 class Named:
-    """images: paths as they are to be opened, each once where a folder or pattern named it, and "-" for stdin.
-    unused: suffix or reason -> how many files of folders and patterns are not pictures.
+    """The images that the arguments of `predict` stand for.
+
+    Attributes:
+        images: Paths as they are to be opened, each once where a folder or pattern named it, and "-" for stdin.
+        unused: Suffix or reason -> how many files of folders and patterns are not pictures.
     """
 
     images: tuple[str, ...]

@@ -27,8 +27,13 @@ _TENSOR_TYPES = _TYPE_NAMES.split()
 
 
 class GraphTensor(NamedTuple):
-    """A tensor of the graph. shape: -1 where it is not fixed. scales: none where it is not quantized, several where it
-    is per channel. is_constant: its values stand in the file (weights)."""
+    """A tensor of the graph.
+
+    Attributes:
+        shape: -1 where it is not fixed.
+        scales: None where it is not quantized, several where it is per channel.
+        is_constant: Its values stand in the file (weights).
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -39,8 +44,12 @@ class GraphTensor(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """One operator, in the order of execution. inputs and outputs: its tensors, weights included. version: of its
-    form, as the converter wrote it; an interpreter has an operator up to some version."""
+    """One operator, in the order of execution.
+
+    Attributes:
+        inputs, outputs: Its tensors, weights included.
+        version: Of its form, as the converter wrote it; an interpreter has an operator up to some version.
+    """
 
     name: str
     inputs: tuple[GraphTensor, ...]
@@ -64,8 +73,11 @@ class Operator(NamedTuple):
 class Network:
     """The network of a .tflite file.
 
-    content: the file's bytes. Raises ModelFileError where they are not TFLite flatbuffer; reading a damaged one may
-    raise it later.
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        ModelFileError: Where they are not TFLite flatbuffer; reading a damaged one may raise it later.
     """
 
     def __init__(self, content: bytes | memoryview[int]):

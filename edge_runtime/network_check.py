@@ -48,7 +48,8 @@ _INT32 = (-(2**31), 2**31 - 1)
 def check(content: bytes | memoryview[int]) -> None:
     """Raises ModelFileError, one line, for a network that is damaged, or that is not supported because ...
 
-    content: the flatbuffer.
+    Args:
+        content: The flatbuffer.
     """
     root = Table.root(content, budget=len(content))
     _only(root, _MODEL)

@@ -46,9 +46,13 @@ class Unsupported(Exception):
 class Tensor:
     """A tensor of the graph.
 
-    content: its bytes where the file holds them. is_constant: those, and what DEQUANTIZE makes of them. known: its
-    numbers where it says a shape, so that what is shaped by it can be inferred. scales, zero_points: empty where it is
-    not quantized; axis: the one that has a scale per position. free: the axes whose length the run decides.
+    Args:
+        content: Its bytes where the file holds them.
+
+    Returns:
+        is_constant: those, and what DEQUANTIZE makes of them. known: its numbers where it says a shape, so that what is
+        shaped by it can be inferred. scales, zero_points: empty where it is not quantized; axis: the one that has a
+        scale per position. free: the axes whose length the run decides.
     """
 
     __slots__ = ("axis", "content", "dtype", "free", "is_constant", "known", "scales", "shape", "size", "zero_points")
@@ -138,9 +142,13 @@ def require(holds: bool, why: str) -> None:
 
 
 class Rule(NamedTuple):
-    """types: of inputs and outputs, such as "float32 float32 -> float32"; "x* -> x" stands for any number of one type.
-    shapes: Step -> the shapes of its outputs. options: the code of its options in the schema's union and how many
-    fields they have; 0 where there are none. counts: whether numbers are computed, so that their scales matter.
+    """What is required of one kind of operator.
+
+    Attributes:
+        types: Of inputs and outputs, such as "float32 float32 -> float32"; "x* -> x" stands for any number of one type.
+        shapes: Step -> the shapes of its outputs.
+        options: The code of its options in the schema's union and how many fields they have; 0 where there are none.
+        counts: Whether numbers are computed, so that their scales matter.
     """
 
     types: frozenset[str]

@@ -43,7 +43,11 @@ BLANKS = frozenset({"", "unknown", "unk", "na", "n/a", "nan", "none", "null"})
 
 @dataclass(frozen=True)
 class Number:
-    """mean, std: of the known values of the training part, in the unit of NUMBERS; std is above 0."""
+    """A field that holds a number.
+
+    Attributes:
+        mean, std: Of the known values of the training part, in the unit of NUMBERS; std is above 0.
+    """
 
     name: str
     mean: float
@@ -82,7 +86,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """words: in lower case, those that the training part holds."""
+    """A field that holds one of some words.
+
+    Attributes:
+        words: In lower case, those that the training part holds.
+    """
 
     name: str
     words: tuple[str, ...]
@@ -113,7 +121,11 @@ class Category:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a network wants its metadata. fields: in the order of the vector, each with its own columns."""
+    """How a network wants its metadata.
+
+    Attributes:
+        fields: In the order of the vector, each with its own columns.
+    """
 
     fields: tuple[Number | Category, ...]
 

@@ -44,7 +44,8 @@ BEGINNING = 32
 def kind_of(beginning: bytes) -> str:
     """What a file that begins so is: JPEG, PNG, WEBP, TIFF, BMP, GIF, JPEG2000, HEIF, AVIF, or "" for anything else.
 
-    beginning: the first BEGINNING bytes, or all of a shorter file.
+    Args:
+        beginning: The first BEGINNING bytes, or all of a shorter file.
     """
     for start, kind in _BEGINNINGS:
         if beginning.startswith(start):

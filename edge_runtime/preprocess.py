@@ -111,8 +111,11 @@ the last block is padding, and resized as the installed Pillow does."""
 class InputSpec:
     """How a network wants its picture.
 
-    height, width: pixels. mean, std: per channel R, G, B in units of 8-bit pixels (0..255); the network's real
-    input is (pixel - mean) / std. decoding: of DECODINGS.
+    Attributes:
+        height, width: Pixels.
+        mean, std: Per channel R, G, B in units of 8-bit pixels (0..255); the network's real input is (pixel - mean) /
+            std.
+        decoding: Of DECODINGS.
     """
 
     height: int
@@ -200,11 +203,13 @@ class InputSpec:
 def decode(image: ImageLike, spec: InputSpec | None = None) -> Image.Image:
     """Steps 1 and 2: any supported image -> an upright Pillow image in mode RGB.
 
-    spec: the input that the image is then resized to, whose `decoding` may ask for less than the full size of a JPEG
-    file. None: at full size, as are a Pillow image and an array in any case.
+    Args:
+        spec: The input that the image is then resized to, whose `decoding` may ask for less than the full size of a
+            JPEG file. None: at full size, as are a Pillow image and an array in any case.
 
-    Raises ImageError where the file is missing, is not an image, is truncated, is larger than MAX_PIXELS, or
-    where an array has another shape or dtype than uint8 [height, width, 3] or [height, width].
+    Raises:
+        ImageError: Where the file is missing, is not an image, is truncated, is larger than MAX_PIXELS, or where an
+            array has another shape or dtype than uint8 [height, width, 3] or [height, width].
     """
     with Room() as room:
         return _decode(image, spec, room)
@@ -384,7 +389,11 @@ def _kind(source: OnDisk | InMemory) -> str:
 
 
 def load_decoder(kind: str, name: str) -> None:
-    """Makes Pillow open "AVIF" or "HEIF". name: of a picture, for the message of the ImageError where it cannot."""
+    """Makes Pillow open "AVIF" or "HEIF".
+
+    Args:
+        name: Of a picture, for the message of the ImageError where it cannot.
+    """
     if kind == "AVIF":
         from PIL import features
 

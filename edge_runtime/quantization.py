@@ -42,12 +42,15 @@ def byte_table(
 ) -> npt.NDArray[Any]:
     """What each pixel byte becomes in the input tensor.
 
-    real_table: float32 [256, channels], the real input value of each byte. Returns [256, channels] of `dtype`
-    (the real values themselves for an input that is not quantized).
+    With [-1, 1] over 256 steps the zero point would be 127.5, so every byte is half-way between two integers. Where the
+    byte itself (for int8: byte - 128) is one of the nearest integers, it is taken: the picture's bytes then go into the
+    tensor unchanged, which is also what MediaPipe Tasks and most apps feed.
 
-    With [-1, 1] over 256 steps the zero point would be 127.5, so every byte is half-way between two integers.
-    Where the byte itself (for int8: byte - 128) is one of the nearest integers, it is taken: the picture's bytes
-    then go into the tensor unchanged, which is also what MediaPipe Tasks and most apps feed.
+    Args:
+        real_table: float32 [256, channels], the real input value of each byte.
+
+    Returns:
+        [256, channels] of `dtype` (the real values themselves for an input that is not quantized).
     """
     if not quantization.is_quantized:
         return real_table.astype(dtype)

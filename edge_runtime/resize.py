@@ -21,7 +21,9 @@ _BITS = 22
 def resize(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
     """An upright RGB picture -> uint8 [height, width, 3].
 
-    image: mode RGB. height, width: at least 1 pixel.
+    Args:
+        image: Mode RGB.
+        height, width: At least 1 pixel.
     """
     if image.width != width:
         image = _along(image, width, horizontal=True)

@@ -38,7 +38,11 @@ def was_stopped() -> bool:
 
 
 def exit_code(stopped: BaseException) -> int:
-    """130 for Ctrl-C, 143 for SIGTERM. stopped: the exception, if it is the signal's own."""
+    """130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        stopped: The exception, if it is the signal's own.
+    """
     return 143 if isinstance(stopped, Terminated) or _state.number == signal.SIGTERM else 130
 
 

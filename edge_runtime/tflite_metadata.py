@@ -22,9 +22,10 @@ _COLOURS = {0: "unknown", 1: "RGB", 2: "grey"}
 class TensorMetadata:
     """What the metadata says of one input or output. Empty where it says nothing.
 
-    mean, std: one number for all channels or one per channel, in units of the pixel before normalization.
-    colour: "RGB", "grey" or "unknown"; None where it is not an image. label_files: names of associated files that name
-    the values along the last axis.
+    Attributes:
+        mean, std: One number for all channels or one per channel, in units of the pixel before normalization.
+        colour: "RGB", "grey" or "unknown"; None where it is not an image.
+        label_files: Names of associated files that name the values along the last axis.
     """
 
     name: str

@@ -54,7 +54,9 @@ def digest(path: str | os.PathLike[str]) -> bytes:
 def public_id(*names: str | os.PathLike[str]) -> str:
     """The id of the public ISIC archive that a picture goes by, "ISIC_0024306"; "" where no name holds one.
 
-    names: ids and paths; the first that begins with such an id, or whose file does, says it ("ISIC_0024306_small.png").
+    Args:
+        names: Ids and paths; the first that begins with such an id, or whose file does, says it
+            ("ISIC_0024306_small.png").
     """
     for name in names:
         if found := _PUBLIC.search(os.fspath(name)):
@@ -65,7 +67,8 @@ def public_id(*names: str | os.PathLike[str]) -> str:
 def described(parts: Mapping[str, Collection[tuple[str, str]]]) -> dict[str, Any] | None:
     """The field of the contract; None where there are more than MOST.
 
-    parts: of PARTS -> (path, id) of its pictures. One that cannot be read has no hash, but counts among "pictures".
+    Args:
+        parts: Of PARTS -> (path, id) of its pictures. One that cannot be read has no hash, but counts among "pictures".
     """
     if sum(map(len, parts.values())) > MOST:
         return None
@@ -128,13 +131,17 @@ def marks(
 def seen(contract: Mapping[str, Any], pictures: Iterable[tuple[bytes, str]]) -> dict[str, Any] | None:
     """How many pictures are some that the model has learned from; None where its file does not say.
 
-    pictures: (of `digest`, of `public_id`) of each, as `marks` gives them; those whose digest is b"" are passed over.
-    JSON-ready: compared, the pictures with a digest; for each of PARTS {"pictures", "hashes", "found", "by_chance",
-    "by_id"}: how many there were, of how many of them the file has the hash, the compared ones whose hash is among
-    those, and how many would be if none of them were one: n m / 2^32 for n pictures and m different hashes. by_id:
-    {"ids", "found", "by_chance"} in the same way for the public ids of those that are not found by their bytes; None
-    where the file has none. not_known: how many of those that no part has may be copies that were saved again: all but
-    those with a public id, where each picture of training has one.
+    Args:
+        pictures: (of `digest`, of `public_id`) of each, as `marks` gives them; those whose digest is b"" are passed
+            over. JSON-ready: compared, the pictures with a digest; for each of PARTS {"pictures", "hashes", "found",
+            "by_chance", "by_id"}: how many there were, of how many of them the file has the hash, the compared ones
+            whose hash is among those, and how many would be if none of them were one: n m / 2^32 for n pictures and m
+            different hashes.
+
+    Returns:
+        by_id: {"ids", "found", "by_chance"} in the same way for the public ids of those that are not found by their
+        bytes; None where the file has none. not_known: how many of those that no part has may be copies that were saved
+        again: all but those with a public id, where each picture of training has one.
     """
     hashes, ids = hashes_of(contract), ids_of(contract)
     if hashes is None:
@@ -170,14 +177,19 @@ def _by_chance(compared: Sequence[object], hashes: Collection[bytes]) -> float:
 def seen_in(part: Mapping[str, Any]) -> tuple[int, int]:
     """(by the bytes of the files, by public ids): how many pictures were seen, 0 where chance explains them.
 
-    part: one of `seen`'s. Chance explains what is not over its expectation by three standard deviations of Poisson's
-    law; a single picture is over it as long as less than 0.09 would be found by chance.
+    Args:
+        part: One of `seen`'s. Chance explains what is not over its expectation by three standard deviations of
+            Poisson's law; a single picture is over it as long as less than 0.09 would be found by chance.
     """
     return _beyond_chance(part), _beyond_chance(part.get("by_id") or {"found": 0, "by_chance": 0.0})
 
 
 def explained_by_chance(part: Mapping[str, Any]) -> int:
-    """How many of those that were found are none in `seen_in`. part: one of `seen`'s."""
+    """How many of those that were found are none in `seen_in`.
+
+    Args:
+        part: One of `seen`'s.
+    """
     return int(part["found"] + (part.get("by_id") or {"found": 0})["found"] - sum(seen_in(part)))
 
 

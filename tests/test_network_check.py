@@ -243,12 +243,12 @@ def million_classes(model, graph):
         (scale_of_nothing, "scale"),
         (without_a_scale, "integers without a scale"),
         (weights_left_out, "CONV_2D, takes int8 - int32"),
-        (input_that_is_not_there, "not there"),
-        (output_left_out, "not there"),
+        (input_that_is_not_there, "does not exist"),
+        (output_left_out, "does not exist"),
         (answer_that_nobody_writes, "no operator"),
-        (wrong_order, "not there"),
-        (written_twice, "already there"),
-        (weights_written, "already there"),
+        (wrong_order, "does not exist"),
+        (written_twice, "exists already"),
+        (weights_written, "exists already"),
         (other_shape, r"makes \[.*\], but the file says \[1, 31, 32, 8\]"),
         (below_zero, "shape"),
         (many_lengths, "two shapes"),
@@ -295,7 +295,7 @@ def test_good_networks_pass(edited, tiny_int8, tiny_int8_v1, tiny_float32):
 
 def test_a_name_that_is_no_utf8(edited):
     content = edited(lambda model, graph: setattr(graph.tensors[2], "name", b"na\xffme"))
-    with pytest.raises(ModelFileError, match="no UTF-8"):
+    with pytest.raises(ModelFileError, match="not UTF-8"):
         check(content)
 
 

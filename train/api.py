@@ -14,12 +14,17 @@ from .request import TrainRequest, resolve
 
 
 def train(request: TrainRequest, report: Callable[[str], None] = job.to_stderr) -> dict[str, Any]:
-    """Trains, evaluates and writes RUN; returns what metrics.json holds (of folds: of all together).
+    """Trains, evaluates and writes RUN.
 
-    request: what is to be trained, on what. report: called with a line at a time; one that begins with a carriage
-    return replaces the one before. Returns nothing on a worker that is not the chief.
+    Args:
+        request: What is to be trained, on what.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
 
-    Raises a SkinEdgeError with one line for all that is wrong with data, settings or output.
+    Returns:
+        What metrics.json holds (of folds: of all together); nothing on a worker that is not the chief.
+
+    Raises:
+        SkinEdgeError: With one line for all that is wrong with data, settings or output.
     """
     request = with_begun_folds(request)
     settings = resolve(request)
@@ -31,7 +36,15 @@ def train(request: TrainRequest, report: Callable[[str], None] = job.to_stderr) 
 def plan(request: TrainRequest, report: Callable[[str], None] = job.to_stderr) -> TrainPlan:
     """What `train` would do: data, split, leakage, settings, network and steps. Writes nothing, without TensorFlow.
 
-    Of folds the first one's. Raises what `train` raises before its first epoch.
+    Args:
+        request: What is to be trained, on what.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+
+    Returns:
+        The plan; of a cross-validation that of the first fold.
+
+    Raises:
+        SkinEdgeError: As `train` does before its first epoch.
     """
     request = with_begun_folds(request)
     settings = resolve(request)

@@ -29,7 +29,9 @@ SEED = 42
 class Answers:
     """What a run said of the images of a part, "validation" or "test".
 
-    probabilities: [n, classes] in the order of `labels`; rows: one per image.
+    Attributes:
+        rows: One per image.
+        probabilities: [n, classes] in the order of `labels`
     """
 
     name: str
@@ -47,8 +49,13 @@ class Answers:
 def read(folder: Path, part: str = "test") -> Answers:
     """The answers in a folder that `skin-edge train` or `skin-edge evaluate` wrote.
 
-    part: "test", or "validation" while a model is being selected; an evaluation holds nothing but what was evaluated.
-    Raises UsageError where there is no such folder, DataError where it holds none.
+    Args:
+        part: "test", or "validation" while a model is being selected; an evaluation holds nothing but what was
+            evaluated.
+
+    Raises:
+        UsageError: Where there is no such folder.
+        DataError: Where it holds none.
     """
     if not folder.is_dir():
         raise UsageError(f"no such run folder: {folder}")
@@ -92,13 +99,19 @@ def read(folder: Path, part: str = "test") -> Answers:
 def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[str, Any]:
     """JSON-ready: {"part", "names", "figures", "runs", "paired", "warnings", "baseline", "bootstrap"}.
 
-    figures: [{key, title}]. runs: per run {name, n, groups (`Groups.described`), n_groups, cannot_assess,
-    majority_class, majority_class_baseline, counts {code: images}, figures {key: {value, interval}}}. paired: per run
-    but the first {name, differences {key: {difference, interval}}, mcnemar}, this run minus the first over the same
-    resamples of whole groups; empty where the runs' test images differ. Values are computed from predictions.csv, whose
-    probabilities have six digits.
+    figures: [{key, title}].
 
-    Raises UsageError where the test images or their labels differ and `different_data` does not allow it.
+    Args:
+        runs: Per run {name, n, groups (`Groups.described`), n_groups, cannot_assess, majority_class,
+            majority_class_baseline, counts {code: images}, figures {key: {value, interval}}}.
+
+    Returns:
+        paired: per run but the first {name, differences {key: {difference, interval}}, mcnemar}, this run minus the
+        first over the same resamples of whole groups; empty where the runs' test images differ. Values are computed
+        from predictions.csv, whose probabilities have six digits.
+
+    Raises:
+        UsageError: Where the test images or their labels differ and `different_data` does not allow it.
     """
     first = runs[0]
     warnings: list[str] = []

@@ -197,10 +197,13 @@ def _begin(out: Path, frame: pd.DataFrame, parts: list[pd.Series], begun: Mappin
 def pooled(tables: list[pd.DataFrame], codes: tuple[str, ...]) -> dict[str, Any]:
     """The figures of all test parts together, and their mean and range over the folds, JSON-ready.
 
-    tables: of each fold, its test rows: label, group, group_kind, and p_<code> for each of `codes`. pooled:
-    `metrics.evaluate` of all rows; its intervals come from a bootstrap over groups, and say nothing of how far other
-    trainings would differ. macro_auc there ranks probabilities of different networks against each other. over_folds: of
-    metrics.HEADLINES, mean, lowest and highest, over the folds in which the figure is defined.
+    Args:
+        tables: Of each fold, its test rows: label, group, group_kind, and p_<code> for each of `codes`.
+
+    Returns:
+        pooled: `metrics.evaluate` of all rows; its intervals come from a bootstrap over groups, and say nothing of how
+        far other trainings would differ. macro_auc there ranks probabilities of different networks against each other.
+        over_folds: of metrics.HEADLINES, mean, lowest and highest, over the folds in which the figure is defined.
     """
     positions = {code: position for position, code in enumerate(codes)}
     columns = [f"p_{code}" for code in codes]

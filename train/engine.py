@@ -35,10 +35,12 @@ def has_gpu() -> bool:
 def start(seed: int, *, mixed_precision: bool | None = None, deterministic: bool = True) -> bool:
     """Seeds Python, NumPy and TensorFlow, and sets determinism and the precision policy.
 
-    mixed_precision: None means on where a GPU is there (float16; on a CPU it would be bfloat16).
-    Returns whether it is on. deterministic: operations that give the same bits again, on the same machine with the same
-    number of threads. They let a training that was killed and resumed repeat the one that was never killed.
-    TensorFlow cannot turn them off again within a process.
+    Args:
+        mixed_precision: None means on where a GPU is there (float16; on a CPU it would be bfloat16). Returns whether it
+            is on.
+        deterministic: Operations that give the same bits again, on the same machine with the same number of threads.
+            They let a training that was killed and resumed repeat the one that was never killed. TensorFlow cannot turn
+            them off again within a process.
     """
     keras.utils.set_random_seed(seed)
     if deterministic:

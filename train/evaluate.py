@@ -63,15 +63,20 @@ def evaluate(
 ) -> tuple[dict[str, Any], pd.DataFrame, Path]:
     """(what metrics.json holds, what predictions.csv holds, where their paths start) of `model` on `data`.
 
-    model: a run folder, whose Keras model answers, or a .tflite. data: a csv with path and label (split.csv of a run is
-    one), or a folder in a known layout. part: a part of the data, or "all"; None means test where there are parts.
-    told: how the data is to be read; what it leaves open is as a run was trained.
-
     A picture that cannot be assessed is counted as that. A label that the model does not know is counted, and its
     pictures are answered, but in no figure. Thresholds and temperature are those of the run's validation part or of the
     file's contract.
 
-    Raises UsageError where model or data does not exist, DataError where nothing can be measured.
+    Args:
+        model: A run folder, whose Keras model answers, or a .tflite.
+        data: A csv with path and label (split.csv of a run is one), or a folder in a known layout.
+        part: A part of the data, or "all"; None means test where there are parts.
+        report_line: Called with each line of progress; one that begins with a carriage return replaces the one before.
+        told: How the data is to be read; what it leaves open is as a run was trained.
+
+    Raises:
+        UsageError: Where model or data does not exist.
+        DataError: Where nothing can be measured.
     """
     run = run_folder.read(model) if model.is_dir() else None
     table = data
@@ -154,9 +159,16 @@ def write(
 ) -> None:
     """Writes `out`, a folder with predictions.csv, report.html, figures.md and metrics.json, whole or not at all.
 
-    pictures: where the paths that metrics.json names start; None writes them as they are.
+    Args:
+        out: The folder to create.
+        results: What metrics.json holds.
+        table: What predictions.csv holds.
+        overwrite: Whether what is there is replaced.
+        pictures: Where the paths that metrics.json names start; None writes them as they are.
 
-    Raises OutputExistsError where something is there and may not be replaced, UsageError where it is not an evaluation.
+    Raises:
+        OutputExistsError: Where something is there and may not be replaced.
+        UsageError: Where it is not an evaluation.
     """
     check_replaceable(out) if overwrite else check_free(out)
     with files.replacing_folder(out) as folder:
@@ -185,7 +197,14 @@ def check_replaceable(out: Path) -> None:
 
 
 def read(data: Path, part: str | None, told: Reading = FOUND_OUT, say: Report = lambda line: None) -> NewData:
-    """The pictures of `data` that are to be measured; see `evaluate`."""
+    """The pictures of `data` that are to be measured; see `evaluate`.
+
+    Args:
+        data: As `evaluate` takes it.
+        part: As `evaluate` takes it.
+        told: As `evaluate` takes it.
+        say: Called with what the user should know.
+    """
     if not data.exists():
         raise UsageError(f"no such file or folder: {data}")
     if data.is_file() and _is_plain(data, told):
@@ -231,8 +250,10 @@ def cannot_assess(
 ) -> dict[str, Any]:
     """{"n", "share", "per_class", "accuracy_counting_as_wrong", "balanced_accuracy_counting_as_wrong"}.
 
-    measured, failed: rows with a label of `codes`; answers: of `measured`. A picture without an answer found nothing:
-    it counts as wrong in its class.
+    Args:
+        measured, failed: Rows with a label of `codes`
+        answers: Of `measured`. A picture without an answer found nothing: it counts as wrong in its class.
+        codes: The codes of the classes, in the order of the columns.
     """
     labels = np.r_[measured["label"].to_numpy(str), failed["label"].to_numpy(str)]
     right = np.zeros(len(labels), bool)

@@ -30,7 +30,12 @@ from .runs.run_folder import Run
 
 @dataclass(frozen=True)
 class Parts:
-    """What is trained on. plan: without the pictures that cannot be read. pictures: `batches.Pictures` of its rows."""
+    """What is trained on.
+
+    Attributes:
+        plan: Without the pictures that cannot be read.
+        pictures: `batches.Pictures` of its rows.
+    """
 
     plan: TrainPlan
     pictures: Any
@@ -40,8 +45,10 @@ class Parts:
 class Trained:
     """A training that has finished.
 
-    model: Keras', with the kept epoch's weights, in float32 and on one device. state: of `checkpoints`. data: part ->
-    (pictures, int64 [n] label positions).
+    Attributes:
+        model: Keras', with the kept epoch's weights, in float32 and on one device.
+        state: Of `checkpoints`.
+        data: Part -> (pictures, int64 [n] label positions).
     """
 
     run: Run
@@ -53,8 +60,12 @@ class Trained:
 def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> dict[str, Any]:
     """Trains, evaluates and writes RUN; returns what metrics.json holds, and nothing on a worker that is not the chief.
 
-    report: called with lines for the person who waits. fold: of a cross-validation, which has read the data. Raises a
-    SkinEdgeError with one line for all that is wrong with data, settings or output.
+    Args:
+        report: Called with lines for the person who waits.
+        fold: Of a cross-validation, which has read the data.
+
+    Raises:
+        SkinEdgeError: With one line for all that is wrong with data, settings or output.
     """
     here = place_of(settings)
     with distribution.one_line() if here.kind == "multi-worker" else contextlib.nullcontext():
@@ -186,7 +197,14 @@ def finish(plan: TrainPlan, trained: Trained, report: Report) -> dict[str, Any]:
 
 
 def begin(plan: TrainPlan, report: Report, *, mixed_precision: bool, devices: int) -> Run:
-    """Makes RUN, as it is before the first epoch."""
+    """Makes RUN, as it is before the first epoch.
+
+    Args:
+        plan: What is trained.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+        mixed_precision: Whether the network computes in float16.
+        devices: Number of devices that train.
+    """
     from .data import inventory
 
     earlier = [*plan.teachers, *([plan.start] if plan.start else [])]

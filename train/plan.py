@@ -42,8 +42,11 @@ ONE_PROCESS = Place()
 class Fold:
     """One of several trainings over the same pictures: what they share, so that nothing is done twice.
 
-    prepared: its frame with the fold's split, without unreadable pictures. pictures: `batches.Pictures` of its rows.
-    skipped: image_id -> reason. number, of: 1 of 5, say.
+    Attributes:
+        prepared: Its frame with the fold's split, without unreadable pictures.
+        pictures: `batches.Pictures` of its rows.
+        skipped: image_id -> reason.
+        number, of: 1 of 5, say.
     """
 
     prepared: Prepared
@@ -57,10 +60,15 @@ class Fold:
 class TrainPlan:
     """All that decides a training.
 
-    settings: with the fields of metadata and the kind of split that the data have. frame: the rows that take part, with
-    their split. found: of config.yaml, what reading the data found. unused: files by why. teachers, start: the runs it
-    learns from. skipped: image_id -> why it cannot be read. started: the run that is gone on with. place: of this
-    process among those that train.
+    Attributes:
+        settings: With the fields of metadata and the kind of split that the data have.
+        frame: The rows that take part, with their split.
+        found: Of config.yaml, what reading the data found.
+        unused: Files by why.
+        teachers, start: The runs it learns from.
+        skipped: image_id -> why it cannot be read.
+        started: The run that is gone on with.
+        place: Of this process among those that train.
     """
 
     settings: TrainSettings
@@ -206,7 +214,17 @@ class TrainPlan:
 
 
 def make(settings: TrainSettings, report: Report, place: Place | None = None, fold: Fold | None = None) -> TrainPlan:
-    """Raises a SkinEdgeError with one line for all that is wrong with data, settings or output. Writes nothing."""
+    """The plan of a training, from its settings and data. Writes nothing.
+
+    Args:
+        settings: The resolved request.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+        place: Where this process trains; None is one device.
+        fold: The fold of a cross-validation; None is a single training.
+
+    Returns:
+        What is trained, on which images and how.
+    """
     check_output(settings)
     clean.check(settings.clean)
     earlier = {flag: earlier_runs.read(folders, flag) for flag, folders in settings.earlier.items()}

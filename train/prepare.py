@@ -24,9 +24,12 @@ Report = Callable[[str], None]
 class Prepared:
     """What takes part in a training, before a picture is decoded for it.
 
-    frame: the data set's columns, `named_group` and, but for folds, `split`. dropped, sides: what `clean` and
-    `tasks.for_task` said. near_duplicates: what `grouping.connect` did. unused: files, by why (`inventory.unused`).
-    copies: how many files are there twice, and what of it is wrong.
+    Attributes:
+        frame: The data set's columns, `named_group` and, but for folds, `split`.
+        dropped, sides: What `clean` and `tasks.for_task` said.
+        near_duplicates: What `grouping.connect` did.
+        unused: Files, by why (`inventory.unused`).
+        copies: How many files are there twice, and what of it is wrong.
     """
 
     dataset: Dataset
@@ -88,7 +91,12 @@ def choose(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows that take part, grouped and with their split, and what near-duplicates did (`grouping.connect`).
 
-    taken: image_id -> the flag that left it out.
+    Args:
+        dataset: The data set.
+        settings: The resolved request.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+        taken: image_id -> the flag that left it out.
+        split: False leaves the split out.
     """
     kind = settings.split or dataset.split_kind(settings.recipe.split)
     fractions, seed, from_file = settings.recipe.fractions, settings.seed, kind not in splits.KINDS
@@ -205,7 +213,14 @@ def without_unreadable(
 ) -> tuple[pd.DataFrame, list[int], dict[str, str]]:
     """The frame without the rows that cannot be read, the positions of those that stay, and image_id -> reason.
 
-    failures: position -> reason. Raises DataError where they may not be skipped, or were all of a class in a part.
+    Args:
+        frame: The rows that take part.
+        failures: Position -> reason.
+        settings: The resolved request.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+
+    Raises:
+        DataError: Where they may not be skipped, or were all of a class in a part.
     """
     for position, reason in failures.items():
         report(f"  {frame['image_id'][position]}: {reason}")

@@ -26,13 +26,45 @@ from .runs.run_folder import Run
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What somebody says of a training. None, and of several none, is left to `resolve`.
+    """What is asked of a training.
 
-    data: the folder or csv; may be left out where `config` or the run that is resumed names it. out: RUN, the folder to
-    write. recipe: a name of `published.RECIPES`, or a recipe. changes: fields of the recipe -> value, or the text of
-    one ("augmentation.rotation" -> 180). config: a config.yaml to take the recipe and the settings from. resume: go on
-    with the run in `out`. overwrite: replace it. folds: so many trainings, each with another test part. The others:
-    see TrainSettings. labels: a csv of classes (`tasks.read_labels`). cache: a folder, or "memory".
+    None (or an empty sequence) leaves a setting to the resumed run, to `config`, to the recipe, or to its default, in
+    this order.
+
+    Attributes:
+        data: The folder or csv; None where `config` or the run that is resumed names it.
+        out: RUN, the folder to create.
+        recipe: A name of `published.RECIPES`, or a recipe.
+        changes: Field of the recipe -> value, such as {"epochs": 30, "augmentation.rotation": 180}.
+        config: A config.yaml to take recipe, settings and data from.
+        resume: Whether to continue the run in `out`.
+        overwrite: Whether to replace the run in `out`.
+        folds: Number of folds of a cross-validation, 2 or more.
+        split: "lesion", "random", "official", or a csv with image_id and split.
+        seed: Random seed of split and training, 0 to 2**32 - 1; 42 by default.
+        limit: Size of a stratified sample, about so many images.
+        task: "diagnosis", "malignant" or "malignant-classes".
+        xla: Whether XLA compiles the training steps.
+        mixed_precision: Whether to compute in float16; by default where there is a GPU.
+        deterministic: Whether the same seed gives the same bits again; on by default.
+        layout: One of `layouts.LAYOUTS`; recognised by default.
+        image_column: Column of a plain csv with the image's path, name or id.
+        label_column: Column of a plain csv with the label.
+        group_column: Column of a plain csv with the patient or lesion.
+        group_from: A regular expression with one group, or a csv, that gives images their patient or lesion.
+        min_images: Classes with fewer images are left out.
+        intended_use: What the model is for, in words.
+        drop_classes: Classes that are left out.
+        distribute: "mirrored" or "multi-worker"; one device by default.
+        labels: A csv of classes with code, name and malignant (`tasks.read_labels`).
+        near_duplicates: Whether near-duplicates stay in one part of the split.
+        clean: Rules that leave rows out, of `clean.RULES`.
+        teachers: Runs from whose outputs to learn as well (distillation).
+        start: A run whose weights are the initial ones.
+        images: The folder with the images that a table names, where it is not the table's own.
+        skip_unreadable: Whether unreadable images are left out rather than an error.
+        cache: A folder for the resized images, or "memory".
+        tensorboard: A folder for the figures of every epoch.
     """
 
     data: str | Path | None
@@ -74,17 +106,35 @@ class TrainRequest:
 class TrainSettings:
     """What a training does: a request that is resolved.
 
-    recipe: with all changes. split: one of `splits.KINDS`, or a csv with image_id and split; None as
-    `Dataset.split_kind` says. limit: about so many images, stratified. task: one of `tasks.TASKS`. xla: compile the
-    steps. mixed_precision: None means where a GPU is there. deterministic: operations that repeat to the bit. layout:
-    None recognises it. image_column, label_column, group_column: of a plain csv. group_from: what gives pictures their
-    groups (`named_groups.py`). drop_classes, min_images: classes that are left out (`tasks.for_task`). intended_use:
-    what the model is for, in words, for the contract of converted files; None as `convert.tflite.contract` says.
-    distribute: one of `distribution.KINDS`; None is one device. labels: own classes. near_duplicates: whether they
-    connect groups; None as `grouping.connect` says. clean: names of `clean.RULES` that leave rows out. teachers: runs
-    to learn from (`distillation.py`). start: a run to start with the weights of. images: the folder in which the
-    pictures of a table are, where it is another one. cache: a folder for the resized pictures; None keeps them in
-    memory. tensorboard: a folder for the figures of every epoch.
+    Attributes:
+        data: The folder or csv.
+        out: RUN.
+        resume: Whether to continue the run in `out`.
+        overwrite: Whether to replace the run in `out`.
+        seed: Random seed of split and training.
+        skip_unreadable: Whether unreadable images are left out rather than an error.
+        recipe: With all changes.
+        split: One of `splits.KINDS`, or a csv with image_id and split; None as `Dataset.split_kind` says.
+        limit: About so many images, stratified.
+        task: One of `tasks.TASKS`.
+        xla: Compile the steps.
+        mixed_precision: None means where a GPU is there.
+        deterministic: Operations that repeat to the bit.
+        layout: None recognises it.
+        image_column, label_column, group_column: Of a plain csv.
+        group_from: What gives pictures their groups (`named_groups.py`).
+        intended_use: What the model is for, in words, for the contract of converted files; None as
+            `convert.tflite.contract` says.
+        drop_classes, min_images: Classes that are left out (`tasks.for_task`).
+        distribute: One of `distribution.KINDS`; None is one device.
+        labels: Own classes.
+        near_duplicates: Whether they connect groups; None as `grouping.connect` says.
+        clean: Names of `clean.RULES` that leave rows out.
+        teachers: Runs to learn from (`distillation.py`).
+        start: A run to start with the weights of.
+        images: The folder in which the pictures of a table are, where it is another one.
+        cache: A folder for the resized pictures; None keeps them in memory.
+        tensorboard: A folder for the figures of every epoch.
     """
 
     data: Path
@@ -279,7 +329,11 @@ def _recipe(request: TrainRequest, before: _Before) -> Recipe:
 def check_resumable(run: Run, now: TrainSettings, earlier: Mapping[str, Sequence[Run]]) -> None:
     """A resumed training is the same training: every setting of the table that must match does.
 
-    earlier: the runs of `now.earlier`. Raises UsageError, which names the settings that differ.
+    Args:
+        earlier: The runs of `now.earlier`.
+
+    Raises:
+        UsageError: Which names the settings that differ.
     """
     before, told = run.recipe.to_dict(), now.recipe.to_dict()
     different = [name for name in before if before[name] != told[name]]

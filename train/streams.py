@@ -28,7 +28,11 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """The generator of a stream; position: which epoch, batch, fold or trial, where the stream draws several times."""
+    """The generator of a stream;
+
+    Args:
+        position: Which epoch, batch, fold or trial, where the stream draws several times.
+    """
     return np.random.default_rng([seed, stream, *position])
 
 

@@ -47,12 +47,17 @@ _HEARTBEAT = 60  # seconds; a machine that has been silent for twice as long has
 class TuneSettings:
     """What a search is told.
 
-    job: the data, the seed and the recipe with its fixed settings; `out` is the search's folder. fixed: the names of
-    those settings, which are not varied. trials: of the whole study, of all machines, those included that were there
-    before. timeout: minutes after which no trial is begun. sampler: of SAMPLERS. pruner: of PRUNERS. storage: a
-    database URL as SQLAlchemy takes it; None is study.db in the folder. study: None is the recipe's name. resume: go on
-    in the folder, with the study in it or behind `storage`; without it a study behind a storage is joined from a new
-    folder.
+    Attributes:
+        job: The data, the seed and the recipe with its fixed settings; `out` is the search's folder.
+        fixed: The names of those settings, which are not varied.
+        trials: Of the whole study, of all machines, those included that were there before.
+        timeout: Minutes after which no trial is begun.
+        sampler: Of SAMPLERS.
+        pruner: Of PRUNERS.
+        storage: A database URL as SQLAlchemy takes it; None is study.db in the folder.
+        study: None is the recipe's name.
+        resume: Go on in the folder, with the study in it or behind `storage`; without it a study behind a storage is
+            joined from a new folder.
     """
 
     job: TrainSettings
@@ -69,9 +74,12 @@ class TuneSettings:
 def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str], report: Report) -> dict[str, Any]:
     """Searches; returns what tune.json holds.
 
-    train_line: settings such as {"dropout": "0.3"} -> the `skin-edge train` line that trains them. Raises a
-    SkinEdgeError for all that is wrong with data or settings, and where the recipe's own defaults cannot be trained;
-    another trial that fails is marked so and the search goes on.
+    Args:
+        train_line: Settings such as {"dropout": "0.3"} -> the `skin-edge train` line that trains them.
+
+    Raises:
+        SkinEdgeError: For all that is wrong with data or settings, and where the recipe's own defaults cannot be
+            trained; another trial that fails is marked so and the search goes on.
     """
     import optuna
 

@@ -34,20 +34,31 @@ def compare(
 ) -> dict[str, Any]:
     """Accuracy of `model` and, where there is one, of `reference` and the difference of the two. JSON-ready.
 
-    labels: in the order of `model`, and so the confusion matrices. model, reference: `metrics.evaluate`, and
-    "calibration" of `metrics.calibration`. agreement: share of images with the same top class. difference: model minus
-    reference, `metrics.paired_interval` with whole groups drawn. mcnemar: {only_reference_right, only_model_right,
-    p_value} of `metrics.mcnemar`. non_inferiority: `metrics.non_inferiority` for `margin`. flipped: images whose top
-    class differs, those first that `reference` had right. failed: images that could not be assessed; they are left out
-    of both. metadata: for a model that takes some, how many images say nothing of each field, or what it does not know;
-    None for others. operating_points: what each file's own frozen thresholds give on these images, as {"model": [...],
-    "reference": [...]}. seen_in_training: so too, what `training_pictures.seen` says of the images, or None.
+    labels: in the order of `model`, and so the confusion matrices.
 
     What the model's contract says of a logit shift and a temperature in its last layer is applied to the reference's
     answers first, for the question is what quantization changed; recalibrated says so. Without a reference, what is
     about it is None or absent.
 
-    Raises DataError where the two have different labels, or where no image can be assessed.
+    Args:
+        model, reference: `metrics.evaluate`, and "calibration" of `metrics.calibration`.
+        cases: The labelled images.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
+        margin: Non-inferiority margin, in balanced accuracy (0..1).
+        progress: Called with (images done, images in all); None reports nothing.
+
+    Returns:
+        agreement: share of images with the same top class. difference: model minus reference, `metrics.paired_interval`
+        with whole groups drawn. mcnemar: {only_reference_right, only_model_right, p_value} of `metrics.mcnemar`.
+        non_inferiority: `metrics.non_inferiority` for `margin`. flipped: images whose top class differs, those first
+        that `reference` had right. failed: images that could not be assessed; they are left out of both. metadata: for
+        a model that takes some, how many images say nothing of each field, or what it does not know; None for others.
+        operating_points: what each file's own frozen thresholds give on these images, as {"model": [...], "reference":
+        [...]}. seen_in_training: so too, what `training_pictures.seen` says of the images, or None.
+
+    Raises:
+        DataError: Where the two have different labels, or where no image can be assessed.
     """
     return compare_all(reference, [model], cases, bootstrap=bootstrap, seed=seed, margin=margin, progress=progress)[0]
 
@@ -66,10 +77,20 @@ def compare_all(
     """`compare` of each of `models` with `reference`, in their order; each picture is prepared and answered once.
 
     All are measured on the same images: one that a single file cannot assess is left out of every figure. Where
-    `reference` itself is among the models, its figures stand alone, as without a reference. watched: get the same
-    pictures, each with the answer of its classifier, which is one of these.
+    `reference` itself is among the models, its figures stand alone, as without a reference.
 
-    Raises DataError as `compare` does.
+    Args:
+        reference: The float model, or None.
+        models: The models that are measured.
+        cases: The labelled images.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
+        margin: Non-inferiority margin, in balanced accuracy (0..1).
+        watched: Get the same pictures, each with the answer of its classifier, which is one of these.
+        progress: Called with (images done, images in all); None reports nothing.
+
+    Raises:
+        DataError: As `compare` does.
     """
     classifiers = [*models, *([] if reference is None or reference in models else [reference])]
     if reference is not None:

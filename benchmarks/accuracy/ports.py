@@ -37,7 +37,9 @@ def lower(pixels: Pixels) -> Pixels:
 class Ports:
     """Another implementation's answers beside a classifier's own, picture by picture.
 
-    classifier: with XNNPACK. told: the keywords that it was made with (mean, std, labels).
+    Args:
+        classifier: With XNNPACK.
+        told: The keywords that it was made with (mean, std, labels).
     """
 
     def __init__(self, classifier: SkinClassifier, told: Mapping[str, Any] | None = None):
@@ -51,7 +53,14 @@ class Ports:
             self._unmeasured = str(error)
 
     def answers(self, pixels: Pixels, vector: npt.NDArray[Any] | None) -> dict[str, Scores]:
-        """Way -> float32 [classes]. pixels, vector: what `classifier` is given. Raises PredictionError as it does."""
+        """Way -> float32 [classes].
+
+        Args:
+            pixels, vector: What `classifier` is given.
+
+        Raises:
+            PredictionError: As it does.
+        """
         ask = self.classifier
         found = {
             RANDOM: ask.invoke(ask.to_tensor(moved(pixels, seed=len(self._rows))), vector),
@@ -62,7 +71,11 @@ class Ports:
         return found
 
     def keep(self, own: Scores, others: dict[str, Scores]) -> None:
-        """own: the classifier's answer to the picture of `answers`."""
+        """Keeps an image that was answered, to be answered again by other implementations.
+
+        Args:
+            own: The classifier's answer to the picture of `answers`.
+        """
         self._rows.append((own, others))
 
     def flips(self) -> list[dict[str, Any]]:
@@ -96,7 +109,8 @@ class Ports:
 def largest(rows: Sequence[Mapping[str, Any]], ways: Sequence[str]) -> tuple[float, str, str] | str:
     """(share of the pictures, in what, way) where most answers change: the top class or one threshold's decision.
 
-    rows: of `Ports.flips`. Text instead, why, where one of `ways` was not measured.
+    Args:
+        rows: Of `Ports.flips`. Text instead, why, where one of `ways` was not measured.
     """
     found: list[tuple[float, str, str]] = []
     for row in rows:

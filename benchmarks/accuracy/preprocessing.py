@@ -44,7 +44,14 @@ def measure(
     with an orientation, in the last row. Where no image has one, its figures are None and `measured` says so. Images
     that cannot be assessed are left out.
 
-    Raises DataError where none can.
+    Args:
+        model: The model that is measured.
+        cases: The labelled images.
+        bootstrap: Number of resamples, 0 or more.
+        progress: Called with (images done, images in all); None reports nothing.
+
+    Raises:
+        DataError: Where none can.
     """
     codes = [label.code for label in model.labels]
     spec = model.input_spec
@@ -112,8 +119,9 @@ def nearest(upright: Image.Image, spec: InputSpec) -> Pixels:
 def bilinear(upright: Image.Image, spec: InputSpec, *, half_pixel: bool) -> Pixels:
     """Bilinear between the four nearest pixels, however much the picture shrinks: no antialiasing.
 
-    half_pixel: a pixel's middle is at +0.5, as in OpenCV's INTER_LINEAR and Android's Bitmap; else source = target *
-    ratio, as in TensorFlow 1's resize_bilinear.
+    Args:
+        half_pixel: A pixel's middle is at +0.5, as in OpenCV's INTER_LINEAR and Android's Bitmap; else source = target
+            * ratio, as in TensorFlow 1's resize_bilinear.
     """
     source = np.asarray(upright).astype(np.float32)
     top, bottom, down = _neighbours(source.shape[0], spec.height, half_pixel)

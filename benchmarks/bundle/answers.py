@@ -26,7 +26,11 @@ from .verify import read_bundle
 
 
 def answers(classifier: SkinClassifier, files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
-    """A line for each picture. files: name within golden/ -> content."""
+    """A line for each picture.
+
+    Args:
+        files: Name within golden/ -> content.
+    """
     for name, content in files.items():
         try:
             with warnings.catch_warnings():

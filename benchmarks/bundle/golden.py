@@ -19,8 +19,13 @@ from ...edge_runtime.errors import DataError, ImageError
 def record(classifier: SkinClassifier, name: str, content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8]]:
     """(a line of golden.jsonl, the input's bytes as uint8 [height, width, 3]).
 
-    classifier: of a file of contract format 4, with XNNPACK and one thread. name: of the picture within golden/.
-    content: of its file. Raises ImageError where it cannot be decoded.
+    Args:
+        classifier: Of a file of contract format 4, with XNNPACK and one thread.
+        name: Of the picture within golden/.
+        content: Of its file.
+
+    Raises:
+        ImageError: Where it cannot be decoded.
     """
     spec = classifier.input_spec
     upright = preprocess.decode(content, spec)
@@ -69,7 +74,11 @@ def digest(content: bytes) -> str:
 def all_records(
     classifier: SkinClassifier, good: Mapping[str, bytes], broken: Mapping[str, bytes]
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """(the lines of golden.jsonl, name -> bytes of golden/inputs/). good, broken: name within golden/ -> content."""
+    """(the lines of golden.jsonl, name -> bytes of golden/inputs/).
+
+    Args:
+        good, broken: Name within golden/ -> content.
+    """
     lines: list[dict[str, Any]] = []
     inputs: dict[str, bytes] = {}
     for name, content in good.items():

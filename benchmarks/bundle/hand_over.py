@@ -35,10 +35,13 @@ def name_of(file: ModelFile) -> str:
 def contents(model: Path, own: Path | None = None) -> tuple[str, dict[str, bytes]]:
     """(name of the bundle, path within it -> content), in a fixed order.
 
-    model: a .tflite of contract format 4. own: a folder of pictures that become golden ones too.
+    Args:
+        model: A .tflite of contract format 4.
+        own: A folder of pictures that become golden ones too.
 
-    Raises UsageError for a file of another format or of others, DataError where a picture of `own` cannot be read or
-    a file that must be refused is answered.
+    Raises:
+        UsageError: For a file of another format or of others.
+        DataError: Where a picture of `own` cannot be read or a file that must be refused is answered.
     """
     file = read_model_file(model)
     if file.contract.get("format_version", 0) < 4:
@@ -82,7 +85,14 @@ def contents(model: Path, own: Path | None = None) -> tuple[str, dict[str, bytes
 def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = False) -> None:
     """Writes a bundle to `out`, a folder, or a zip where it ends in .zip; whole or not at all.
 
-    Raises OutputExistsError where it is there and may not be replaced, or is not a bundle.
+    Args:
+        out: A folder, or a file that ends in .zip.
+        name: The bundle's top folder within a zip.
+        made: Path within the bundle -> content.
+        overwrite: Whether what is there is replaced.
+
+    Raises:
+        OutputExistsError: Where it is there and may not be replaced, or is not a bundle.
     """
     is_zip = out.suffix.lower() == ".zip"
     if out.exists() and (not overwrite or not (out.is_file() if is_zip else (out / SUMS).is_file())):

@@ -15,7 +15,13 @@ Record = Mapping[str, Any]
 
 
 def text(file: ModelFile, described: Record, records: Sequence[Record]) -> str:
-    """file: of contract format 4. described: `info.describe`'s of it. records: the lines of golden.jsonl."""
+    """The integration guide of a bundle, as Markdown.
+
+    Args:
+        file: Of contract format 4.
+        described: `info.describe`'s of it.
+        records: The lines of golden.jsonl.
+    """
     contract = file.contract
     sections = [
         f"# {markdown_text(contract.get('name', file.path.stem))}: how to embed it",

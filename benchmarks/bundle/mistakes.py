@@ -36,7 +36,13 @@ _SAME = 1e-3  # probabilities that are the same up to rounding
 
 @dataclass(frozen=True)
 class Mistake:
-    """name: as it is said. remedy: one line. stage: "decode", "resize", "values" or "outputs"."""
+    """A known mistake of an app.
+
+    Attributes:
+        name: As it is said.
+        remedy: One line.
+        stage: "decode", "resize", "values" or "outputs".
+    """
 
     name: str
     remedy: str
@@ -75,7 +81,11 @@ MISTAKES = {
 
 
 class Scene:
-    """A golden picture and what mistakes in its decoding would make of it. content: of its file."""
+    """A golden picture and what mistakes in its decoding would make of it.
+
+    Args:
+        content: Of its file.
+    """
 
     def __init__(self, content: bytes):
         opened: Any = Image.open(io.BytesIO(content))
@@ -228,7 +238,11 @@ _MADE: tuple[tuple[str, _Made], ...] = (
 
 
 def value_maps(spec: InputSpec, tensor: Mapping[str, Any]) -> list[tuple[str, Callable[[Pixels], Pixels]]]:
-    """(name of the mistake, what it makes of the right bytes). tensor: the contract's `input`."""
+    """(name of the mistake, what it makes of the right bytes).
+
+    Args:
+        tensor: The contract's `input`.
+    """
     byte = np.arange(256, dtype=np.float64)
     scale, zero = float(tensor.get("scale", 1 / 127.5)), float(tensor.get("zero_point", 128))
     real = (byte - spec.mean[0]) / spec.std[0]
@@ -270,8 +284,13 @@ def _bytes(values: npt.NDArray[Any]) -> Pixels:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """names: of the mistakes together, at most one of geometry and one of values. made: picture -> what geometry
-    gives. change: what values then become."""
+    """What an app would feed if it made certain mistakes.
+
+    Attributes:
+        names: Of the mistakes together, at most one of geometry and one of values.
+        made: Picture -> what geometry gives.
+        change: What values then become.
+    """
 
     names: tuple[str, ...]
     made: Mapping[str, Pixels]
@@ -287,7 +306,11 @@ def hypotheses(
 ) -> list[Hypothesis]:
     """Every mistake by itself, then every one of geometry with every one of values.
 
-    scenes: picture -> its scene. right: picture -> its golden input. tensor: the contract's `input`.
+    Args:
+        scenes: Picture -> its scene.
+        right: Picture -> its golden input.
+        spec: How the contract prepares the images.
+        tensor: The contract's `input`.
     """
     geometry: list[Hypothesis] = []
     for name, make in _MADE:
@@ -307,7 +330,9 @@ _ENOUGH = 3  # pictures whose resize is right, to say that the resize is
 def possible(known: Sequence[Hypothesis], upright: Mapping[str, bool], wrong: Collection[str]) -> list[Hypothesis]:
     """Those of `known` that an app can have made whose upright pictures are told.
 
-    upright: picture -> whether the app's upright picture is the golden one. wrong: pictures with another input.
+    Args:
+        upright: Picture -> whether the app's upright picture is the golden one.
+        wrong: Pictures with another input.
     """
     out: set[str] = set()
     if wrong and all(upright.get(picture) for picture in wrong):
@@ -320,8 +345,13 @@ def possible(known: Sequence[Hypothesis], upright: Mapping[str, bool], wrong: Co
 
 @dataclass(frozen=True)
 class Named:
-    """What was recognised. explained: 0..1, the share of what is wrong that it explains. by: "bytes", "hashes" or
-    "probabilities". nearest: whether it is only the nearest of all that is known, and not named."""
+    """What was recognised.
+
+    Attributes:
+        explained: 0..1, the share of what is wrong that it explains.
+        by: "bytes", "hashes" or "probabilities".
+        nearest: Whether it is only the nearest of all that is known, and not named.
+    """
 
     names: tuple[str, ...]
     explained: float
@@ -330,7 +360,11 @@ class Named:
 
 
 def by_bytes(found: Mapping[str, Pixels], right: Mapping[str, Pixels], known: Sequence[Hypothesis]) -> Named | None:
-    """The mistake in the app's inputs. found: picture -> its bytes, uint8 [height, width, 3]."""
+    """The mistake in the app's inputs.
+
+    Args:
+        found: Picture -> its bytes, uint8 [height, width, 3].
+    """
     wrong = sum(_apart(pixels, right[picture]) for picture, pixels in found.items())
 
     def distances(of: Sequence[Hypothesis]) -> list[float]:
@@ -366,7 +400,11 @@ def by_probabilities(
     right: Mapping[str, Floats],
     known: Sequence[tuple[tuple[str, ...], Mapping[str, Floats]]],
 ) -> Named | None:
-    """The mistake in the app's probabilities. known: (names, picture -> what the network answers to such an input)."""
+    """The mistake in the app's probabilities.
+
+    Args:
+        known: (names, picture -> what the network answers to such an input).
+    """
     after = _in_the_outputs(found, right)
     if after:
         return after

@@ -22,7 +22,11 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def good(height: int, width: int) -> dict[str, bytes]:
-    """File name -> content of every picture that must be answered. height, width: of the network's input, pixels."""
+    """File name -> content of every picture that must be answered.
+
+    Args:
+        height, width: Of the network's input, pixels.
+    """
     files = {
         "jpeg-444.jpg": _jpeg(lesion(450, 600, 1), subsampling=0, quality=92),
         "jpeg-420.jpg": _jpeg(lesion(768, 1024, 2), subsampling=2, quality=88),
@@ -59,7 +63,11 @@ def good(height: int, width: int) -> dict[str, bytes]:
 
 
 def broken(max_pixels: int) -> dict[str, bytes]:
-    """File name -> content of what must be refused. max_pixels: of the contract's limits."""
+    """File name -> content of what must be refused.
+
+    Args:
+        max_pixels: Of the contract's limits.
+    """
     jpeg = _jpeg(lesion(300, 400, 31), subsampling=2, quality=90)
     png = _png(lesion(200, 300, 32))
     side = int(max_pixels**0.5) + 100

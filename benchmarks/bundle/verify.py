@@ -39,7 +39,12 @@ _FEW = 2e-6  # between a score and the sum of probabilities that were printed
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read. files: path within it -> content. golden: file -> its line of golden.jsonl."""
+    """A bundle that was read.
+
+    Attributes:
+        files: Path within it -> content.
+        golden: File -> its line of golden.jsonl.
+    """
 
     files: Mapping[str, bytes]
     golden: Mapping[str, Record]
@@ -62,10 +67,18 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int], classes: int) -> dict[str, Record]:
-    """file -> the app's line. size, classes: of the model. Raises DataError where a line is not of the form.
+    """file -> the app's line.
 
     Bytes become arrays under "pixels", probabilities become float64 arrays. A line may also name a file of
     golden/inputs, which the app's engine answered by itself.
+
+    Args:
+        path: A file with one JSON object per line.
+        golden: File -> its golden answer.
+        size, classes: Of the model.
+
+    Raises:
+        DataError: Where a line is not of the form.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

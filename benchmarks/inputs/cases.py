@@ -25,10 +25,13 @@ METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled image. group: images that belong together, of `group_kind` (group_kinds.KINDS). split: "" for none.
+    """One labelled image.
 
-    metadata: what the csv says of the fields of `patient.FIELDS`, as it stands there. malignant: the data set's own
-    target, "1", "0" or "".
+    Attributes:
+        group: Images that belong together, of `group_kind` (group_kinds.KINDS).
+        split: "" for none.
+        metadata: What the csv says of the fields of `patient.FIELDS`, as it stands there.
+        malignant: The data set's own target, "1", "0" or "".
     """
 
     path: Path
@@ -52,17 +55,22 @@ def read_cases(
 ) -> list[Case]:
     """The cases of `data`, in its order; every image exists.
 
-    data: a csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
-    paths start at the csv's folder, those of a run's split.csv at the run's data), a table of a known data set or its
-    folder (`columns.py`), or class folders (`class_folders.py`). split: the part that is wanted, or "all"; by default
-    "test" where the data has parts, else everything. images: the folder where the images of a table are now
-    (`locate.py` has the rules). known_labels: the model's; a label means one of them as `classes.class_of` says.
-    columns: of a csv. labels: what the user says of the data's labels (`classes.read_labels`).
-
     Where no column group, patient or lesion has a value, an image is its own group, and nothing is known of lesions.
 
-    Raises UsageError where `data` or `images` does not exist, or the columns of folders are named; DataError where a
-    column, the part or an image is missing, where there are no images, or where a label is not among `known_labels`.
+    Args:
+        data: A csv with the columns path and label (image_id, group, split and those of METADATA are optional; relative
+            paths start at the csv's folder, those of a run's split.csv at the run's data), a table of a known data set
+            or its folder (`columns.py`), or class folders (`class_folders.py`).
+        split: The part that is wanted, or "all"; by default "test" where the data has parts, else everything.
+        images: The folder where the images of a table are now (`locate.py` has the rules).
+        known_labels: The model's; a label means one of them as `classes.class_of` says.
+        columns: Of a csv.
+        labels: What the user says of the data's labels (`classes.read_labels`).
+
+    Raises:
+        UsageError: Where `data` or `images` does not exist, or the columns of folders are named.
+        DataError: Where a column, the part or an image is missing, where there are no images, or where a label is not
+            among `known_labels`.
     """
     data = Path(data)
     table = known_table(data) if data.is_dir() and columns == PATH_LABEL_GROUP else None

@@ -34,7 +34,14 @@ NO_TEXT = "name not in UTF-8"
 
 
 class Picture(NamedTuple):
-    """One picture. path: its file. name: the same below DATA, with "/". label: its class. part: "" without parts."""
+    """One picture.
+
+    Attributes:
+        path: Its file.
+        name: The same below DATA, with "/".
+        label: Its class.
+        part: "" without parts.
+    """
 
     path: str
     name: str
@@ -44,7 +51,12 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """What `read` found. passed_over: path -> why, of the pictures in no class. notes: a line each, for a person."""
+    """What `read` found.
+
+    Attributes:
+        passed_over: Path -> why, of the pictures in no class.
+        notes: A line each, for a person.
+    """
 
     pictures: list[Picture]
     passed_over: dict[str, str]
@@ -94,7 +106,8 @@ def read(root: str | os.PathLike[str]) -> ClassFolders:
 def check_labels(labels: Sequence[str], where: str) -> None:
     """Raises DataError where two labels differ in case or spaces alone, or one holds control characters.
 
-    where: what holds them, for the message.
+    Args:
+        where: What holds them, for the message.
     """
     of_key: dict[str, str] = {}
     for label in sorted(set(labels)):

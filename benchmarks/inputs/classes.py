@@ -66,12 +66,16 @@ def class_of(
 ) -> str | None:
     """The one of a model's classes that a label of data means; None where it means none.
 
-    codes: the model's. target: the data set's own, "1", "0" or "". task: of TASKS, the model's; None
-    and "diagnosis" are what `task_of` says. own: what the user says of the data's labels (--labels).
-
     The same label, or one of the same meaning (`labels.same_label`), is that class. Where the model tells malignant
     from benign, a diagnosis is on the side of the target, else of `own`, else of the table of diagnoses. Where each
     malignant diagnosis is a class of its own, it is that one.
+
+    Args:
+        label: The label, as the data has it.
+        codes: The model's.
+        target: The data set's own, "1", "0" or "".
+        task: Of TASKS, the model's; None and "diagnosis" are what `task_of` says.
+        own: What the user says of the data's labels (--labels).
     """
     said = {one.code: one for one in own}
     code = same_label(label, list(said))

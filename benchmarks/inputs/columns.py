@@ -60,11 +60,13 @@ def is_known(names: Sequence[str]) -> bool:
 def canonical(table: csv_files.Table, path: Path, columns: Columns = PATH_LABEL_GROUP) -> csv_files.Table:
     """The table with its picture in the column path, its label in label and its group, where it has one, in group.
 
-    columns: as the user names them. Without any, the columns have these names already, or those of a known data set.
-    Where the picture's column is another than path, image_id is its text. A column malignant has "1" and "0" where it
-    had "1.0" and "0.0". Other columns stay as they are.
+    Args:
+        columns: As the user names them. Without any, the columns have these names already, or those of a known data
+            set. Where the picture's column is another than path, image_id is its text. A column malignant has "1" and
+            "0" where it had "1.0" and "0.0". Other columns stay as they are.
 
-    Raises DataError where a column is not there, or a known data set's row has not one label.
+    Raises:
+        DataError: Where a column is not there, or a known data set's row has not one label.
     """
     names = table.columns
     for name in (columns.image, columns.label, columns.group):

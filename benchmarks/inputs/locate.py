@@ -75,12 +75,16 @@ def located(
 ) -> list[str]:
     """The path of each picture that a table names, as text, absolute where `folder` is; "" where there is none.
 
-    names: as they stand in the table; "" is none. folder: where relative paths start: the table's folder. images: the
-    folder in which the pictures are now (--images). table: what the table is called in a message. among: all names of
-    the table, where `names` are only some of them.
+    Args:
+        names: As they stand in the table; "" is none.
+        folder: Where relative paths start: the table's folder.
+        images: The folder in which the pictures are now (--images).
+        table: What the table is called in a message.
+        among: All names of the table, where `names` are only some of them.
 
-    Raises UsageError where `images` is not a folder; DataError where several files fit a name (the message names two),
-    or two names lead to the same file.
+    Raises:
+        UsageError: Where `images` is not a folder.
+        DataError: Where several files fit a name (the message names two), or two names lead to the same file.
     """
     if images is not None and not Path(images).is_dir():
         raise UsageError(f"--images {images}: no such folder")
@@ -100,7 +104,9 @@ def located(
 class Finder:
     """The pictures below a folder, by name. Its files are listed once, and only when a name has to be looked for.
 
-    folder: where they are. table: what names them, for messages.
+    Args:
+        folder: Where they are.
+        table: What names them, for messages.
     """
 
     def __init__(self, folder: str | os.PathLike[str], table: object):
@@ -147,7 +153,8 @@ class Finder:
     def moved(self, name: str, *, sole: bool) -> str:
         """The picture of a table whose pictures are elsewhere now; "" where it is not there.
 
-        sole: whether no other name in the table ends in the same file name; else the name alone does not tell.
+        Args:
+            sole: Whether no other name in the table ends in the same file name; else the name alone does not tell.
         """
         file, member = split_path(name)
         parts = _parts(file)

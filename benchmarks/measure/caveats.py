@@ -18,8 +18,9 @@ FAR_APART = 0.1
 def caveats(result: Mapping[str, Any], swapped: int | None) -> list[dict[str, str]]:
     """[{"what", "remedy"}], empty where nothing is wrong.
 
-    result: what `bench.run_bench` has measured so far. swapped: pages that were swapped meanwhile, None where the
-    system does not tell.
+    Args:
+        result: What `bench.run_bench` has measured so far.
+        swapped: Pages that were swapped meanwhile, None where the system does not tell.
     """
     machine = result["machine"]
     found: list[dict[str, str]] = []

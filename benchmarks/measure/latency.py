@@ -24,8 +24,11 @@ def load_timed(
 ) -> tuple[SkinClassifier, float]:
     """(the classifier, init_ms): reading the file and building the interpreter, without importing Python modules.
 
-    told: mean, std and labels of a file that others made, as SkinClassifier takes them.
-    Raises ModelFileError as SkinClassifier does.
+    Args:
+        told: Mean, std and labels of a file that others made, as SkinClassifier takes them.
+
+    Raises:
+        ModelFileError: As SkinClassifier does.
     """
     load_engine()
     start = perf_counter()
@@ -38,11 +41,19 @@ def measure_latency(
 ) -> dict[str, Any]:
     """Milliseconds for one picture from the bytes of its file to probabilities.
 
-    classifier: fresh, so that warmup_first_ms is the network's first run (None with warmup_runs=0). num_runs: at
-    least 1. Returns `summarize` of the whole and, under "stages", of decode (bytes -> upright RGB), preprocess
-    (resize, quantize) and invoke (the network); runs_ms: each timed run, in order.
+    Args:
+        classifier: Fresh, so that warmup_first_ms is the network's first run (None with warmup_runs=0).
+        image_bytes: The bytes of an image file.
+        num_runs: At least 1.
+        warmup_runs: Number of untimed predictions before them, at least 0.
 
-    Raises ImageError where `image_bytes` is not an image.
+    Returns:
+        runs_ms: each timed run, in order.
+        `summarize` of the whole and, under "stages", of decode (bytes -> upright RGB), preprocess (resize, quantize)
+        and invoke (the network);.
+
+    Raises:
+        ImageError: Where `image_bytes` is not an image.
     """
     if num_runs < 1 or warmup_runs < 0:
         raise ValueError(f"num_runs must be at least 1 and warmup_runs at least 0, not {num_runs} and {warmup_runs}")
@@ -69,8 +80,18 @@ def sweep_threads(
 ) -> list[dict[str, Any]]:
     """The latency with 1, 2, 4, ... threads and with as many as there are cores.
 
-    Each a fresh interpreter: {num_threads, median_ms, p95_ms, invoke_median_ms}. told: as in `load_timed`.
-    Raises ModelFileError as SkinClassifier does.
+    Each a fresh interpreter: {num_threads, median_ms, p95_ms, invoke_median_ms}.
+
+    Args:
+        model: A .tflite file.
+        image_bytes: The bytes of an image file.
+        cores: Number of CPU cores of the machine.
+        num_runs: Number of timed predictions, at least 1.
+        warmup_runs: Number of untimed predictions before them, at least 0.
+        told: As in `load_timed`.
+
+    Raises:
+        ModelFileError: As SkinClassifier does.
     """
     counts = sorted({1, cores} | {2**power for power in range(9) if 2**power < cores})
     rows: list[dict[str, Any]] = []

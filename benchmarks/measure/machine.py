@@ -29,9 +29,13 @@ _ARM_CORES = {
 def describe_machine(engine: str | None = None, root: Path = Path("/")) -> dict[str, Any]:
     """Board, CPU, system and versions, JSON-ready.
 
-    engine: the distribution of the TFLite interpreter, for its version. root: where proc/, sys/ and etc/ are.
-    temperature_c: degrees Celsius now. throttled: what the Raspberry Pi's firmware reports, see `throttled`.
-    load_average: over the last minute.
+    Args:
+        engine: The distribution of the TFLite interpreter, for its version.
+        root: Where proc/, sys/ and etc/ are.
+
+    Returns:
+        temperature_c: degrees Celsius now. throttled: what the Raspberry Pi's firmware reports, see `throttled`.
+        load_average: over the last minute.
     """
     cpu = root / "sys/devices/system/cpu"
     distributions = ("numpy", "pillow", *([engine] if engine else []))

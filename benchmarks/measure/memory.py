@@ -26,8 +26,9 @@ ROOT = Path(sys.executable).anchor
 def measure_memory(model: str | Path, image_bytes: bytes, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """{"peak_bytes": int or None where this system does not tell, "measured": how}.
 
-    told: mean, std and labels of a file that others made, as SkinClassifier takes them, JSON-ready.
-    Where a child process cannot be started or fails, this process is measured, and `measured` says so.
+    Args:
+        told: Mean, std and labels of a file that others made, as SkinClassifier takes them, JSON-ready. Where a child
+            process cannot be started or fails, this process is measured, and `measured` says so.
     """
     command = [sys.executable, "-m", __name__, str(Path(model).resolve()), json.dumps(told or {})]
     try:

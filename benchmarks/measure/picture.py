@@ -14,7 +14,13 @@ from ...edge_runtime.preprocess import decode, file_bytes
 
 @dataclass(frozen=True)
 class Picture:
-    """content: the bytes of an image file. source: its path, or "generated". width, height: pixels as stored."""
+    """The image whose predictions are timed.
+
+    Attributes:
+        content: The bytes of an image file.
+        source: Its path, or "generated".
+        width, height: Pixels as stored.
+    """
 
     content: bytes = field(repr=False)
     source: str

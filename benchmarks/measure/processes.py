@@ -33,9 +33,15 @@ def measure_cold_start(
 ) -> dict[str, Any]:
     """Milliseconds from the start of Python to its end, with one prediction of `image_bytes` between.
 
-    Returns {"median_ms", "runs_ms", "measured"}. Python's modules and the model come from the disk cache, except
-    perhaps at the first start. median_ms is None where a process cannot be started; `measured` says why. told: mean,
-    std and labels of a file that others made, as SkinClassifier takes them.
+    Args:
+        model: A .tflite file.
+        image_bytes: The bytes of an image file.
+        starts: Number of processes to start, at least 0.
+        told: Mean, std and labels of a file that others made, as SkinClassifier takes them.
+
+    Returns:
+        {"median_ms", "runs_ms", "measured"}. Python's modules and the model come from the disk cache, except perhaps at
+        the first start. median_ms is None where a process cannot be started; `measured` says why.
     """
     script = _COLD_START.format(told="".join(f", {name}={value!r}" for name, value in (told or {}).items()))
     runs: list[float] = []
@@ -59,10 +65,22 @@ def measure_spread(
 ) -> dict[str, Any]:
     """The median latency in each of `processes` processes, one after the other.
 
-    Where code and data come to be in memory changes from process to process, and with it the time: repeated runs in
-    one process do not see that. Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!",
-    ASPLOS 2009. Returns {"medians_ms", "invoke_medians_ms", "median_ms", "spread", "measured"}; median_ms is the
-    median of the medians, spread is (largest - smallest) / median_ms; both None where nothing could be measured.
+    Where code and data come to be in memory changes from process to process, and with it the time: repeated runs in one
+    process do not see that. Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!", ASPLOS
+    2009.
+
+    Args:
+        model: A .tflite file.
+        image_bytes: The bytes of an image file.
+        processes: Number of processes.
+        num_runs: Number of timed predictions, at least 1.
+        warmup_runs: Number of untimed predictions before them, at least 0.
+        num_threads: Threads of the interpreter, 1 to 256.
+        told: Mean, std and labels of a file that others made, as SkinClassifier takes them.
+
+    Returns:
+        {"medians_ms", "invoke_medians_ms", "median_ms", "spread", "measured"}; median_ms is the median of the medians,
+        spread is (largest - smallest) / median_ms; both None where nothing could be measured.
     """
     arguments = [str(model.resolve()), str(num_runs), str(warmup_runs), str(num_threads), json.dumps(told or {})]
     medians: list[float] = []

@@ -29,10 +29,17 @@ def measure_sustained(
 ) -> dict[str, Any]:
     """Predicts without pause for `seconds`; at most SLICES slices of equal length, each at least half a second.
 
-    Returns {"seconds", "predictions", "slices", "slowdown", "sensors"}. A slice is {start_s, predictions, median_ms,
-    p95_ms, temperature_c, frequency_mhz, throttled, flags} with the sensors read at its end; what this machine does not
-    tell is None. slowdown: of the slices' medians. sensors: the names of those that answered.
-    root: where proc/ and sys/ are.
+    Args:
+        classifier: The model.
+        image_bytes: The bytes of an image file.
+        seconds: Length of the run.
+        root: Where proc/ and sys/ are.
+        progress: Called with (seconds done, seconds in all); None reports nothing.
+
+    Returns:
+        {"seconds", "predictions", "slices", "slowdown", "sensors"}. A slice is {start_s, predictions, median_ms,
+        p95_ms, temperature_c, frequency_mhz, throttled, flags} with the sensors read at its end; what this machine does
+        not tell is None. slowdown: of the slices' medians. sensors: the names of those that answered.
     """
     length = max(_SHORTEST_SLICE_S, seconds / SLICES)
     slices: list[dict[str, Any]] = []

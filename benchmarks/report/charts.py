@@ -45,7 +45,14 @@ class Chart:
     shapes: list[Shape] = field(default_factory=list[Shape])
 
     def draw(self, tag: str, kind: str = "", text: str = "", **places: float | str) -> None:
-        """Adds a shape. places: attributes; numbers are rounded to 0.1 units, "_" in names is "-"."""
+        """Adds a shape.
+
+        Args:
+            tag: Of SVG.
+            kind: Its class in page.css; "" without.
+            text: Its text; "" without.
+            places: Attributes; numbers are rounded to 0.1 units, "_" in names is "-".
+        """
         said = {
             name.replace("_", "-"): place if isinstance(place, str) else f"{place:.1f}"
             for name, place in places.items()
@@ -53,6 +60,14 @@ class Chart:
         self.shapes.append(Shape(tag, kind, said, text))
 
     def write(self, x: float, y: float, text: str, anchor: str = "start") -> None:
+        """Adds a text.
+
+        Args:
+            x: In the units of the chart.
+            y: In the units of the chart.
+            text: What is written.
+            anchor: "start", "middle" or "end".
+        """
         self.draw("text", text=text, x=x, y=y, text_anchor=anchor)
 
 
@@ -66,7 +81,16 @@ def lines(
     from_zero: bool = True,
     dots: bool = True,
 ) -> Chart:
-    """Lines over a common pair of axes. across, up: what the axes are, with units. dots: mark points that are few."""
+    """Lines over a common pair of axes.
+
+    Args:
+        title: Of the chart.
+        across, up: What the axes are, with units.
+        data: The lines.
+        height: Of the chart, in its units.
+        from_zero: Whether the upper axis begins at 0.
+        dots: Mark points that are few.
+    """
     xs = [x for line in data for x, _ in line.points]
     ys = [y for line in data for _, y in line.points]
     x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(0 if from_zero else min(ys), max(ys))

@@ -146,7 +146,14 @@ def number(value: float | None, form: str = ".3f", missing: str = "-") -> Text:
 
 
 def ranged(value: float | None, bounds: Sequence[float] | None, form: str = ".3f", missing: str = "-") -> Text:
-    """A figure and, where there is one, its interval: "0.812 (0.780 to 0.841)"."""
+    """A figure and, where there is one, its interval: "0.812 (0.780 to 0.841)".
+
+    Args:
+        value: The figure; None where it is undefined.
+        bounds: (low, high) of its interval; None without.
+        form: Format specification.
+        missing: What is written for an undefined figure.
+    """
     if value is None or bounds is None:
         return number(value, form, missing)
     return (

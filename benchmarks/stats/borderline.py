@@ -33,9 +33,11 @@ def moved(pixels: Pixels, seed: int = 0) -> Pixels:
 def within(threshold: float, scores: Floats, others: Sequence[Floats]) -> float:
     """So far from `threshold` a score still counts as borderline: 0..1, rounded up to 6 decimals.
 
-    scores: float [n], of one implementation. others: the same pictures' scores in others, at least one. The 99th
-    percentile of how far the logit of a score moves, in that of them where it is largest, is laid on both sides of
-    the threshold's; the larger side counts. Logits, because a score near 0 moves by far less than one in the middle.
+    Args:
+        scores: float [n], of one implementation.
+        others: The same pictures' scores in others, at least one. The 99th percentile of how far the logit of a score
+            moves, in that of them where it is largest, is laid on both sides of the threshold's; the larger side
+            counts. Logits, because a score near 0 moves by far less than one in the middle.
     """
     distance = max(float(np.percentile(np.abs(_logit(other) - _logit(scores)), _QUANTILE)) for other in others)
     centre = float(_logit(np.asarray(threshold)))

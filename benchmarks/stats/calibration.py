@@ -18,8 +18,10 @@ TEMPERATURES = (0.25, 8.0)  # ends of the search
 def choose_temperature(probabilities: Scores, truth: Truth) -> float:
     """The temperature (0.25 to 8) with the smallest negative log-likelihood, by Brent's search on its logarithm.
 
-    probabilities: [n, classes]; their logarithms serve as logits, for a softmax leaves only a constant per row out.
-    1.0 where every picture is answered right: the likelihood would then grow without end as the temperature falls.
+    Args:
+        probabilities: [n, classes]; their logarithms serve as logits, for a softmax leaves only a constant per row out.
+            1.0 where every picture is answered right: the likelihood would then grow without end as the temperature
+            falls.
     """
     if (probabilities.argmax(axis=1) == truth).all():
         return 1.0

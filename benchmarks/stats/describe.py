@@ -37,11 +37,20 @@ def describe(
     thresholds in `frozen` (`operating_points.freeze`) give here; risk_coverage; roc, the curves, thinned for drawing;
     subgroups; absent_classes, labels of the model without an image here.
 
-    probabilities: rows that sum to 1. groups: what is known of them; names alone are groups
-    that were given, None makes every image its own. frozen and temperature come from
-    other pictures (the validation part): nothing is chosen here.
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: Rows that sum to 1.
+        labels: The classes, in the order of the columns.
+        groups: What is known of them; names alone are groups that were given, None makes every image its own. frozen
+            and temperature come from other pictures (the validation part): nothing is chosen here.
+        frozen: Rows of `freeze`, from other images.
+        temperature: What the logits are divided by; None recalibrates nothing.
+        attributes: Name -> one text per image, such as age, sex and site.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
 
-    Raises DataError where there are no images.
+    Raises:
+        DataError: Where there are no images.
     """
     codes = [label.code for label in labels]
     aims = operating_points.targets(labels)
@@ -165,6 +174,12 @@ def mistakes(
 
     row: the position among the images. n counts all of them, `shown` holds at most `most`. A melanoma is missed where
     the most probable class is another one; without a class for melanoma all are among the others.
+
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        labels: The classes, in the order of the columns.
+        most: Largest number of answers that are listed.
     """
     codes = [label.code for label in labels]
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)

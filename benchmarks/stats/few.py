@@ -10,17 +10,32 @@ FEW = 10
 
 
 def of_classes(per_class: Mapping[str, Mapping[str, Any]]) -> str:
-    """per_class: of `metrics.evaluate`. Returns a sentence without full stop; "" where none has few."""
+    """Which figures of a result are of fewer than FEW images.
+
+    Args:
+        per_class: Of `metrics.evaluate`.
+
+    Returns:
+        A sentence without full stop; "" where none has few.
+    """
     return sentence({code: row["n"] for code, row in per_class.items()})
 
 
 def of_points(points: Sequence[Mapping[str, Any]]) -> str:
-    """As `of_classes`. points: rows with target, n_positive and n_negative, of `metrics.at_threshold`."""
+    """As `of_classes`.
+
+    Args:
+        points: Rows with target, n_positive and n_negative, of `metrics.at_threshold`.
+    """
     sides = (("n_positive", "{}"), ("n_negative", "not {}"))
     return sentence({form.format(row["target"]): row[key] for key, form in sides for row in points})
 
 
 def sentence(counts: Mapping[str, int]) -> str:
-    """counts: what a figure is about -> its images."""
+    """The sentence that says which figures are of few images.
+
+    Args:
+        counts: What a figure is about -> its images.
+    """
     few = [f"{name} ({n})" for name, n in counts.items() if 0 < n < FEW]
     return f"Fewer than {FEW} images, so the figures say little: {', '.join(few)}" if few else ""

@@ -36,7 +36,12 @@ _NOBODY_SAYS = "for it is not known which show the same lesion or patient"
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """The groups of some pictures. names: text [n]. kinds: text [n], of KINDS."""
+    """The groups of some pictures.
+
+    Attributes:
+        names: Text [n].
+        kinds: Text [n], of KINDS.
+    """
 
     names: npt.NDArray[Any]
     kinds: npt.NDArray[Any]
@@ -87,6 +92,12 @@ def kinds_of(
 
     The patient or the lesion that is named for a picture says it. A group that goes by the id of a picture is none that
     anybody named: so a split.csv calls single pictures, and those that near-duplicates joined.
+
+    Args:
+        names: [n], the group of each image.
+        image_ids: [n], the id of each image.
+        patients: [n], the patient of each image, "" where not known; empty where the data has none.
+        lesions: [n], the lesion of each image, likewise.
     """
     ids = set(image_ids)
     kinds: list[str] = []
@@ -112,7 +123,11 @@ def unit(groups: Described, *, plural: bool = True) -> str:
 
 
 def counted(groups: Described, number: str = "{:,}") -> str:
-    """How many there are, for after "1,706 images of": "1,253 lesions". number: how they are written."""
+    """How many there are, for after "1,706 images of": "1,253 lesions".
+
+    Args:
+        number: How they are written.
+    """
     if not known(groups):
         return "a number of lesions that is not known"
     text = f"{number.format(groups['n'])} {unit(groups, plural=groups['n'] != 1)}"
@@ -132,17 +147,25 @@ def drawn_over(groups: Described) -> str:
 
 
 def intervals(groups: Described, bootstrap: str = "") -> str:
-    """The sentence that goes with a table of intervals. bootstrap: how many resamples, as it is to be written."""
+    """The sentence that goes with a table of intervals.
+
+    Args:
+        bootstrap: How many resamples, as it is to be written.
+    """
     return f"95% intervals from {bootstrap + ' ' if bootstrap else ''}resamples of {drawn_over(groups)}"
 
 
 def leaks(split: Mapping[str, Any], share: Callable[[str], str]) -> list[str]:
     """What of the test images the model has seen in training: sentences without full stops.
 
-    split: of metrics.json. groups: of the test images (`Groups.described`). leaked_share_of_test: 0..1, None where it
-    is not known; leaked_share_of_test_with_near_duplicates where those were looked for. checked: of an evaluation,
-    {"pictures", "groups"}, what could be compared with the training. seen_by_hash: of a model file's,
-    `training_pictures.seen`. share: how the share under a key is written.
+    Args:
+        split: Of metrics.json.
+        share: How the share under a key is written.
+
+    Returns:
+        groups: of the test images (`Groups.described`). leaked_share_of_test: 0..1, None where it is not known;
+        leaked_share_of_test_with_near_duplicates where those were looked for. checked: of an evaluation, {"pictures",
+        "groups"}, what could be compared with the training. seen_by_hash: of a model file's, `training_pictures.seen`.
     """
     groups, checked, leaked = split["groups"], split.get("checked"), "leaked_share_of_test"
     one = unit(groups, plural=False)
@@ -198,7 +221,8 @@ def _limits_of_hashes(seen: Mapping[str, Any]) -> list[str]:
 def seen_before(accuracy: Mapping[str, Any]) -> list[str]:
     """What of the measured images a model file, and its reference, has learned from: sentences without full stops.
 
-    accuracy: of `parity.compare`; one of an older version says nothing, which is "not known".
+    Args:
+        accuracy: Of `parity.compare`; one of an older version says nothing, which is "not known".
     """
     said: list[str] = []
     found: Mapping[str, Any] = accuracy.get("seen_in_training") or {}

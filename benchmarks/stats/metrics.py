@@ -48,13 +48,22 @@ def evaluate(
 ) -> dict[str, Any]:
     """All figures, JSON-ready, 0..1; None where one is undefined (the AUC of a class without images, say).
 
-    labels: the codes in the order of the columns of `probabilities`. Means over classes are over the classes that
-    have images. top_2_accuracy and top_3_accuracy are there where the model has more classes than that.
-    confusion_matrix: rows are the truth. intervals: [low, high] at 95% for each of HEADLINES, from `bootstrap`
-    resamples (none where that is 0) of whole groups, or of images where `groups` is None. groups: `Groups.described`,
-    and n_groups, how many of them are named: None where none is.
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        labels: The codes in the order of the columns of `probabilities`.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
 
-    Raises DataError where there are no images.
+    Returns:
+        Means over classes are over the classes that have images. top_2_accuracy and top_3_accuracy are there where the
+        model has more classes than that. confusion_matrix: rows are the truth. intervals: [low, high] at 95% for each
+        of HEADLINES, from `bootstrap` resamples (none where that is 0) of whole groups, or of images where `groups` is
+        None. groups: `Groups.described`, and n_groups, how many of them are named: None where none is.
+
+    Raises:
+        DataError: Where there are no images.
     """
     if not len(y_true):
         raise DataError("there are no images to measure accuracy on")
@@ -121,10 +130,11 @@ def calibration(y_true: Truth, probabilities: Scores) -> dict[str, Any]:
     ece: expected calibration error, 0..1, over CALIBRATION_BINS equal-width bins of the top class's probability, each
     open below and closed above: the mean distance of accuracy and confidence, weighted by images. Guo et al., "On
     Calibration of Modern Neural Networks", ICML 2017, equation 3. brier: sum over classes of the squared distance to
-    the one-hot truth, mean over images, 0..2: Brier, Monthly Weather Review 78 (1950). bins: {low, high, n,
-    confidence, accuracy} of each bin that holds images.
+    the one-hot truth, mean over images, 0..2: Brier, Monthly Weather Review 78 (1950). bins: {low, high, n, confidence,
+    accuracy} of each bin that holds images.
 
-    probabilities: rows that sum to 1.
+    Args:
+        probabilities: Rows that sum to 1.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == y_true
@@ -173,10 +183,13 @@ def mcnemar(y_true: Truth, probs_a: Scores, probs_b: Scores) -> dict[str, Any]:
 def non_inferiority(difference: dict[str, Any], margin: float = NON_INFERIORITY_MARGIN) -> dict[str, Any]:
     """Is b no worse than a by `margin`? {"figure", "margin", "lower_end", "shown"}.
 
-    difference: what `paired_interval` returned. shown: whether the lower end of the paired 95% interval of b minus a in
-    balanced accuracy is above -margin (a one-sided test at 2.5%); None where the interval is not defined. Not shown
-    does not mean worse: there may be too few images. Piaggio et al., "Reporting of noninferiority and equivalence
-    randomized trials", JAMA 308 (2012).
+    Args:
+        difference: What `paired_interval` returned.
+
+    Returns:
+        shown: whether the lower end of the paired 95% interval of b minus a in balanced accuracy is above -margin (a
+        one-sided test at 2.5%); None where the interval is not defined. Not shown does not mean worse: there may be too
+        few images. Piaggio et al., "Reporting of noninferiority and equivalence randomized trials", JAMA 308 (2012).
     """
     bounds = difference["balanced_accuracy"]["interval"]
     return {
@@ -190,8 +203,11 @@ def non_inferiority(difference: dict[str, Any], margin: float = NON_INFERIORITY_
 def threshold_for_sensitivity(positive: npt.NDArray[np.bool_], scores: Scores, sensitivity: float) -> float:
     """The highest threshold at which at least `sensitivity` (0..1) of the positives have score >= threshold.
 
-    Half-way down to the next lower score, so that rounding does not lose a case that is exactly on it. positive:
-    bool [n] with at least one True. scores: float [n].
+    Half-way down to the next lower score, so that rounding does not lose a case that is exactly on it.
+
+    Args:
+        positive: bool [n] with at least one True.
+        scores: float [n].
     """
     wanted = int(np.ceil(sensitivity * positive.sum() - 1e-9))
     if wanted < 1:
@@ -212,7 +228,13 @@ def at_threshold(
 ) -> dict[str, Any]:
     """Sensitivity and specificity (0..1, None where undefined) where score >= threshold counts as found.
 
-    positive: bool [n]. scores: [n]. With `bootstrap` resamples, as `evaluate` has them, also "intervals".
+    Args:
+        positive: bool [n].
+        scores: [n]. With `bootstrap` resamples, as `evaluate` has them, also "intervals".
+        threshold: Of the scores.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
     """
     found = scores >= threshold
     positives, negatives = int(positive.sum()), int((~positive).sum())
@@ -246,6 +268,14 @@ def paired_interval(
     """b minus a, with the 95% interval from the same resamples for both: {figure: {difference, interval}}.
 
     figure: each of HEADLINES. None where a figure is undefined.
+
+    Args:
+        y_true: int [n], the position of each image's label.
+        probs_a: float [n, classes] of the first model.
+        probs_b: float [n, classes] of the second model, for the same images.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
     """
     points_a, points_b = resampled(y_true, [probs_a, probs_b], groups, bootstrap=0, seed=seed)
     draws_a, draws_b = resampled(y_true, [probs_a, probs_b], groups, bootstrap=bootstrap, seed=seed)
@@ -285,6 +315,13 @@ def resampled(
 
     bootstrap 0 gives one "resample": the images as they are. A class that a resample lacks is left out of its means;
     macro_auc is NaN where no class has an AUC.
+
+    Args:
+        y_true: int [n], the position of each image's label.
+        models: float [n, classes] of each model.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
     """
     blocks: list[list[dict[str, Floats]]] = [[] for _ in models]
     for weights in image_weights(len(y_true), groups, bootstrap, seed):
@@ -296,8 +333,14 @@ def resampled(
 def weighted_auc(positive: npt.NDArray[np.bool_], scores: Scores, weights: Floats) -> Floats:
     """Area under the ROC curve per row of weights: the share of (positive, negative) pairs in order, ties half.
 
-    positive: bool [n]. scores: [n]. weights: [resamples, n], at least 0. Returns [resamples], NaN where a resample has
-    no positive or no negative. Equals the Mann-Whitney statistic: Hanley and McNeil, Radiology 143 (1982).
+    Args:
+        positive: bool [n].
+        scores: [n].
+        weights: [resamples, n], at least 0.
+
+    Returns:
+        [resamples], NaN where a resample has no positive or no negative. Equals the Mann-Whitney statistic: Hanley and
+        McNeil, Radiology 143 (1982).
     """
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # of each run of equal scores
@@ -316,6 +359,12 @@ def image_weights(n: int, groups: npt.NDArray[Any] | None, bootstrap: int, seed:
 
     The same draws whatever the size of the blocks is, and for every figure that is computed from them: that is what
     makes differences paired. bootstrap 0 gives one row of ones: the images as they are.
+
+    Args:
+        n: Number of images.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
     """
     members: npt.NDArray[np.intp] = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     for weights in _group_weights(int(members.max()) + 1, bootstrap, seed, rows=max(1, _BLOCK // n)):
@@ -336,7 +385,8 @@ def weighted_figures(y_true: Truth, scores: Scores, weights: Floats) -> dict[str
     """Figures per row of weights: HEADLINES as [resamples], and class_sensitivity, class_specificity and class_auc as
     [resamples, classes].
 
-    weights: [resamples, n], at least 0. NaN where a resample has no image that a figure is about.
+    Args:
+        weights: [resamples, n], at least 0. NaN where a resample has no image that a figure is about.
     """
     classes = scores.shape[1]
     is_true, is_predicted = np.eye(classes)[y_true], np.eye(classes)[scores.argmax(axis=1)]

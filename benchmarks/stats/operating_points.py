@@ -55,9 +55,13 @@ def freeze(
 ) -> list[dict[str, Any]]:
     """A threshold for each target and each of ASKED. Call it with validation pictures only.
 
-    on: which pictures these are, in words. JSON-ready rows: {target, classes, chosen_for, wanted, threshold, on,
-    found: {n_positive, n_negative, sensitivity, specificity} on these pictures}. No row for a target without a
-    positive or without a negative.
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        labels: The classes, in the order of the columns.
+        on: Which pictures these are, in words. JSON-ready rows: {target, classes, chosen_for, wanted, threshold, on,
+            found: {n_positive, n_negative, sensitivity, specificity} on these pictures}. No row for a target without a
+            positive or without a negative.
     """
     codes = [label.code for label in labels]
     rows: list[dict[str, Any]] = []
@@ -117,8 +121,17 @@ def measure(
     """What each frozen threshold gives on these pictures; nothing is chosen here.
 
     Each row of `frozen` with n_positive, n_negative, sensitivity, specificity and intervals added (None where
-    undefined), and `roc`: the most that the ROC curve of these pictures has at what was wanted (for 90% sensitivity
-    the highest specificity). That is what a threshold chosen on these pictures would have given, and so too good.
+    undefined), and `roc`: the most that the ROC curve of these pictures has at what was wanted (for 90% sensitivity the
+    highest specificity). That is what a threshold chosen on these pictures would have given, and so too good.
+
+    Args:
+        frozen: Rows of `freeze`, from other images.
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        codes: The codes of the classes, in the order of the columns.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
     """
     rows: list[dict[str, Any]] = []
     for row in frozen:
@@ -133,7 +146,14 @@ def on_roc(
     positive: npt.NDArray[np.bool_], scores: metrics.Scores, kind: str, wanted: float
 ) -> dict[str, float | None]:
     """{"sensitivity", "specificity"} at the point of the ROC curve that has at least `wanted` of `kind` and the most of
-    the other; None where there is no curve."""
+    the other; None where there is no curve.
+
+    Args:
+        positive: bool [n], whether the image has the condition.
+        scores: float [n], larger for more probable.
+        kind: "sensitivity" or "specificity".
+        wanted: Its least value, 0..1.
+    """
     if not 0 < positive.sum() < len(positive):
         return {"sensitivity": None, "specificity": None}
     fpr, tpr = roc(positive, scores)
@@ -148,10 +168,12 @@ def roc(
 ) -> tuple[metrics.Floats, metrics.Floats]:
     """(false positive rate, true positive rate) from (0, 0) to (1, 1), a point per score; both classes must be there.
 
-    positive: bool [n]. scores: [n], found where score >= threshold. Fawcett, "An introduction to ROC analysis", Pattern
-    Recognition Letters 27 (2006), algorithm 1.
-    corners_only: without the points on a straight line between others. For drawing: such a point can be the best one
-    that still has the sensitivity that is wanted.
+    Args:
+        positive: bool [n].
+        scores: [n], found where score >= threshold. Fawcett, "An introduction to ROC analysis", Pattern Recognition
+            Letters 27 (2006), algorithm 1.
+        corners_only: Without the points on a straight line between others. For drawing: such a point can be the best
+            one that still has the sensitivity that is wanted.
     """
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.r_[np.diff(scores[order]) != 0, True])  # of each run of equal scores
@@ -167,7 +189,11 @@ def threshold_for_specificity(positive: npt.NDArray[np.bool_], scores: metrics.S
     """The lowest threshold at which at least `specificity` (0..1) of the negatives have score < threshold.
 
     Half-way up from the highest negative that is cleared to the next score, so that rounding does not move a case that
-    is exactly on it. positive: bool [n] with at least one False. scores: float [n].
+    is exactly on it.
+
+    Args:
+        positive: bool [n] with at least one False.
+        scores: float [n].
     """
     negatives = np.sort(scores[~positive])
     wanted = int(np.ceil(specificity * len(negatives) - 1e-9))

@@ -30,7 +30,16 @@ def draws(
     """Path -> the figure in each resample, [bootstrap] (one, of the images as they are, where that is 0).
 
     The HEADLINES, each class's CLASS_FIGURES, the AUC of each target, ECE and Brier score. NaN where a resample has no
-    image that a figure is about. targets: name -> codes, as `operating_points.targets` gives them.
+    image that a figure is about.
+
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        codes: The codes of the classes, in the order of the columns.
+        targets: Name -> codes, as `operating_points.targets` gives them.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
     """
     gathered: dict[Path, list[metrics.Floats]] = {}
 

@@ -56,11 +56,21 @@ def subgroups(
 ) -> dict[str, list[dict[str, Any]]]:
     """Figures per subgroup, JSON-ready: {attribute: [{group, n, n_groups, too_few, ...}]}, the unknown last.
 
-    attributes: name -> one text per image; those outside ATTRIBUTES are ignored. Where `too_few` (under LEAST_IMAGES),
-    there are no figures. Else accuracy, balanced_accuracy over the n_classes that the group has, melanoma
-    {n, sensitivity, auc} and malignant {n, auc} where the model knows them, and `intervals` of all of these, with whole
-    groups drawn; None where undefined. n_groups: how many are named; None where none is. Balanced accuracies of groups
-    with other classes cannot be compared.
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        labels: The classes, in the order of the columns.
+        groups: [n], the patient or lesion of each image, drawn as a whole; None makes every image its own group.
+        attributes: Name -> one text per image; those outside ATTRIBUTES are ignored. Where `too_few` (under
+            LEAST_IMAGES), there are no figures. Else accuracy, balanced_accuracy over the n_classes that the group has,
+            melanoma {n, sensitivity, auc} and malignant {n, auc} where the model knows them, and `intervals` of all of
+            these, with whole groups drawn; None where undefined.
+        bootstrap: Number of resamples, 0 or more.
+        seed: Random seed, 0 to 2**32 - 1.
+
+    Returns:
+        n_groups: how many are named; None where none is. Balanced accuracies of groups with other classes cannot be
+        compared.
     """
     grouped = group_kinds.of(groups, len(y_true))
     return {

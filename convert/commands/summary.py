@@ -16,7 +16,11 @@ _SHOWN_TAUS = (0, 0.3, 0.5, 0.7, 1)
 
 
 def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
-    """result: what `job.convert` returned. At most 80 columns but for long names of folders."""
+    """The summary that `skin-edge convert` prints.
+
+    Args:
+        result: What `job.convert` returned. At most 80 columns but for long names of folders.
+    """
     validation, sizes, quantization = result["validation"], result["bytes"], result["quantization"]
     precision, model, calibration = result["precision"], result["model"], result["calibration"]
     names = ("float32", precision)

@@ -20,11 +20,13 @@ _HEAD_LAYERS = (keras.layers.BatchNormalization, keras.layers.Dropout, keras.lay
 def fold_head(model: Any) -> Any:
     """A network with the same answers, whose last layer is a Dense "logits" without softmax.
 
-    model: features -> any of BatchNormalization, Dropout and hidden Dense layers, in a row -> Dense softmax. It is left
-    as it is; the new network shares the layers before the head with it. With the BatchNormalization's y = a x + b,
-    W y + c = (W a) x + (W b + c): Jacob et al., CVPR 2018, section 3.2, there for convolutions.
+    Args:
+        model: Features -> any of BatchNormalization, Dropout and hidden Dense layers, in a row -> Dense softmax. It is
+            left as it is; the new network shares the layers before the head with it. With the BatchNormalization's y =
+            a x + b, W y + c = (W a) x + (W b + c): Jacob et al., CVPR 2018, section 3.2, there for convolutions.
 
-    Raises ConversionError where the head is another.
+    Raises:
+        ConversionError: Where the head is another.
     """
     last = model.layers[-1]
     if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.softmax:

@@ -18,10 +18,12 @@ CAM_LAYER = "class_activation_map"
 def with_map(folded: Any) -> Any:
     """A network with the outputs [logits [b, classes], map [b, rows, columns, classes]]; layers are shared.
 
-    folded: `fold.fold_head`'s: features [b, rows, columns, channels] -> global average pooling -> Dense. The mean of
-    the map over its positions is the logits.
+    Args:
+        folded: `fold.fold_head`'s: features [b, rows, columns, channels] -> global average pooling -> Dense. The mean
+            of the map over its positions is the logits.
 
-    Raises UsageError where the head is another.
+    Raises:
+        UsageError: Where the head is another.
     """
     dense, pool = folded.layers[-1], folded.layers[-2]
     if not isinstance(dense, keras.layers.Dense) or not isinstance(pool, keras.layers.GlobalAveragePooling2D):
@@ -33,7 +35,11 @@ def with_map(folded: Any) -> Any:
 
 
 def copy_weights(model: Any) -> None:
-    """Gives the map the weights of the logits. model: plain, or with layers wrapped by tfmot."""
+    """Gives the map the weights of the logits.
+
+    Args:
+        model: Plain, or with layers wrapped by tfmot.
+    """
     dense, convolution = _layer(model, LOGITS_LAYER), _layer(model, CAM_LAYER)
     _kernel(convolution).assign(_kernel(dense)[None, None])
     _inner(convolution).bias.assign(_inner(dense).bias)

@@ -33,9 +33,11 @@ _NAMES_LISTED = 8
 class Calibration:
     """How the range of an activation follows from its values on the representative samples.
 
-    kind: "minmax", the extremes; or "percentile": each tail loses at most 100 - percentile percent of the values, so
-    99.99 keeps what is between the 0.01th and the 99.99th. Zero stays inside, the real extremes are never exceeded
-    otherwise, and an activation that would have no range left keeps its extremes. percentile: above 50, up to 100.
+    Attributes:
+        kind: "minmax", the extremes; or "percentile": each tail loses at most 100 - percentile percent of the values,
+            so 99.99 keeps what is between the 0.01th and the 99.99th. Zero stays inside, the real extremes are never
+            exceeded otherwise, and an activation that would have no range left keeps its extremes.
+        percentile: Above 50, up to 100.
     """
 
     kind: str = "minmax"
@@ -60,22 +62,26 @@ def quantize(
 ) -> bytes:
     """The bytes of a .tflite with batch 1. Inputs stand in the order of model.inputs, outputs in that of model.outputs.
 
-    model: a functional tf_keras network, float32 inputs -> logits [b, classes] and whatever else, float32. Inputs of
-    rank 4 are images [b, height, width, channels] in [-1, 1]; others are vectors in the range `vectors`, or, without
-    one, in the range that is seen.
-    representative: one float32 [n, ...] per input, the same n. Without a calibration they are not looked at.
-    precision: "int8": weights int8 per channel, activations int8. "w8a16": activations int16. "float16": weights
-    float16, computed in float32. "w8a32": weights of more than 1024 values int8, activations float32; the latter two
-    calibrate nothing.
-    io: dtype of the image input; its scale is 2/255 and no calibration changes that, so a picture's bytes go in as they
-    are. "uint8" and "float32": other inputs and all outputs are float32; "int8": everything is int8. Precisions other
-    than "int8" have "float32" only.
-    keep_float: patterns (fnmatch) of names of layers, those of nested models too, that compute in float; for "int8".
-    Operators that only pass values on, such as padding and max pooling, may stay in int8 between two that are: that
-    changes no value. Layers that TensorFlow fuses into one operator are kept together.
+    Args:
+        model: A functional tf_keras network, float32 inputs -> logits [b, classes] and whatever else, float32. Inputs
+            of rank 4 are images [b, height, width, channels] in [-1, 1]; others are vectors in the range `vectors`, or,
+            without one, in the range that is seen.
+        representative: One float32 [n, ...] per input, the same n. Without a calibration they are not looked at.
+        precision: "int8": weights int8 per channel, activations int8. "w8a16": activations int16. "float16": weights
+            float16, computed in float32. "w8a32": weights of more than 1024 values int8, activations float32; the
+            latter two calibrate nothing.
+        calibration: How activation ranges are set: extremes, or percentiles.
+        io: Dtype of the image input; its scale is 2/255 and no calibration changes that, so a picture's bytes go in as
+            they are. "uint8" and "float32": other inputs and all outputs are float32; "int8": everything is int8.
+            Precisions other than "int8" have "float32" only.
+        keep_float: Patterns (fnmatch) of names of layers, those of nested models too, that compute in float; for
+            "int8". Operators that only pass values on, such as padding and max pooling, may stay in int8 between two
+            that are: that changes no value. Layers that TensorFlow fuses into one operator are kept together.
+        vectors: (lowest, highest) of inputs that are not images; None takes the range that is seen.
 
-    Raises UsageError where these contradict each other or a pattern meets no layer or no operator, and ConversionError
-    where TensorFlow's converter fails or the image input's scale is not 2/255.
+    Raises:
+        UsageError: Where these contradict each other or a pattern meets no layer or no operator.
+        ConversionError: Where TensorFlow's converter fails or the image input's scale is not 2/255.
     """
     _check(model, representative, precision, calibration, io, keep_float)
     network = flatbuffer.read(_converted(model, representative, precision, calibration))

@@ -81,11 +81,14 @@ Arrays = npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]]
 def quantization_aware(folded: Any, calibration: Arrays) -> Any:
     """A copy of a float network with simulated int8, its ranges set, its BatchNormalization in inference mode.
 
-    folded: float32 [b, height, width, 3] -> logits [b, classes], without a BatchNormalization in its head; perhaps with
-    a class activation map (`heatmap.with_map`), or with metadata in [-1, 1] as a second input.
-    calibration: float32 [n, height, width, 3] in [-1, 1], training pictures; with metadata that of their patients too.
+    Args:
+        folded: float32 [b, height, width, 3] -> logits [b, classes], without a BatchNormalization in its head; perhaps
+            with a class activation map (`heatmap.with_map`), or with metadata in [-1, 1] as a second input.
+        calibration: float32 [n, height, width, 3] in [-1, 1], training pictures; with metadata that of their patients
+            too.
 
-    Raises UsageError where tfmot cannot quantize the network.
+    Raises:
+        UsageError: Where tfmot cannot quantize the network.
     """
 
     def annotated(layer: Any) -> Any:
@@ -136,11 +139,20 @@ def train_quantized(
 ) -> list[dict[str, float]]:
     """Trains in place; leaves the epoch with the best score in it, epoch 0 being the network before training.
 
-    quantized: -> logits, or [logits, class activation map], which then gets the weights that the logits have learned.
-    teacher: the float network, logits as `quantized` has them. With distill its answers are the targets (cross-entropy
-    at TEMPERATURE), without it the labels are. batches: epoch (from 1) -> a Dataset of (inputs, one-hot). validate:
-    network -> "score", higher is better, "divergence" and "balanced_accuracy". learning_rate: of Adam at the start; it
-    falls to zero along a cosine. Returns one row per epoch: these three, "epoch" and, from 1 on, "loss".
+    Args:
+        quantized: -> logits, or [logits, class activation map], which then gets the weights that the logits have
+            learned.
+        teacher: The float network, logits as `quantized` has them. With distill its answers are the targets
+            (cross-entropy at TEMPERATURE), without it the labels are.
+        batches: Epoch (from 1) -> a Dataset of (inputs, one-hot).
+        validate: Network -> "score", higher is better, "divergence" and "balanced_accuracy".
+        epochs: Number of epochs.
+        learning_rate: Of Adam at the start; it falls to zero along a cosine.
+        distill: Whether the teacher's answers are the targets.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+
+    Returns:
+        One row per epoch: these three, "epoch" and, from 1 on, "loss".
     """
     report("quantization-aware training; on the validation part: divergence from float")
     row = {"epoch": 0, **validate(quantized)}
@@ -182,7 +194,8 @@ def _measured(row: dict[str, float]) -> str:
 def divergence(logits: npt.NDArray[np.floating], wanted: npt.NDArray[np.floating]) -> float:
     """The mean Kullback-Leibler divergence, in nats, of the probabilities in `logits` from those in `wanted`.
 
-    logits, wanted: [n, classes], but for a constant per row. 0 is the same answer everywhere.
+    Args:
+        logits, wanted: [n, classes], but for a constant per row. 0 is the same answer everywhere.
     """
     log_p, log_q = log_softmax(wanted, axis=1), log_softmax(logits, axis=1)
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())

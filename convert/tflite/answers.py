@@ -54,8 +54,13 @@ def answers(
 ) -> Floats:
     """The first output for each picture, as real numbers: float32 [n, classes].
 
-    network: a .tflite whose inputs stand in the model's order: the picture, then the metadata where it takes some.
-    vectors: what is known of the patients, [n, length], for a network that takes it.
+    Args:
+        network: A .tflite whose inputs stand in the model's order: the picture, then the metadata where it takes some.
+        spec: How the images are prepared.
+        pictures: uint8 [n, height, width, 3], RGB.
+        vectors: What is known of the patients, [n, length], for a network that takes it.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+        delegate: "xnnpack" or "none".
     """
     interpreter = Interpreter(network, delegate=delegate)
     source, target = interpreter.inputs[0], interpreter.outputs[0]
@@ -79,6 +84,13 @@ def of_others(
     """(positions of at most 200 pictures, what other implementations may answer for them: see `benchmarks.borderline`).
 
     Arguments as `answers` takes them.
+
+    Args:
+        network: A .tflite.
+        spec: How the images are prepared.
+        pictures: uint8 [n, height, width, 3], RGB.
+        vectors: [n, length], what is known of the patients; None where the network takes none.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
     """
     some = np.unique(np.linspace(0, len(pictures) - 1, min(_MOST_OTHERS, len(pictures))).astype(np.int64))
     known = None if vectors is None else vectors[some]

@@ -14,10 +14,13 @@ from ...edge_runtime.network import FLOATS, Network
 class Row:
     """One operator, in the order of execution.
 
-    inputs, outputs: dtypes of its tensors, those of the weights included. weight_scales: how many scales its weights
-    have: 1 is per tensor, more is per channel, 0 is without weights or not quantized. computes_in: "float" where an
-    input or output is floating point, else "integer"; "boundary" for QUANTIZE and DEQUANTIZE, which only convert.
-    output: name of its first output tensor.
+    Attributes:
+        computes_in: "float" where an input or output is floating point, else "integer"; "boundary" for QUANTIZE and
+            DEQUANTIZE, which only convert.
+        inputs, outputs: Dtypes of its tensors, those of the weights included.
+        weight_scales: How many scales its weights have: 1 is per tensor, more is per channel, 0 is without weights or
+            not quantized.
+        output: Name of its first output tensor.
     """
 
     position: int

@@ -76,8 +76,12 @@ def packed(
 ) -> tuple[bytes, str]:
     """(the file with TFLite metadata, labels.txt and the sealed contract inside, the contract's text).
 
-    network: a .tflite without an archive, its outputs named as in the signature. spec: how its pictures are prepared.
-    contract: `describe`'s of it. author: None takes skin-edge.
+    Args:
+        network: A .tflite without an archive, its outputs named as in the signature.
+        labels: The classes, in the order of the output.
+        spec: How its pictures are prepared.
+        contract: `describe`'s of it.
+        author: None takes skin-edge.
     """
     with_metadata = attach(
         network,
@@ -117,11 +121,18 @@ def describe(
 ) -> dict[str, Any]:
     """The contract of a network, not sealed yet. JSON-ready.
 
-    precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32". quantization: how it was made.
-    calibration, thresholds: `confidence`'s. borderline: `borderline`'s, one per threshold. spec: how the
-    network's pictures are prepared. license: None takes what the data's terms ask. intended_use: None takes
-    what the run was told, else what is known of its data. training_pictures: `training_pictures.described`'s of the
-    run. front: `front.described`'s of a network with a front end.
+    Args:
+        network: The .tflite.
+        run: The run that it was converted from.
+        precision: "int8", "mixed", "w8a16", "float16", "w8a32" or "float32".
+        quantization: How it was made.
+        calibration, thresholds: `confidence`'s.
+        borderline: `borderline`'s, one per threshold.
+        spec: How the network's pictures are prepared.
+        license: None takes what the data's terms ask.
+        intended_use: None takes what the run was told, else what is known of its data.
+        training_pictures: `training_pictures.described`'s of the run.
+        front: `front.described`'s of a network with a front end.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)

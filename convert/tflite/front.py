@@ -29,8 +29,12 @@ _LARGEST = 4096  # pixels along a side, `InputSpec`'s
 def size_of(text: str, height: int, width: int) -> tuple[int, int]:
     """What --front says, "480x640" or "auto" -> (height, width) of the picture that the file takes.
 
-    height, width: of the network's own input. Raises UsageError, naming the nearest size, for one that is not a whole
-    multiple of the network's along both axes, from 1 to MOST times; and for that of the network itself.
+    Args:
+        height, width: Of the network's own input.
+
+    Raises:
+        UsageError: Naming the nearest size, for one that is not a whole multiple of the network's along both axes, from
+            1 to MOST times; and for that of the network itself.
     """
     own = (height, width)
     if text == "auto":
@@ -65,7 +69,11 @@ def file_name(model_file: str, height: int, width: int) -> str:
 
 
 def described(network: bytes, height: int, width: int) -> dict[str, Any]:
-    """The contract's field `front`, for information. network: the one that `prepend` takes."""
+    """The contract's field `front`, for information.
+
+    Args:
+        network: The one that `prepend` takes.
+    """
     graph = flatbuffer.read(network).subgraphs[0]
     rows, columns = (int(length) for length in graph.tensors[graph.inputs[0]].shape[1:3])
     return {
@@ -88,9 +96,12 @@ def prepend(network: bytes, height: int, width: int) -> bytes:
     """A .tflite that takes uint8 [1, h, w, 3] -> one that takes [1, height, width, 3], whose answer to a picture is
     that of the first to the picture reduced.
 
-    network: without an archive; its first operator on the picture is QUANTIZE to int8. height, width: `size_of`'s.
+    Args:
+        network: Without an archive; its first operator on the picture is QUANTIZE to int8.
+        height, width: `size_of`'s.
 
-    Raises ConversionError for a network of another kind.
+    Raises:
+        ConversionError: For a network of another kind.
     """
     model = flatbuffer.read(network)
     graph = model.subgraphs[0]

@@ -69,12 +69,22 @@ def attach(
 ) -> bytes:
     """The network with TFLite metadata; the same bytes for the same arguments. What was there before is replaced.
 
-    network: a .tflite without its archive, its first input [1, height, width, 3]; others: one per further input.
-    mean, std: per channel R, G, B in units of 8-bit pixels; the network's real input is (pixel - mean) / std. outputs:
-    one per output of the network, in its order, the first being the probabilities [1, classes]. labels_file: name of
-    the file in the archive with one label a line. other_files: name in the archive -> description of every other file.
+    Args:
+        network: A .tflite without its archive, its first input [1, height, width, 3].
+        name: Of the model.
+        description: Of the model.
+        version: Of the model.
+        author: Of the model.
+        license: Of the model.
+        input_description: What the image input takes, in words.
+        mean, std: Per channel R, G, B in units of 8-bit pixels; the network's real input is (pixel - mean) / std.
+        outputs: One per output of the network, in its order, the first being the probabilities [1, classes].
+        labels_file: Name of the file in the archive with one label a line.
+        other_files: Name in the archive -> description of every other file.
+        others: One per further input.
 
-    Raises ValueError where `outputs` or `others` does not fit the network.
+    Raises:
+        ValueError: Where `outputs` or `others` does not fit the network.
     """
     model = flatbuffer.read(network)
     graph = model.subgraphs[0]

@@ -18,8 +18,11 @@ IO_TYPES = {"uint8": tf.uint8, "int8": tf.int8, "float32": tf.float32}
 
 
 def float32_tflite(model: Any) -> bytes:
-    """The float network as it is. model: float32 [b, height, width, 3], and metadata where it takes some ->
-    probabilities float32 [b, classes]."""
+    """The float network as it is.
+
+    Args:
+        model: float32 [b, height, width, 3], and metadata where it takes some -> probabilities float32 [b, classes].
+    """
     with converting("the float model"):
         network = flatbuffer.read(converter_of(model).convert())
     order_ends(network)
@@ -30,10 +33,12 @@ def float32_tflite(model: Any) -> bytes:
 def trained_int8_tflite(model: Any, io: str) -> bytes:
     """A network of quantization-aware training in int8, weights and activations, by the ranges it has learned.
 
-    model: float32 [b, height, width, 3] in [-1, 1] and whatever else -> logits [b, classes] and whatever else. io:
-    dtype of the inputs; "uint8" and "float32" give float32 outputs, "int8" int8 ones.
+    Args:
+        model: float32 [b, height, width, 3] in [-1, 1] and whatever else -> logits [b, classes] and whatever else.
+        io: Dtype of the inputs; "uint8" and "float32" give float32 outputs, "int8" int8 ones.
 
-    Raises ConversionError where TensorFlow's converter fails.
+    Raises:
+        ConversionError: Where TensorFlow's converter fails.
     """
     converter = converter_of(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -19,7 +19,12 @@ def setting_option(
 ) -> Callable[..., Any]:
     """The flag of a row of `settings.TABLE`, with its type; what is not given is None, or of several nothing.
 
-    default: in words, where the table's own and "the recipe's" are not. single: of a switch, without its --no-.
+    Args:
+        name: Of the setting.
+        help: What the option does, as a phrase.
+        default: In words, where the table's own and "the recipe's" are not.
+        metavar: Placeholder of the value in the help.
+        single: Of a switch, without its --no-.
     """
     row = settings.BY_NAME[name]
     kind: Any = None
@@ -83,7 +88,12 @@ _CLASSES = (
 
 
 def label_options(labels: str, task: str = "", default: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """--labels and --task: what DATA's labels mean. labels, task: their help. default: of the task, in words."""
+    """--labels and --task: what DATA's labels mean.
+
+    Args:
+        labels, task: Their help.
+        default: Of the task, in words.
+    """
 
     def added(command: Callable[..., Any]) -> Callable[..., Any]:
         command = setting_option("task", task, default=default)(command)

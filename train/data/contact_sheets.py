@@ -22,7 +22,11 @@ _WIDTH, _HEIGHT, _CAPTION = 200, 160, 16  # pixels of a cell, its caption below
 
 
 def class_sheet(frame: pd.DataFrame, label: str, seed: int) -> Image.Image:
-    """PER_CLASS pictures of a class, drawn by `seed` alone. frame: path, image_id, label."""
+    """PER_CLASS pictures of a class, drawn by `seed` alone.
+
+    Args:
+        frame: Path, image_id, label.
+    """
     rows = frame.loc[frame["label"] == label].sort_values("image_id")
     chosen = np.sort(generator(seed, Stream.CONTACT_SHEET).permutation(len(rows))[:PER_CLASS])
     cells = list(rows.iloc[chosen][["path", "image_id"]].itertuples(index=False, name=None))

@@ -54,8 +54,13 @@ _IN_MEMORY = 50_000  # pictures; more are in a temporary file
 class Fingerprints:
     """What was kept of each of n pictures. Rows of pictures that cannot be read hold zeros and are in `failures`.
 
-    hashes: uint64 [n]. grey: uint8 [n, SIDE, SIDE]. file_sha256, pixel_sha256: hexadecimal, "" where unreadable.
-    sizes: (width, height) upright. modes: Pillow's name of the stored mode. failures: position -> reason.
+    Attributes:
+        hashes: uint64 [n].
+        grey: uint8 [n, SIDE, SIDE].
+        file_sha256, pixel_sha256: Hexadecimal, "" where unreadable.
+        sizes: (width, height) upright.
+        modes: Pillow's name of the stored mode.
+        failures: Position -> reason.
     """
 
     hashes: npt.NDArray[np.uint64]

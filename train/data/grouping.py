@@ -28,8 +28,12 @@ def connect(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The frame with its groups connected, and what was done: {"on"} and, where on, {"pairs", "groups_connected"}.
 
-    wanted: None looks for near-duplicates where `split` is by group and there are at most MOST_BY_DEFAULT pictures.
-    Pictures that cannot be read connect nothing. A connected group goes by its smallest id.
+    Args:
+        frame: Columns image_id, group and path.
+        wanted: None looks for near-duplicates where `split` is by group and there are at most MOST_BY_DEFAULT pictures.
+            Pictures that cannot be read connect nothing. A connected group goes by its smallest id.
+        split: The kind of the split, or a csv.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
     """
     frame = frame.assign(named_group=frame["group"])
     n = len(frame)
@@ -62,7 +66,8 @@ def leakage(frame: pd.DataFrame) -> dict[str, float | None]:
 
     The first is None where the data set names no groups, and is of the pictures that have one where it does for some.
 
-    frame: columns group, named_group, group_kind and split.
+    Args:
+        frame: Columns group, named_group, group_kind and split.
     """
     named = frame.assign(group=frame["named_group"])
     return {
@@ -72,7 +77,11 @@ def leakage(frame: pd.DataFrame) -> dict[str, float | None]:
 
 
 def groups_of(rows: pd.DataFrame) -> Groups:
-    """What is known of the groups of some rows, for figures and sentences. rows: columns group and group_kind."""
+    """What is known of the groups of some rows, for figures and sentences.
+
+    Args:
+        rows: Columns group and group_kind.
+    """
     return Groups(rows["group"].to_numpy(str), rows["group_kind"].to_numpy(str))
 
 
@@ -85,7 +94,8 @@ def groups_in(rows: pd.DataFrame) -> dict[str, Any]:
 def with_group_kinds(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with the column group_kind whole: of group_kinds.KINDS, and told from the other columns where it is blank.
 
-    rows: columns group and image_id, perhaps patient, lesion and group_kind; a csv of a user, or of an older run.
+    Args:
+        rows: Columns group and image_id, perhaps patient, lesion and group_kind; a csv of a user, or of an older run.
     """
 
     def column(name: str) -> list[str]:

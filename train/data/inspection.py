@@ -44,11 +44,19 @@ def inspect(
     on_progress: Callable[[int], None] | None = None,
     near_duplicates: bool = True,
 ) -> dict[str, Any]:
-    """Everything below, JSON-ready; every picture is decoded. rules: of `clean.RULES`, applied first.
+    """Everything below, JSON-ready; every picture is decoded.
 
-    fractions: of training, validation and test. split: as `Recipe.split`. Both are those of "default_split".
-    near_duplicates: False leaves them out, and "near_duplicates_across_groups" is None. "default_split" is None where
-    a class has too few groups for one. What is about lesions is None where none is named. Raises what `clean` raises.
+    Args:
+        dataset: The data set.
+        fractions: Of training, validation and test.
+        split: As `Recipe.split`. Both are those of "default_split".
+        rules: Of `clean.RULES`, applied first.
+        seed: Random seed of the default split.
+        on_progress: Called with the number of images done; None reports nothing.
+        near_duplicates: False leaves them out, and "near_duplicates_across_groups" is None. "default_split" is None
+            where a class has too few groups for one. What is about lesions is None where none is named.
+
+    Raises what `clean` raises.
     """
     dataset, labels_are = labelled(dataset)
     frame, dropped = clean(dataset.frame, rules)
@@ -161,7 +169,15 @@ def _counted(values: Any) -> dict[str, int]:
 
 
 def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence[str], seed: int) -> None:
-    """Writes what `inspect` found of the same arguments: data.json, duplicates.csv and contact sheets (PNG)."""
+    """Writes what `inspect` found of the same arguments: data.json, duplicates.csv and contact sheets (PNG).
+
+    Args:
+        out: The folder to create.
+        found: What `inspect` returned.
+        dataset: The data set.
+        rules: As `inspect` took them.
+        seed: As `inspect` took it.
+    """
     frame = clean(labelled(dataset)[0].frame, rules)[0]
     paths = dict(zip(frame["image_id"], frame["path"], strict=True))
     near = found["near_duplicates_across_groups"] or []

@@ -39,10 +39,12 @@ def header(path: Path) -> list[str]:
 def read_table(path: Path, needed: Mapping[str, str], optional: Mapping[str, str] | None = None) -> pd.DataFrame:
     """A table's columns, renamed, all text without spaces around it; other columns are not even kept.
 
-    needed, optional: column in the file -> column here. A needed column has a value in every row; an optional one that
-    is missing is left out. `csv_files.read` says what a table may look like.
+    Args:
+        needed, optional: Column in the file -> column here. A needed column has a value in every row; an optional one
+            that is missing is left out. `csv_files.read` says what a table may look like.
 
-    Raises DataError where the file cannot be read, or where a needed column or value is missing.
+    Raises:
+        DataError: Where the file cannot be read, or where a needed column or value is missing.
     """
     wanted = {**(optional or {}), **needed}
     table = csv_files.read(path, lambda name: name in wanted)
@@ -60,8 +62,12 @@ def read_table(path: Path, needed: Mapping[str, str], optional: Mapping[str, str
 def one_hot(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """A challenge's ground truth, `image` and a column of 0 and 1 per class, as columns image_id and label.
 
-    columns: class's column -> code. Their order in the file does not matter; those of classes that the file does not
-    have are passed over. Raises DataError where a row does not have exactly one 1.
+    Args:
+        columns: Class's column -> code. Their order in the file does not matter; those of classes that the file does
+            not have are passed over.
+
+    Raises:
+        DataError: Where a row does not have exactly one 1.
     """
     frame = read_table(path, {"image": "image_id"}, {column: column for column in columns})
     there = [column for column in columns if column in frame.columns]
@@ -89,7 +95,14 @@ def check_unique(image_ids: pd.Series, where: Path) -> None:
 
 
 def check_labels(frame: pd.DataFrame, column: str, known: Iterable[str], path: Path) -> None:
-    """Raises DataError where a label is not among `known`. column: what the file calls it."""
+    """Raises DataError where a label is not among `known`.
+
+    Args:
+        frame: Columns image_id and label.
+        column: What the file calls it.
+        known: The labels that may occur.
+        path: The table, for the message.
+    """
     unknown = frame.loc[~frame["label"].isin(list(known))]
     if len(unknown):
         row = unknown.iloc[0]
@@ -99,8 +112,14 @@ def check_labels(frame: pd.DataFrame, column: str, known: Iterable[str], path: P
 def paths_by_id(image_ids: pd.Series, root: Path, table: Path, *, lost_ending: str = "") -> list[str]:
     """The image of each id, at any depth below `root`, "" where there is none.
 
-    lost_ending: of ids, which the file's name may do without. Raises DataError where not one image is below `root`,
-    or where several different ones have an id's name.
+    Args:
+        image_ids: The ids that the table names.
+        root: The folder to look in.
+        table: The table, for the message.
+        lost_ending: Of ids, which the file's name may do without.
+
+    Raises:
+        DataError: Where not one image is below `root`, or where several different ones have an id's name.
     """
     finder = Finder(root, table)
     if finder.is_empty:
@@ -130,10 +149,13 @@ def members_by_id(image_ids: pd.Series, container: Path) -> list[str]:
 def finished(frame: pd.DataFrame, table: Path, *, pairs: Iterable[tuple[str, str]] = ()) -> pd.DataFrame:
     """The frame that every layout gives: path, image_id, group, label, EXTRA_COLUMNS and official (see `Dataset`).
 
-    frame: path, image_id, label and what the layout has of the others, as text. group, where it has one, names the
-    pictures that belong together itself. pairs: image_ids of the same picture under two names, which go together.
+    Args:
+        frame: Path, image_id, label and what the layout has of the others, as text. group, where it has one, names the
+            pictures that belong together itself.
+        pairs: image_ids of the same picture under two names, which go together.
 
-    Raises DataError where an image_id occurs twice or an age or a diameter is not a number.
+    Raises:
+        DataError: Where an image_id occurs twice or an age or a diameter is not a number.
     """
     check_unique(frame["image_id"], table)
     blank = pd.Series("", index=frame.index)
@@ -153,7 +175,17 @@ def finished(frame: pd.DataFrame, table: Path, *, pairs: Iterable[tuple[str, str
 
 
 def numbers(values: pd.Series, name: str, image_ids: pd.Series, table: Path) -> pd.Series:
-    """Text as float64, NaN where it is blank or says that it is not known. Raises DataError for other text."""
+    """Text as float64, NaN where it is blank or says that it is not known.
+
+    Args:
+        values: Text, "" where not known.
+        name: Of the column, for the message.
+        image_ids: Of the same rows, for the message.
+        table: The table, for the message.
+
+    Raises:
+        DataError: For other text.
+    """
     if pd.api.types.is_float_dtype(values):
         return values
     parsed = pd.Series(pd.to_numeric(values, errors="coerce"), index=values.index, dtype="float64")
@@ -206,7 +238,15 @@ def _groups(frame: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.Series:
 def truth_of(
     values: pd.Series, meaning: Mapping[str, str], column: str, image_ids: pd.Series, table: Path
 ) -> pd.Series:
-    """A data set's own target as "1", "0" or "". meaning: lower-case value -> one of them; else DataError."""
+    """A data set's own target as "1", "0" or "".
+
+    Args:
+        values: Text of the column.
+        meaning: Lower-case value -> one of them; else DataError.
+        column: Its name, for the message.
+        image_ids: Of the same rows, for the message.
+        table: The table, for the message.
+    """
     found = values.str.strip().str.lower().map(dict(meaning))
     odd = np.flatnonzero(found.isna())
     if len(odd):

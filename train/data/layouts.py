@@ -32,8 +32,13 @@ _NEVER_PUBLISHED = "ISIC_0035068"
 
 @dataclass(frozen=True)
 class Given:
-    """What a layout looks at. root: the folder. table: the csv, where DATA is a csv and not a folder. images: the
-    folder in which the pictures are, where it is another one (--images)."""
+    """What a layout looks at.
+
+    Attributes:
+        root: The folder.
+        table: The csv, where DATA is a csv and not a folder.
+        images: The folder in which the pictures are, where it is another one (--images).
+    """
 
     root: Path
     table: Path | None = None
@@ -104,16 +109,20 @@ def read_dataset(
 ) -> Dataset:
     """Recognises the layout, or takes the one that is named, and reads it.
 
-    data: a folder, or the csv of the layouts isic-cli and csv. columns: of a plain csv; naming any makes it one.
-    images: the folder in which the pictures are that a table names, where it is another one
-    (benchmarks/inputs/locate.py).
-    group_from: what gives the pictures their groups where the data names none (`named_groups.py`). prefer: the layout
-    that is taken where several fit.
+    Args:
+        data: A folder, or the csv of the layouts isic-cli and csv.
+        layout: One of LAYOUTS; None recognises it.
+        columns: Of a plain csv; naming any makes it one.
+        images: The folder in which the pictures are that a table names, where it is another one
+            (benchmarks/inputs/locate.py).
+        group_from: What gives the pictures their groups where the data names none (`named_groups.py`).
+        prefer: The layout that is taken where several fit.
 
-    Raises UsageError where there is no such folder, or `images` is given and the pictures are in class folders;
-    UnknownNameError for a layout that does not exist; DataError where no layout fits (the message names the known
-    ones) or several do, a column is missing, a label is not in the layout's table, an id occurs twice, a name fits
-    several pictures, or no picture is there.
+    Raises:
+        UsageError: Where there is no such folder, or `images` is given and the pictures are in class folders.
+        UnknownNameError: For a layout that does not exist.
+        DataError: Where no layout fits (the message names the known ones) or several do, a column is missing, a label
+            is not in the layout's table, an id occurs twice, a name fits several pictures, or no picture is there.
     """
     data = Path(data)
     if layout is not None and layout not in LAYOUTS:

@@ -17,11 +17,16 @@ from ...edge_runtime.errors import DataError, UsageError
 def groups_of(frame: pd.DataFrame, root: Path, group_from: str) -> tuple[pd.DataFrame, list[str]]:
     """Columns group and group_kind of every picture, and a line for each thing that is to be known of them.
 
-    frame: columns path and image_id. root: the data set's folder. group_from: a csv with the columns image (its id, its
-    path below `root`, or its file name) and group; or a regular expression with one group in parentheses, which is
-    looked for in the path below `root`. A picture that neither of them knows is a group of its own.
+    Args:
+        frame: Columns path and image_id.
+        root: The data set's folder.
+        group_from: A csv with the columns image (its id, its path below `root`, or its file name) and group; or a
+            regular expression with one group in parentheses, which is looked for in the path below `root`. A picture
+            that neither of them knows is a group of its own.
 
-    Raises UsageError where it is neither; DataError where it says nothing of any picture, or two things of one.
+    Raises:
+        UsageError: Where it is neither.
+        DataError: Where it says nothing of any picture, or two things of one.
     """
     names = [_below(path, image_id, root) for path, image_id in zip(frame["path"], frame["image_id"], strict=True)]
     is_table = Path(group_from).suffix.lower() in (".csv", ".tsv", ".tab") or Path(group_from).is_file()

@@ -50,9 +50,14 @@ def checked(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def found_in(names: tuple[str, ...], frame: pd.DataFrame, data: str) -> tuple[str, ...]:
-    """`names` with ALL resolved. frame: the columns FIELDS, numbers or text. data: what it is called in a message.
+    """`names` with ALL resolved.
 
-    Raises UsageError where a field, or with ALL every field, is blank for all pictures.
+    Args:
+        frame: The columns FIELDS, numbers or text.
+        data: What it is called in a message.
+
+    Raises:
+        UsageError: Where a field, or with ALL every field, is blank for all pictures.
     """
     if not names:
         return names
@@ -73,8 +78,12 @@ def found_in(names: tuple[str, ...], frame: pd.DataFrame, data: str) -> tuple[st
 def fitted(names: tuple[str, ...], training: pd.DataFrame) -> Encoding:
     """The encoding with the means, deviations and words of the training part, and of nothing else.
 
-    training: the rows of the training part. Raises DataError where a field is blank in all of them, or a number is
-    impossible. Means and deviations are rounded to six digits behind the point, as they are written.
+    Args:
+        training: The rows of the training part.
+
+    Raises:
+        DataError: Where a field is blank in all of them, or a number is impossible. Means and deviations are rounded to
+            six digits behind the point, as they are written.
     """
     fields: list[Number | Category] = []
     for name in names:
@@ -116,8 +125,10 @@ def _is_known(column: pd.Series, name: str) -> pd.Series:
 class Patients:
     """What is known of the patients of n pictures.
 
-    vectors: float32 [n, length], `Encoding.encode`'s. field_of: int64 [length], the field of each column. dropout: of
-    `dropped`, 0..1.
+    Attributes:
+        vectors: float32 [n, length], `Encoding.encode`'s.
+        field_of: int64 [length], the field of each column.
+        dropout: Of `dropped`, 0..1.
     """
 
     vectors: npt.NDArray[np.float32]

@@ -37,12 +37,17 @@ def split_frame(
 ) -> pd.Series:
     """A part ("train", "val", "test") for every row.
 
-    frame: columns image_id, group, label. fractions: of the images of each class, summing to 1. Within each class the
-    groups are shuffled (by `seed` alone: the order of the rows does not matter) and dealt out whole, largest part
-    last, so that every part gets at least one group of the class. A group with several labels counts as that of them
-    which is rarest in the data: of a patient with one melanoma and a hundred nevi the melanoma has to be dealt out.
+    Args:
+        frame: Columns image_id, group, label.
+        fractions: Of the images of each class, summing to 1. Within each class the groups are shuffled (by `seed`
+            alone: the order of the rows does not matter) and dealt out whole, largest part last, so that every part
+            gets at least one group of the class. A group with several labels counts as that of them which is rarest in
+            the data: of a patient with one melanoma and a hundred nevi the melanoma has to be dealt out.
+        seed: Random seed, 0 to 2**32 - 1.
+        by_group: False splits single images.
 
-    Raises DataError where a class has fewer than three groups.
+    Raises:
+        DataError: Where a class has fewer than three groups.
     """
     if not np.isclose(sum(fractions), 1) or min(fractions) <= 0:
         raise UsageError(f"fractions {fractions} must be above 0 and sum to 1")
@@ -73,10 +78,11 @@ def split_frame(
 def connected_split(frame: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> pd.Series:
     """The split of the data set's own groups, with each connected group then brought together in one part.
 
-    frame: as for `split_frame`, and `named_group` (see grouping.py): `group` connects some of these. So that a split
-    hardly depends on whether near-duplicates were looked for, only connected pictures change their part: to that of
-    the group whose id is the connected one's. Where a class would then miss a part, or more than MOST_MOVED of the
-    pictures would change, the connected groups are dealt out again instead.
+    Args:
+        frame: As for `split_frame`, and `named_group` (see grouping.py): `group` connects some of these. So that a
+            split hardly depends on whether near-duplicates were looked for, only connected pictures change their part:
+            to that of the group whose id is the connected one's. Where a class would then miss a part, or more than
+            MOST_MOVED of the pictures would change, the connected groups are dealt out again instead.
     """
     before = split_frame(frame.assign(group=frame["named_group"]), fractions, seed)
     named = frame["named_group"] == frame["group"]
@@ -93,12 +99,19 @@ def folds(
 ) -> list[pd.Series]:
     """k splits whose test parts are disjoint and cover everything: of each, a part for every row.
 
-    frame: as for `split_frame`; groups stay whole and count as their rarest label. The rarest class is dealt out
-    first, its groups shuffled (by `seed` alone) and the larger ones first, each to the test part that has the fewest
-    images of the class, then the fewest at all. validation: the share (0..1) of the rest that is drawn from it for
-    validation, stratified as in `split_frame` (0.15 of 0.80 by default).
+    Args:
+        frame: As for `split_frame`; groups stay whole and count as their rarest label. The rarest class is dealt out
+            first, its groups shuffled (by `seed` alone) and the larger ones first, each to the test part that has the
+            fewest images of the class, then the fewest at all.
+        k: Number of folds, 2 or more.
+        seed: Random seed, 0 to 2**32 - 1.
+        validation: The share (0..1) of the rest that is drawn from it for validation, stratified as in `split_frame`
+            (0.15 of 0.80 by default).
+        by_group: False splits single images.
 
-    Raises UsageError where k is below 2; DataError where a class has too few groups for each part of each fold.
+    Raises:
+        UsageError: Where k is below 2.
+        DataError: Where a class has too few groups for each part of each fold.
     """
     if k < 2:
         raise UsageError(f"{k} folds: two or more are needed")
@@ -146,10 +159,16 @@ def _by_rarest_label(frame: pd.DataFrame, keys: pd.Series) -> pd.DataFrame:
 
 
 def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> pd.Series:
-    """The part of every row that the makers of the data set gave it. frame: as for `split_frame`, and `official`.
+    """The part of every row that the makers of the data set gave it.
 
-    Where they made no validation part, it is drawn from the training part as `split_frame` draws, with its share of
-    the two. Raises DataError where a class is missing in training.
+    Where they made no validation part, it is drawn from the training part as `split_frame` draws, with its share of the
+    two.
+
+    Args:
+        frame: As for `split_frame`, and `official`.
+
+    Raises:
+        DataError: Where a class is missing in training.
     """
     parts = frame["official"]
     if not (parts == "val").any():
@@ -168,9 +187,13 @@ def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], s
 def read_split(path: str | Path, frame: pd.DataFrame, dropped: Collection[str] = ()) -> pd.Series:
     """The part of every row from a csv with the columns image_id and split (RUN/split.csv is one).
 
-    Rows that the csv does not name get "". dropped: image_ids that it may name although they are not in `frame`.
+    Rows that the csv does not name get "".
 
-    Raises DataError where a column or a part is missing, or where the csv names any other picture that is not there.
+    Args:
+        dropped: image_ids that it may name although they are not in `frame`.
+
+    Raises:
+        DataError: Where a column or a part is missing, or where the csv names any other picture that is not there.
     """
     table = tables.read(path, ("image_id", "split"))
     odd = sorted(set(table["split"]) - set(PARTS))
@@ -186,7 +209,8 @@ def read_split(path: str | Path, frame: pd.DataFrame, dropped: Collection[str] =
 def leaked_share(frame: pd.DataFrame) -> float | None:
     """The share (0..1) of test images whose group has an image in training; None where there are no test images.
 
-    frame: columns group and split.
+    Args:
+        frame: Columns group and split.
     """
     test = frame.loc[frame["split"] == "test", "group"]
     return float(test.isin(set(frame.loc[frame["split"] == "train", "group"])).mean()) if len(test) else None

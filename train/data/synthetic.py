@@ -61,8 +61,15 @@ def draw_dataset(
 ) -> Path:
     """Writes HAM10000_metadata.csv, an image folder and README.txt into `folder`; returns it.
 
-    size: (width, height) in pixels. Every third lesion has two pictures, so that a split has to keep them together.
-    The same seed gives the same pictures. Raises OutputExistsError where `folder` is not empty.
+    Args:
+        folder: The folder to fill.
+        lesions_per_class: Number of lesions of each class.
+        size: (width, height) in pixels. Every third lesion has two pictures, so that a split has to keep them together.
+            The same seed gives the same pictures.
+        seed: Random seed, 0 to 2**32 - 1.
+
+    Raises:
+        OutputExistsError: Where `folder` is not empty.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -49,9 +49,15 @@ def text(frame: pd.DataFrame, **how: Any) -> str:
 def read(path: str | Path, needed: Sequence[str], optional: Collection[str] = (), *, numbers: str = "") -> pd.DataFrame:
     """Columns of a csv, all text; what is not named is not read.
 
-    needed: columns that must be there. numbers: a prefix; all columns that begin with it are read too, as float64.
-    Raises UsageError where there is no such file; DataError where it is not csv, lacks a column, has one of them twice,
-    or holds a text where a number belongs.
+    Args:
+        path: The csv.
+        needed: Columns that must be there.
+        optional: Columns that are read where they exist.
+        numbers: A prefix; all columns that begin with it are read too, as float64.
+
+    Raises:
+        UsageError: Where there is no such file.
+        DataError: Where it is not csv, lacks a column, has one of them twice, or holds a text where a number belongs.
     """
     names = header(path)
     numeric = [name for name in names if numbers and name.startswith(numbers)]

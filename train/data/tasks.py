@@ -31,14 +31,20 @@ def for_task(
 ) -> tuple[Dataset, list[dict[str, Any]]]:
     """The data set with the labels of the task, and how each diagnosis became one (empty for diagnoses).
 
-    task: "diagnosis": the classes are those of `own` (or of that csv), in its order, else the layout's. "malignant":
-    benign and malignant, by the data set's own target, else by `own`, else by the table of diagnoses.
-    "malignant-classes": so too, and each malignant diagnosis is a class of its own. Rows that belong to no class are
-    left out, which a note says. drop: labels that are left out first; min_images: classes with fewer are left out last;
-    `Dataset.left_out` counts both.
+    Args:
+        dataset: The data set.
+        task: "diagnosis": the classes are those of `own` (or of that csv), in its order, else the layout's.
+            "malignant": benign and malignant, by the data set's own target, else by `own`, else by the table of
+            diagnoses. "malignant-classes": so too, and each malignant diagnosis is a class of its own. Rows that belong
+            to no class are left out, which a note says.
+        own: The user's own classes, or a csv of them; None without.
+        drop: Labels that are left out first.
+        min_images: Classes with fewer are left out last; `Dataset.left_out` counts both.
 
-    Raises UnknownNameError for another task; DataError where a label is not in `own`, one of its classes has no
-    image, most images have no diagnosis, a diagnosis is on neither side, or there are too few classes or images.
+    Raises:
+        UnknownNameError: For another task.
+        DataError: Where a label is not in `own`, one of its classes has no image, most images have no diagnosis, a
+            diagnosis is on neither side, or there are too few classes or images.
     """
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
@@ -117,8 +123,9 @@ def as_classes(
 ) -> tuple[pd.Series, list[str]]:
     """The labels of pictures in a model's own words, and a line for each that is not one of them already.
 
-    rows: columns label and, where the data set has a target of its own, malignant ("1", "0" or ""). codes, task, own:
-    as `classes.class_of` takes them. What means none of the model's classes stays.
+    Args:
+        rows: Columns label and, where the data set has a target of its own, malignant ("1", "0" or "").
+        codes, task, own: As `classes.class_of` takes them. What means none of the model's classes stays.
     """
     targets = rows["malignant"] if "malignant" in rows else pd.Series("", rows.index)
     found: dict[tuple[str, str], str] = {}

@@ -32,9 +32,12 @@ _KINDS: dict[str, Any] = {
 class State:
     """Where a training stands after `epoch` whole epochs.
 
-    history: one row per epoch, as in history.csv. best_epoch: the one that is kept. best_score: its own (higher is
-    better). plateau_loss, plateau_wait: the lowest validation loss so far and the epochs since. seconds: spent
-    training.
+    Attributes:
+        best_epoch: The one that is kept.
+        best_score: Its own (higher is better).
+        plateau_loss, plateau_wait: The lowest validation loss so far and the epochs since.
+        seconds: Spent training.
+        history: One row per epoch, as in history.csv.
     """
 
     epoch: int = 0
@@ -56,9 +59,11 @@ def latest_epoch(folder: Path) -> int:
 def save(folder: Path, state: State, **objects: Any) -> None:
     """Writes the checkpoint of `state.epoch`, then removes those that are neither the latest nor kept.
 
-    objects: what has variables: model, optimizer and, where there is one, average.
+    Args:
+        objects: What has variables: model, optimizer and, where there is one, average.
 
-    Raises UnwritableError where the disk is full; what was there stays.
+    Raises:
+        UnwritableError: Where the disk is full; what was there stays.
     """
     target = _folder_of(folder, state.epoch)
     temporary = folder / ".writing"
@@ -80,7 +85,14 @@ def save(folder: Path, state: State, **objects: Any) -> None:
 
 
 def restore_latest(folder: Path, model: Any, optimizer: Any, **others: Any) -> State | None:
-    """Restores what `save` wrote after the latest whole epoch; None where there is no checkpoint."""
+    """Restores what `save` wrote after the latest whole epoch; None where there is no checkpoint.
+
+    Args:
+        folder: The run.
+        model: The network, restored in place.
+        optimizer: Its optimizer, restored in place.
+        others: Further objects that the checkpoint holds, by name.
+    """
     epochs = _epochs(folder)
     if not epochs:
         return None

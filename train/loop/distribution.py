@@ -36,7 +36,12 @@ _CONNECTION_ERRORS = ("UnavailableError", "AbortedError", "DeadlineExceededError
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands. kind: of KINDS, None alone. worker: its number; 0 is the chief."""
+    """Where this process stands.
+
+    Attributes:
+        kind: Of KINDS, None alone.
+        worker: Its number; 0 is the chief.
+    """
 
     kind: str | None = None
     worker: int = 0
@@ -85,7 +90,11 @@ class SingleDevice:
         return contextlib.nullcontext()
 
     def batches(self, make: Callable[[Shard], Any]) -> tuple[Any, int]:
-        """Data that `model.fit` takes, and the steps of the epoch. make: a shard's tf.data.Dataset, part by part."""
+        """Data that `model.fit` takes, and the steps of the epoch.
+
+        Args:
+            make: A shard's tf.data.Dataset, part by part.
+        """
         made = make(WHOLE)
         return made, len(made)
 

@@ -60,15 +60,25 @@ def fit(
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the kept epoch's weights in it.
 
-    training, validation: pictures and int64 [n] label positions. folder: the run's; checkpoints/ and history.csv are
-    written there, and a checkpoint that is there already is gone on from. report: called with one line per epoch, and
-    with a line that begins with a carriage return within an epoch. xla: steps are compiled by XLA. tensorboard: a
-    folder for the history as scalars. on_epoch: called with the row of history.csv when an epoch's checkpoint is
-    written, and first with those of the epochs that a checkpoint held; what it raises ends the training. together: the
-    devices or machines that train; `model` was made in its scope. blend_targets: replaces the targets of an epoch's
-    batches, in which the images that were not degraded come third (`distillation.Teachers.blend_targets`).
+    Args:
+        model: The network, trained in place.
+        recipe: How it is trained.
+        training, validation: Pictures and int64 [n] label positions.
+        labels: The codes of the classes.
+        folder: The run's; checkpoints/ and history.csv are written there, and a checkpoint that is there already is
+            gone on from.
+        seed: Random seed, 0 to 2**32 - 1.
+        report: Called with one line per epoch, and with a line that begins with a carriage return within an epoch.
+        xla: Steps are compiled by XLA.
+        tensorboard: A folder for the history as scalars.
+        on_epoch: Called with the row of history.csv when an epoch's checkpoint is written, and first with those of the
+            epochs that a checkpoint held; what it raises ends the training.
+        together: The devices or machines that train; `model` was made in its scope.
+        blend_targets: Replaces the targets of an epoch's batches, in which the images that were not degraded come third
+            (`distillation.Teachers.blend_targets`).
 
-    Raises DivergedError where an answer is not a number.
+    Raises:
+        DivergedError: Where an answer is not a number.
     """
     if recipe.balance_validation:
         # One draw for the whole training: the epochs are compared with each other.

@@ -49,10 +49,12 @@ def loss(
 ) -> Callable[[Any, Any], Any]:
     """(targets, probabilities), each float32 [b, classes] -> float32 [b], the loss of each picture.
 
-    name: of recipes.LOSSES. shares, weights: of each class, float [classes]: its share among the pictures shown, and
-    what it counts. label_smoothing: the part of a target, 0..1, that is spread evenly over all classes (Szegedy et al.,
-    arXiv 1512.00567). tau: how much of the shares the logit-adjusted loss takes out: 1 is for balanced classes, 0 is
-    cross-entropy.
+    Args:
+        name: Of recipes.LOSSES.
+        shares, weights: Of each class, float [classes]: its share among the pictures shown, and what it counts.
+        label_smoothing: The part of a target, 0..1, that is spread evenly over all classes (Szegedy et al., arXiv
+            1512.00567).
+        tau: How much of the shares the logit-adjusted loss takes out: 1 is for balanced classes, 0 is cross-entropy.
     """
     term = _TERMS[name]
     known = tf.constant(np.maximum(shares, 1e-7) ** tau, tf.float32)

@@ -34,7 +34,9 @@ _RGB = tuple[float, float, float]
 class Pixels:
     """The values that a network expects instead of [-1, 1]: (p - mean) / deviation per channel, p in 0..255.
 
-    mean, deviation: of red, green, blue. bgr: the channels go in as blue, green, red.
+    Attributes:
+        mean, deviation: Of red, green, blue.
+        bgr: The channels go in as blue, green, red.
     """
 
     mean: _RGB
@@ -50,9 +52,12 @@ BYTES = Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True)
 class Backbone:
-    """application: the function of keras.applications. pixels: None where it takes RGB in [-1, 1] itself.
+    """A pretrained network without its top.
 
-    has_width: it has a width multiplier (alpha).
+    Attributes:
+        application: The function of keras.applications.
+        pixels: None where it takes RGB in [-1, 1] itself.
+        has_width: It has a width multiplier (alpha).
     """
 
     application: Callable[..., Any]
@@ -89,11 +94,17 @@ BACKBONES: dict[str, Backbone] = {
 def build(name: str, shape: tuple[int, int, int], width: float, weights: str) -> Any:
     """A backbone with its weights: float32 [b, height, width, 3], RGB in [-1, 1] -> features [b, h, w, channels].
 
-    shape: (height, width, 3) in pixels. width: the width multiplier, 1.0 where the network has none. weights:
-    "imagenet" (Keras downloads them), "none" (random) or a file of weights of Keras' own network without the top.
+    Args:
+        name: One of BACKBONES.
+        shape: (height, width, 3) in pixels.
+        width: The width multiplier, 1.0 where the network has none.
+        weights: "imagenet" (Keras downloads them), "none" (random) or a file of weights of Keras' own network without
+            the top.
 
-    Raises UnknownNameError for the name; UsageError where width, size or weights cannot be had; DataError where the
-    file is of another network.
+    Raises:
+        UnknownNameError: For the name.
+        UsageError: Where width, size or weights cannot be had.
+        DataError: Where the file is of another network.
     """
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, BACKBONES)

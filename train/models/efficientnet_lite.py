@@ -15,7 +15,13 @@ from ..engine import keras
 
 
 class Stage(NamedTuple):
-    """repeats: blocks; kernel, stride: of the depthwise convolution; expansion: of the channels inside a block."""
+    """A row of blocks of the same form.
+
+    Attributes:
+        repeats: Blocks.
+        kernel, stride: Of the depthwise convolution.
+        expansion: Of the channels inside a block.
+    """
 
     repeats: int
     kernel: int
@@ -49,8 +55,15 @@ def efficientnet_lite(
 ) -> Any:
     """The network, called as those of keras.applications are: float32 [b, h, w, 3] in [-1, 1] -> [b, h/32, w/32, 1280].
 
-    width, depth: multipliers of channels and of repeats (Lite0: 1.0, 1.0; Lite2: 1.1, 1.2). weights: None is random.
-    Raises ValueError for a top or for weights to be downloaded: there are none.
+    Args:
+        width, depth: Multipliers of channels and of repeats (Lite0: 1.0, 1.0; Lite2: 1.1, 1.2).
+        include_top: Must be False.
+        weights: None is random.
+        input_shape: (height, width, 3) in pixels.
+        input_tensor: A Keras tensor to build on; None makes an input.
+
+    Raises:
+        ValueError: For a top or for weights to be downloaded: there are none.
     """
     if include_top or weights is not None:
         raise ValueError(

@@ -36,7 +36,9 @@ _LEAST_SIDE = 72  # below, a quarter of the picture has no GRID cells of four pi
 class Convolutions:
     """Blocks of [convolution 3x3, ReLU] -> [BatchNormalization] -> max pooling by 2 -> dropout.
 
-    filters, dropouts: of each block; a dropout of 0 is none. convolutions: in a block.
+    Attributes:
+        filters, dropouts: Of each block; a dropout of 0 is none.
+        convolutions: In a block.
     """
 
     filters: tuple[int, ...]
@@ -66,8 +68,9 @@ class Convolutions:
 class Residuals:
     """A convolution 3x3, then blocks of two whose answer is added to what came in: He et al., arXiv 1512.03385.
 
-    filters: of each block. Each but the first halves height and width, and a convolution 1x1 brings what came in to its
-    size.
+    Attributes:
+        filters: Of each block. Each but the first halves height and width, and a convolution 1x1 brings what came in to
+            its size.
     """
 
     filters: tuple[int, ...]
@@ -177,7 +180,12 @@ def _fixed(kind: Any, name: str, kernel: Any, bias: Any = None, **settings: Any)
 
 @dataclass(frozen=True)
 class Network:
-    """features: from the adapted image to features. pixels: what the image is before; None is RGB in [-1, 1]."""
+    """A network that starts from random weights.
+
+    Attributes:
+        features: From the adapted image to features.
+        pixels: What the image is before; None is RGB in [-1, 1].
+    """
 
     features: Callable[[Any], Any]
     pixels: Pixels | None
@@ -203,8 +211,16 @@ NETWORKS: dict[str, Network] = {
 def build(name: str, shape: tuple[int, int, int], width: float, weights: str) -> Any:
     """One of NETWORKS or of `backbones.BACKBONES`: float32 [b, height, width, 3], RGB in [-1, 1] -> features.
 
-    Raises UnknownNameError for the name; UsageError where width, size or weights cannot be had; DataError where a file
-    of weights is of another network.
+    Args:
+        name: One of NETWORKS or of `backbones.BACKBONES`.
+        shape: (height, width, 3) in pixels.
+        width: Width multiplier, 1.0 where the network has none.
+        weights: "none", or for a backbone "imagenet" or a file.
+
+    Raises:
+        UnknownNameError: For the name.
+        UsageError: Where width, size or weights cannot be had.
+        DataError: Where a file of weights is of another network.
     """
     if name not in NETWORKS:
         if name not in backbones.BACKBONES:

@@ -59,7 +59,11 @@ def load(model: Any, path: Path) -> None:
 def load_backbone(network: Any, path: str | Path, what: str) -> None:
     """Gives `network` the weights of a file of Keras' own: .h5 or .keras, of the weights alone or of a whole model.
 
-    what: the network, for the message. Raises DataError where the file is of another network or is no such file.
+    Args:
+        what: The network, for the message.
+
+    Raises:
+        DataError: Where the file is of another network or is no such file.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:

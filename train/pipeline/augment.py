@@ -26,17 +26,24 @@ _LUMA = np.asarray([0.2126, 0.7152, 0.0722])
 class Augmentation:
     """Limits of the uniform draws; all zero means none.
 
-    rotation: degrees, either way (180 is any angle). zoom: the picture's scale is 1 - zoom .. 1 + zoom.
-    shift: of height and width. brightness: added, in parts of 255. contrast: factor 1 - contrast .. 1 + contrast
-    around mid-grey. channel_gain: a factor 1 - channel_gain .. 1 + channel_gain for each of red, green and blue, as
-    another light source or sensor would make it. saturation: 1 - saturation .. 1 + saturation, 0 being grey.
-    sharpness: of a picture's difference to its 3x3 mean, that much more or less (-1 is the mean itself), as another
-    resampling or lens would leave it. cutout: the side of a square that is set to mid-grey, in parts of the picture's,
-    0 .. cutout. Pixels from beyond the border are the picture mirrored.
+    And what three of four pictures lose (`degradation.py`), as if they came from a file of another size:
 
-    And what three of four pictures lose (`degradation.py`), as if they came from a file of another size: resolution:
-    that file has 1 - resolution .. 1 + resolution of the picture's size. compression: it is JPEG of quality 100 down to
-    100 * (1 - compression). noise: Gaussian, of a standard deviation of 0 .. noise levels of 0..255.
+    Attributes:
+        rotation: Degrees, either way (180 is any angle).
+        zoom: The picture's scale is 1 - zoom .. 1 + zoom.
+        shift: Of height and width.
+        brightness: Added, in parts of 255.
+        contrast: Factor 1 - contrast .. 1 + contrast around mid-grey.
+        channel_gain: A factor 1 - channel_gain .. 1 + channel_gain for each of red, green and blue, as another light
+            source or sensor would make it.
+        saturation: 1 - saturation .. 1 + saturation, 0 being grey.
+        sharpness: Of a picture's difference to its 3x3 mean, that much more or less (-1 is the mean itself), as another
+            resampling or lens would leave it.
+        cutout: The side of a square that is set to mid-grey, in parts of the picture's, 0 .. cutout. Pixels from beyond
+            the border are the picture mirrored.
+        resolution: That file has 1 - resolution .. 1 + resolution of the picture's size.
+        compression: It is JPEG of quality 100 down to 100 * (1 - compression).
+        noise: Gaussian, of a standard deviation of 0 .. noise levels of 0..255.
     """
 
     rotation: float = 0.0
@@ -74,9 +81,11 @@ class PerPicture:
 class Draw(PerPicture):
     """Where each picture comes from, its colours, its sharpness and what is cut out.
 
-    transforms: float64 [n, 2, 3], times an output pixel's (x, y, 1) is where it comes from.
-    colours: float32 [n, 4, 3], a pixel's (red, green, blue, 1) times this is its new (red, green, blue), in 0..255.
-    sharpness: float32 [n]. boxes: float32 [n, 4], top, left, bottom, right of what is cut out, in pixels.
+    Attributes:
+        transforms: float64 [n, 2, 3], times an output pixel's (x, y, 1) is where it comes from.
+        colours: float32 [n, 4, 3], a pixel's (red, green, blue, 1) times this is its new (red, green, blue), in 0..255.
+        sharpness: float32 [n].
+        boxes: float32 [n, 4], top, left, bottom, right of what is cut out, in pixels.
     """
 
     transforms: npt.NDArray[np.float64]
@@ -93,8 +102,12 @@ def draw(
 ) -> Draw:
     """Draws for every picture once.
 
-    aspects: float [n], width / height of each upright original. The network sees a squashed picture; rotation and
-    zoom act on the picture as it was, so that a turned lesion keeps its shape. size: (height, width) in pixels.
+    Args:
+        augmentation: What is drawn, and how strong.
+        aspects: float [n], width / height of each upright original. The network sees a squashed picture; rotation and
+            zoom act on the picture as it was, so that a turned lesion keeps its shape.
+        size: (height, width) in pixels.
+        generator: The source of randomness.
     """
     n = len(aspects)
     height, width = size
@@ -151,8 +164,12 @@ def apply(
 ) -> npt.NDArray[np.float32]:
     """uint8 [b, height, width, 3] -> float32 of the same shape in real input units.
 
-    augmentation: the one that was drawn from: what it leaves out is not computed. Resampling is bilinear, to whole
-    levels; OpenCV takes positions to 1/32 of a pixel.
+    Args:
+        augmentation: The one that was drawn from: what it leaves out is not computed. Resampling is bilinear, to whole
+            levels; OpenCV takes positions to 1/32 of a pixel.
+        images: uint8 [b, height, width, 3], RGB.
+        drawn: What `draw` drew for them.
+        spec: How the images are prepared.
     """
     out = np.empty(images.shape, np.float32)
     mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)

@@ -39,8 +39,11 @@ _Batch = tuple[npt.NDArray[np.float32], ...]
 class Pictures:
     """Decoded pictures, in memory or on disk.
 
-    source: uint8 [m, height, width, 3], an array or a cache.PixelFile. rows: int64 [n], which of them these are.
-    aspects: float32 [n], width / height of the originals. patients: what the network is told beside them, where it is.
+    Attributes:
+        source: uint8 [m, height, width, 3], an array or a cache.PixelFile.
+        rows: int64 [n], which of them these are.
+        aspects: float32 [n], width / height of the originals.
+        patients: What the network is told beside them, where it is.
     """
 
     source: npt.NDArray[np.uint8] | cache.PixelFile
@@ -75,12 +78,18 @@ def load(
 ) -> tuple[Pictures, dict[int, str]]:
     """Decodes and resizes every picture, on all cores.
 
-    Returns the pictures, and position -> message for those that cannot be read (their pixels are zero).
-    on_progress: called with the number done, every 100 pictures. cache_folder: keeps them on disk, and finds them
-    there the next time (see cache.py); None keeps them in memory. on_wait: called with who is filling the same cache,
-    for which this waits.
+    Args:
+        paths: Of the image files.
+        spec: How the images are prepared.
+        on_progress: Called with the number done, every 100 pictures.
+        cache_folder: Keeps them on disk, and finds them there the next time (see cache.py); None keeps them in memory.
+        on_wait: Called with who is filling the same cache, for which this waits.
 
-    Raises UsageError where they do not fit into memory, or where the folder cannot be written.
+    Returns:
+        The pictures, and position -> message for those that cannot be read (their pixels are zero).
+
+    Raises:
+        UsageError: Where they do not fit into memory, or where the folder cannot be written.
     """
     if cache_folder is None:
         cache.check_memory(len(paths), spec)
@@ -155,14 +164,26 @@ def training_batches(
 
     Where patients are known, ((images, float32 [b, length]), targets), with feature dropout drawn from (seed, epoch).
 
-    targets: one-hot, float32 [n, classes]. balance: see sampling.py. mixup: alpha of the Beta distribution, from which
-    the share of another picture of the batch is drawn (Zhang et al., "mixup", arXiv 1710.09412); 0 mixes none. Order
-    and augmentation follow from (seed, epoch) alone. A last batch that is not full is left out (other pictures each
-    epoch), so that BatchNormalization never sees a handful. shard: which parts of each batch are made, one after the
-    other; the parts of all shards are, in their order, the batch that one device sees. undegraded: the images as they
-    were before they lost anything (see degradation.py) come third, after the targets.
+    Args:
+        pictures: The decoded images.
+        targets: One-hot, float32 [n, classes].
+        spec: How the images are prepared.
+        augmentation: How they are varied.
+        batch_size: Images per step.
+        seed: Random seed, 0 to 2**32 - 1.
+        epoch: Number of the epoch, from 1.
+        balance: See sampling.py.
+        mixup: Alpha of the Beta distribution, from which the share of another picture of the batch is drawn (Zhang et
+            al., "mixup", arXiv 1710.09412); 0 mixes none. Order and augmentation follow from (seed, epoch) alone. A
+            last batch that is not full is left out (other pictures each epoch), so that BatchNormalization never sees a
+            handful.
+        shard: Which parts of each batch are made, one after the other; the parts of all shards are, in their order, the
+            batch that one device sees.
+        undegraded: The images as they were before they lost anything (see degradation.py) come third, after the
+            targets.
 
-    Raises DataError where a batch that is not full would have to be shared.
+    Raises:
+        DataError: Where a batch that is not full would have to be shared.
     """
     if len(targets) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")

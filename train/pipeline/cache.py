@@ -98,7 +98,8 @@ def key(paths: Sequence[str], spec: InputSpec) -> str:
 def read(folder: Path, shape: tuple[int, ...]) -> tuple[PixelFile, npt.NDArray[np.float32], dict[int, str]] | None:
     """The pixels, aspects and failures (position -> message) that are there; None where they are not there whole.
 
-    shape: (n, height, width, 3).
+    Args:
+        shape: (n, height, width, 3).
     """
     try:
         with np.load(folder / "index.npz", allow_pickle=False) as index:

@@ -26,9 +26,12 @@ _BEFALLS = 0.75
 class Losses(PerPicture):
     """What each picture loses.
 
-    scales: float32 [n], of the size that a picture's file has, in parts of its own; 1 leaves it. cubic: bool [n],
-    enlarged so and not bilinearly. qualities: int32 [n], of JPEG at that size, 1..100; 0 leaves it. noise: float32 [n],
-    standard deviation in levels of 0..255. seeds: int64 [n], of the noise.
+    Attributes:
+        scales: float32 [n], of the size that a picture's file has, in parts of its own; 1 leaves it.
+        cubic: bool [n], enlarged so and not bilinearly.
+        qualities: int32 [n], of JPEG at that size, 1..100; 0 leaves it.
+        noise: float32 [n], standard deviation in levels of 0..255.
+        seeds: int64 [n], of the noise.
     """
 
     scales: npt.NDArray[np.float32]

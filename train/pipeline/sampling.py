@@ -34,10 +34,11 @@ def check_balance(balance: str) -> None:
 def epoch_rows(positions: npt.NDArray[np.int64], balance: str, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """The rows of one epoch in their shuffled order: int64 [m].
 
-    positions: int64 [n], each row's class. "none" and "class-weight" show every picture once; "oversample" as many of
-    each class as the largest has, "undersample" as the smallest has, a number that many. Where a class has fewer, all
-    of it is repeated as often as it fits, and the rest is drawn without replacement; where it has more, a new draw is
-    made in every epoch.
+    Args:
+        positions: int64 [n], each row's class. "none" and "class-weight" show every picture once; "oversample" as many
+            of each class as the largest has, "undersample" as the smallest has, a number that many. Where a class has
+            fewer, all of it is repeated as often as it fits, and the rest is drawn without replacement; where it has
+            more, a new draw is made in every epoch.
     """
     if balance in ("none", "class-weight"):
         return generator.permutation(len(positions))

@@ -59,33 +59,49 @@ _TUPLES = ("image_size", "fractions", "hidden", "clean", "metadata")
 class Recipe:
     """Everything that decides what a training does, but the data and the seed.
 
-    expected: the result, by its source. hours: that 30 epochs of 6,500 pictures take on two CPU cores, from the time of
-    a training step. qat: whether quantization-aware training knows the network; else convert with --ptq.
-    task: of tasks.TASKS, where --task says nothing. clean: rules that leave rows out.
-    backbone: of backbones.BACKBONES or networks.NETWORKS.
-    image_size: (height, width) in pixels. decoding: of preprocess.DECODINGS, whether large JPEGs are decoded in full.
-    width: the backbone's width multiplier (alpha).
-    unfreeze: how many of the backbone's last layers are trained; None trains all. batch_norm: of BATCH_NORMS; one that
-    does not adapt runs in inference mode, with the statistics it came with. batch_norm_momentum: None keeps the
-    backbone's own (0.99). l2: penalty on the head's kernel. head_epochs: so many first epochs train the head alone.
-    loss: of LOSSES. logit_adjustment: tau of the logit-adjusted loss: 1 trains for equally frequent classes, 0 for
-    those of the training part. label_smoothing, mixup: 0 is without. distillation: where there are teachers
-    (`distillation.py`), their share in a target; teacher_views: 1, or 4 to ask them for a picture's mirror images
-    too. balance: which pictures of a class an epoch shows or how much they count ("none", "class-weight",
-    "oversample", "undersample" or a number per class), in training only; balance_validation: as many validation
-    pictures of each class, where epochs are compared.
-    schedule: of SCHEDULES. warmup_epochs: of a linear rise. plateau_patience, early_stopping: epochs.
-    weight_decay: Adam's, decoupled (AdamW). ema: decay per step of the running average of the weights that is
-    validated and kept; 0 is without.
-    keep: "best" keeps the best epoch by the validation figure `best_by` (of FIGURES, higher is better), and stops early
-    when it has not risen for a while; "last" keeps the last one, for a schedule that ends, and does not stop early.
-    split: "lesion" or "random". fractions: of images in training, validation and test.
-    metadata: fields of `edge_runtime/patient.py` that the network is told beside the picture; none without.
-    metadata_units: of the dense layer between them and the picture's features; with 0 they join the features as they
-    are. metadata_dropout: see `patients.Patients.dropped`.
-    search: what `skin-edge tune` may vary. It decides nothing about one training, so it is in no run's config.yaml.
+    Attributes:
+        expected: The result, by its source.
+        hours: That 30 epochs of 6,500 pictures take on two CPU cores, from the time of a training step.
+        qat: Whether quantization-aware training knows the network; else convert with --ptq.
+        task: Of tasks.TASKS, where --task says nothing.
+        clean: Rules that leave rows out.
+        backbone: Of backbones.BACKBONES or networks.NETWORKS.
+        width: The backbone's width multiplier (alpha).
+        image_size: (height, width) in pixels.
+        decoding: Of preprocess.DECODINGS, whether large JPEGs are decoded in full.
+        unfreeze: How many of the backbone's last layers are trained; None trains all.
+        batch_norm: Of BATCH_NORMS; one that does not adapt runs in inference mode, with the statistics it came with.
+        batch_norm_momentum: None keeps the backbone's own (0.99).
+        l2: Penalty on the head's kernel.
+        balance: Which pictures of a class an epoch shows or how much they count ("none", "class-weight", "oversample",
+            "undersample" or a number per class), in training only.
+        balance_validation: As many validation pictures of each class, where epochs are compared.
+        loss: Of LOSSES.
+        logit_adjustment: Tau of the logit-adjusted loss: 1 trains for equally frequent classes, 0 for those of the
+            training part.
+        label_smoothing, mixup: 0 is without.
+        distillation: Where there are teachers (`distillation.py`), their share in a target.
+        teacher_views: 1, or 4 to ask them for a picture's mirror images too.
+        head_epochs: So many first epochs train the head alone.
+        weight_decay: Adam's, decoupled (AdamW).
+        ema: Decay per step of the running average of the weights that is validated and kept; 0 is without.
+        schedule: Of SCHEDULES.
+        warmup_epochs: Of a linear rise.
+        plateau_patience, early_stopping: Epochs.
+        keep: "best" keeps the best epoch by the validation figure `best_by` (of FIGURES, higher is better), and stops
+            early when it has not risen for a while; "last" keeps the last one, for a schedule that ends, and does not
+            stop early.
+        split: "lesion" or "random".
+        fractions: Of images in training, validation and test.
+        metadata: Fields of `edge_runtime/patient.py` that the network is told beside the picture; none without.
+        metadata_units: Of the dense layer between them and the picture's features; with 0 they join the features as
+            they are.
+        metadata_dropout: See `patients.Patients.dropped`.
+        search: What `skin-edge tune` may vary. It decides nothing about one training, so it is in no run's config.yaml.
 
-    Raises UnknownNameError for a name that is none of the above, UsageError for a number out of its range.
+    Raises:
+        UnknownNameError: For a name that is none of the above.
+        UsageError: For a number out of its range.
     """
 
     name: str

@@ -45,10 +45,13 @@ _NEEDED = ("seed", "split", "data", "recipe", "labels")
 class RunConfig:
     """The content of config.yaml.
 
-    settings: of `settings.TABLE` by name; what is left out has what an older run was trained with. Paths in it are seen
-    from RUN (`seen_from`). data: what the run was trained on: path (DATA as it was given), folder, pictures (where the
-    paths in split.csv start), layout, images (how many), fingerprint_sha256. found: of `_FOUND`. skin_edge: the version
-    that began the run.
+    Attributes:
+        settings: Of `settings.TABLE` by name; what is left out has what an older run was trained with. Paths in it are
+            seen from RUN (`seen_from`).
+        data: What the run was trained on: path (DATA as it was given), folder, pictures (where the paths in split.csv
+            start), layout, images (how many), fingerprint_sha256.
+        found: Of `_FOUND`.
+        skin_edge: The version that began the run.
     """
 
     recipe: Recipe

@@ -13,6 +13,12 @@ def factor(schedule: str, step: int, steps: int, warmup: int) -> float:
 
     The first `warmup` steps rise in a line to 1; then "plateau" stays there and "cosine" falls as half a cosine
     (Loshchilov and Hutter, "SGDR", arXiv 1608.03983, without restarts).
+
+    Args:
+        schedule: "plateau" or "cosine".
+        step: Number of the step, from 0.
+        steps: Number of steps in all.
+        warmup: Number of steps that rise linearly.
     """
     if step < warmup:
         return (step + 1) / warmup

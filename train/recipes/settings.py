@@ -25,13 +25,21 @@ def _plain(value: Any) -> Any:
 class Setting:
     """One row of the table.
 
-    name: in TrainRequest and TrainSettings. flag: on the command line. kind: of its value in config.yaml, as
-    `run_config.problem` knows kinds. default: where neither the call nor --resume nor --config nor the recipe says
-    anything. of_recipe: whether the recipe's field of the same name comes before `default`. older: what a run was
-    trained with that does not name the setting. restored: whether --resume takes it from the run. match: whether a
-    resumed training must have it as it was. copied: whether --config takes it over. path: whether it is the way to a
-    file or folder, which config.yaml writes as seen from RUN. key: where config.yaml has it, with a dot where it is
-    within another. range: lowest and highest. choices: of a name. read: what config.yaml holds -> the setting.
+    Attributes:
+        name: In TrainRequest and TrainSettings.
+        flag: On the command line.
+        kind: Of its value in config.yaml, as `run_config.problem` knows kinds.
+        default: Where neither the call nor --resume nor --config nor the recipe says anything.
+        of_recipe: Whether the recipe's field of the same name comes before `default`.
+        older: What a run was trained with that does not name the setting.
+        restored: Whether --resume takes it from the run.
+        match: Whether a resumed training must have it as it was.
+        copied: Whether --config takes it over.
+        path: Whether it is the way to a file or folder, which config.yaml writes as seen from RUN.
+        key: Where config.yaml has it, with a dot where it is within another.
+        range: Lowest and highest.
+        choices: Of a name.
+        read: What config.yaml holds -> the setting.
     """
 
     name: str

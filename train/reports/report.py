@@ -70,7 +70,14 @@ def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[
 def freeze(
     y_true: npt.NDArray[np.int64], probabilities: Probabilities, labels: Sequence[Label], on: str
 ) -> dict[str, Any]:
-    """{"on", "temperature", "operating_points"}: all that is ever chosen, from validation pictures."""
+    """{"on", "temperature", "operating_points"}: all that is ever chosen, from validation pictures.
+
+    Args:
+        y_true: int [n], the position of each image's label.
+        probabilities: float [n, classes], 0..1.
+        labels: The classes, in the order of the columns.
+        on: Which images these are, in words.
+    """
     return {
         "on": on,
         "temperature": choose_temperature(probabilities, y_true),
@@ -86,7 +93,15 @@ def on_part(
     *,
     with_subgroups: bool = True,
 ) -> dict[str, Any]:
-    """`describe.describe` of rows with the columns label and group, and age, sex and site where they are there."""
+    """`describe.describe` of rows with the columns label and group, and age, sex and site where they are there.
+
+    Args:
+        rows: Of the images, with columns label and group.
+        probabilities: float [n, classes], 0..1.
+        labels: The classes, in the order of the columns.
+        frozen: Rows of `freeze`, from other images.
+        with_subgroups: False leaves subgroups out.
+    """
     columns = [name for name in ATTRIBUTES if name in rows.columns and (rows[name].astype(str).str.strip() != "").any()]
     return describe.describe(
         targets(rows, labels),

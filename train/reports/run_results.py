@@ -61,7 +61,11 @@ def predictions(
 ) -> pd.DataFrame:
     """rows with `predicted`, the most probable code, and a column p_CODE for each.
 
-    pictures: the folder from which paths are written; None writes them as they are.
+    Args:
+        rows: Of the images.
+        scores: float [n], larger for more probable.
+        codes: The codes of the classes, in the order of the columns.
+        pictures: The folder from which paths are written; None writes them as they are.
     """
     table = rows.copy()
     if pictures:

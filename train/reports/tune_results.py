@@ -26,8 +26,12 @@ def write(
 ) -> dict[str, Any]:
     """Writes the three files into `out`; returns what tune.json holds.
 
-    study: Optuna's. about: what the search was told, as it is kept with the study. train_line: settings -> the line
-    that trains them. importances: half a second that is not spent after every trial.
+    Args:
+        out: The folder of the search.
+        study: Optuna's.
+        about: What the search was told, as it is kept with the study.
+        train_line: Settings -> the line that trains them.
+        importances: Half a second that is not spent after every trial.
     """
     result = _summed_up(study, about, train_line)
     if importances:

@@ -30,7 +30,10 @@ def check_classes(teachers: Sequence[Run], labels: Sequence[Label]) -> None:
 class Teachers:
     """Loaded teachers, whose answers are blended into targets.
 
-    share: of the teachers in a target, 0..1. views: 1, or 4 for the picture and its mirror images.
+    Args:
+        codes: The codes of the classes, in the order of the columns.
+        share: Of the teachers in a target, 0..1.
+        views: 1, or 4 for the picture and its mirror images.
     """
 
     def __init__(self, runs: Sequence[Run], codes: Sequence[str], *, share: float, views: int):

@@ -37,7 +37,8 @@ def read(folders: Sequence[Path], flag: str) -> list[Run]:
 def check_unseen(runs: Sequence[Run], frame: pd.DataFrame, flag: str) -> None:
     """Raises DataError where one has learned from what tests the new run, or from what chooses its epoch.
 
-    frame: the new run's; columns image_id, group and split.
+    Args:
+        frame: The new run's; columns image_id, group and split.
     """
     for run in runs:
         known = run_folder.learned_from(run)
@@ -73,8 +74,12 @@ def described(runs: Sequence[Run], out: Path) -> list[dict[str, str]]:
 def give_weights(run: Run, model: Any, codes: Sequence[str]) -> str:
     """Gives `model` (`heads.classifier`) the weights of `run`'s network; returns a line that says which.
 
-    codes: the classes of `model`, in its order. Where `run` knows the same ones, all weights are given; else the last
-    layer keeps its own. The size of the pictures may differ. Raises UsageError where it is another network.
+    Args:
+        codes: The classes of `model`, in its order. Where `run` knows the same ones, all weights are given; else the
+            last layer keeps its own. The size of the pictures may differ.
+
+    Raises:
+        UsageError: Where it is another network.
     """
     source = run.model()
     own, theirs = ([layer for layer in network.layers if layer.weights] for network in (model, source))

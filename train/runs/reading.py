@@ -19,9 +19,12 @@ from .run_folder import Run
 class Reading:
     """What `train` is told of its data, by the same names; None and blank are found out.
 
-    layout, columns, images, group_from: as `layouts.read_dataset` takes them. labels: what the user says of the data's
-    labels (`classes.read_labels`). task: of `classes.TASKS`. likely_layout: taken where several fit. likely_group_from:
-    taken where it serves, and data that names no groups stays so where it does not.
+    Attributes:
+        layout, columns, images, group_from: As `layouts.read_dataset` takes them.
+        labels: What the user says of the data's labels (`classes.read_labels`).
+        task: Of `classes.TASKS`.
+        likely_layout: Taken where several fit.
+        likely_group_from: Taken where it serves, and data that names no groups stays so where it does not.
     """
 
     layout: str | None = None
@@ -42,7 +45,18 @@ def told(
     labels: Path | None,
     task: str | None,
 ) -> Reading:
-    """A `Reading` of what is on the command line. Raises what `read_labels` raises; UnknownNameError for a task."""
+    """A `Reading` of what is on the command line.
+
+    Args:
+        layout: Of --layout.
+        columns: Of --image-column, --label-column and --group-column.
+        images: Of --images.
+        group_from: Of --group-from.
+        labels: Of --labels.
+        task: Of --task.
+
+    Raises what `read_labels` raises; UnknownNameError for a task.
+    """
     if task is not None and task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
     return Reading(layout, columns, images, group_from, read_labels(labels) if labels else (), task)

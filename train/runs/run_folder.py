@@ -114,13 +114,16 @@ def begin(
 ) -> Run:
     """Makes the folder, whole or not at all: config.yaml, split.csv, labels.txt and skipped.csv (image_id, reason).
 
-    unused: files below the data's folder that no row names, and why; becomes unused.csv. seen: what the runs before
-    it have learned from, with columns of split.csv; becomes seen_images.csv.
-
-    config: its data["pictures"] is the folder from which the paths in `split` and `seen` are written, and becomes
-    the way there from `folder`: the run and its data move together.
-
     An older `folder` goes.
+
+    Args:
+        folder: The run.
+        config: Its data["pictures"] is the folder from which the paths in `split` and `seen` are written, and becomes
+            the way there from `folder`: the run and its data move together.
+        split: The rows of split.csv.
+        skipped: image_id -> why it cannot be read.
+        unused: Files below the data's folder that no row names, and why; becomes unused.csv.
+        seen: What the runs before it have learned from, with columns of split.csv; becomes seen_images.csv.
     """
     pictures = config.data.get("pictures")
     if pictures:
@@ -147,10 +150,13 @@ def begin(
 def read(folder: str | Path, images: Path | None = None, data: Path | None = None) -> Run:
     """Reads a run folder, its paths as they are here.
 
-    images: the folder in which its pictures are now, by the rules of `benchmarks/inputs/locate.py`. data: where the
-    run's data is now. Without both the run's own way there is gone.
+    Args:
+        images: The folder in which its pictures are now, by the rules of `benchmarks/inputs/locate.py`.
+        data: Where the run's data is now. Without both the run's own way there is gone.
 
-    Raises UsageError where there is none, DataError where it is damaged.
+    Raises:
+        UsageError: Where there is none.
+        DataError: Where it is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
