@@ -84,7 +84,7 @@ def test_what_columns_lack_is_one_line(clinic, tiny_int8, capsys):
         assert run([*command, *OWN[:-1], "doctor", "--images", str(images)]) == 1
         assert "has no column doctor" in one_line(capsys)
     assert run(["bench", str(tiny_int8), *OWN]) == 2
-    assert "go with --data" in one_line(capsys)
+    assert "require --data" in one_line(capsys)
     assert run(["bench", str(tiny_int8), "--data", str(images), *OWN]) == 2
     assert "is a folder: name the csv" in one_line(capsys)
 
@@ -150,7 +150,7 @@ def test_labels_say_on_which_side_a_diagnosis_is(tmp_path, tiny_int8, capsys):
     with pytest.raises(DataError, match="label 'wart'"):
         read_cases(binary, known_labels=["benign", "malignant"])
     assert run(["bench", str(tiny_int8), "--labels", str(own)]) == 2
-    assert "goes with --data" in one_line(capsys)
+    assert "requires --data" in one_line(capsys)
     shutil.rmtree(binary / "wart")
     assert run(["evaluate", str(tiny_int8), str(binary), "--labels", str(tmp_path / "gone.csv")]) == 2
     assert "gone.csv: no such file" in one_line(capsys)

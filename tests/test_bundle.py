@@ -126,7 +126,7 @@ def test_own_pictures_become_golden_ones(tiny_int8, tmp_path, picture):
     assert run(["bundle", str(model), "--out", str(out), "--pictures", str(tmp_path / "own")]) == 0
     names = [json.loads(line)["file"] for line in (out / "golden" / "golden.jsonl").read_text().splitlines()]
     assert "pictures/own/a.jpg" in names and (out / "golden" / "inputs" / "own-a.jpg.rgb").stat().st_size == 32 * 32 * 3
-    assert "nobody wrote more" in (out / "MODEL_CARD.md").read_text()
+    assert "nothing else was provided" in (out / "MODEL_CARD.md").read_text()
 
 
 def test_what_is_no_bundle_is_not_replaced(tiny_int8, tmp_path, capsys):

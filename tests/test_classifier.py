@@ -336,7 +336,7 @@ def flipped(content, position):
         (lambda m: step(m, "resize").update(kernel="nearest"), "does not do"),
         (lambda m: step(m, "crop").update(kind="centre"), "does not do"),
         (lambda m: step(m, "colour").update(gamma=2.2), "does not do"),
-        (lambda m: m["preprocessing"].append({"step": "remove hair"}), "other preprocessing steps"),
+        (lambda m: m["preprocessing"].append({"step": "remove hair"}), "preprocessing steps that this version"),
         (lambda m: m["preprocessing"].reverse(), "does not do"),
         (lambda m: m.pop("labels"), "does not list the labels"),
         (lambda m: m.update(labels=m["labels"][:5]), "5 labels"),

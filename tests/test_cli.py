@@ -126,10 +126,10 @@ def test_a_bad_model_is_one_line(command, model, code, says, tiny_int8, picture,
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["p.jpg", "m.tflite"], "it comes first"),
-        (["m.tflite", "m.tflite", "p.jpg"], "it comes first"),
-        (["folder", "p.jpg"], "no model for the device"),
-        (["model.keras", "p.jpg"], "no model for the device"),
+        (["p.jpg", "m.tflite"], "give only one"),
+        (["m.tflite", "m.tflite", "p.jpg"], "give only one"),
+        (["folder", "p.jpg"], "not a model for the device"),
+        (["model.keras", "p.jpg"], "not a model for the device"),
         (["m.tflite", "p.jpg", "--num-threads", "50000"], "256"),
     ],
 )

@@ -118,7 +118,7 @@ def test_an_older_result_without_the_newer_figures(results, tmp_path, capsys):
         (None, 2, "no such file"),
         ("{", 1, "is not JSON"),
         ("[1]", 1, "is not a result"),
-        ('{"model": {}}', 1, "no result"),
+        ('{"model": {}}', 1, "not a result"),
     ],
 )
 def test_what_is_no_result(content, code, message, results, tmp_path, capsys):
@@ -147,7 +147,7 @@ def test_compare_with_another_number_of_results_says_how(count, capsys):
 
 
 def test_compare_of_what_is_no_result_says_how(tiny_int8, tmp_path, capsys):
-    (tmp_path / "text.json").write_text("no JSON")
+    (tmp_path / "text.json").write_text("not JSON")
     for file, code in ((tiny_int8, 2), (tmp_path / "gone.json", 2), (tmp_path / "text.json", 1), (tmp_path, 2)):
         assert run(["bench", "--compare", str(file), str(file)]) == code
         said = one_line(capsys)

@@ -120,7 +120,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path, tiny_int8):
     pipe = tmp_path / "pipe.tflite"
     os.mkfifo(pipe)
     for path in (pipe, "/dev/zero"):
-        with pytest.raises(ModelFileError, match="no regular file"):
+        with pytest.raises(ModelFileError, match="not a regular file"):
             read_model_file(path)
         assert not is_network(path)
     with pytest.raises(ModelFileError, match="folder"):
@@ -143,7 +143,7 @@ def test_labels_of_others_are_text(tiny_int8, tmp_path):
     model.metadata = []
     path, labels = tmp_path / "m.tflite", tmp_path / "labels.txt"
     path.write_bytes(flatbuffer.write(model))
-    for raw, message in ((b"L\xe4sion\n" * 7, "no UTF-8"), (b"x" * 2000 + b"\n" * 7, "more than 1000 characters")):
+    for raw, message in ((b"L\xe4sion\n" * 7, "not UTF-8"), (b"x" * 2000 + b"\n" * 7, "more than 1000 characters")):
         labels.write_bytes(raw)
         with pytest.raises(ModelFileError, match=message):
             read_model_file(path, labels_file=labels)

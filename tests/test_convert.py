@@ -103,7 +103,7 @@ def test_another_head_is_refused():
     from skin_edge.train.engine import keras
 
     source = keras.Input((4,))
-    with pytest.raises(ConversionError, match="no Dense with softmax"):
+    with pytest.raises(ConversionError, match="not a Dense with softmax"):
         fold_head(keras.Model(source, keras.layers.Dense(7)(source)))
 
 
@@ -466,7 +466,7 @@ def test_a_network_that_cannot_be_trained_for_quantization_names_ptq():
     ("arguments", "code", "says"),
     [
         (["absent", "--int8"], 2, "no such run folder"),
-        (["empty", "--int8"], 1, "no run of 'skin-edge train'"),
+        (["empty", "--int8"], 1, "not a run of 'skin-edge train'"),
         (["half", "--int8"], 1, "its training has not finished"),
         (["run"], 2, "name the precision"),
         (["run", "--int8", "--io", "uint16"], 2, "uint16"),

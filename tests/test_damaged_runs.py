@@ -135,9 +135,9 @@ BOMB = "a: &a [x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, 
         ("a: [", "line 2"),
         ("a: " + "x" * 2_000_000, "more than 1 MB"),
         ("!!python/object/apply:os.system [id]", "constructor"),
-        ("\0", "no YAML"),
+        ("\0", "not YAML"),
         ("", "no settings|names no limits"),
-        ("a: 0001-00-00", "no YAML"),
+        ("a: 0001-00-00", "not YAML"),
     ],
 )
 def test_yaml_of_others(text, says, tmp_path, measured_run):

@@ -105,7 +105,7 @@ def test_files_of_earlier_formats_decide_too_but_do_not_know_what_is_borderline(
         (lambda described: described["thresholds"][0].update(name="mel-0.90"), "thresholds"),
         (lambda described: described["thresholds"][0].update(borderline_within=-0.1), "thresholds"),
         (lambda described: described["preprocessing"].pop(0), "preprocessing"),
-        (lambda described: described.update(format_version=2), "another format_version"),
+        (lambda described: described.update(format_version=2), "not that of its format_version"),
         (lambda described: described.update(format_version=5), "version 5"),
     ],
 )

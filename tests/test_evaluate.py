@@ -78,7 +78,7 @@ def test_a_run_on_its_own_split_repeats_its_figures(tiny_run, tmp_path, capsys):
     assert evaluate(tiny_run, tiny_run / "split.csv", "--out", tmp_path / "out") == 2
     assert "exists already" in one_line(capsys)
     assert evaluate(tiny_run, tiny_run / "split.csv", "--out", tiny_run, "--overwrite") == 2
-    assert "holds other things" in one_line(capsys)
+    assert "holds files that are not of an evaluation" in one_line(capsys)
     assert evaluate(tiny_run, tiny_run / "split.csv", "--split-part", "all", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["split"]["leaked_share_of_test"] == pytest.approx(
@@ -182,7 +182,7 @@ def test_what_cannot_be_measured_is_one_line(tiny_int8, tiny_run, tmp_path, caps
     assert evaluate(tiny_run, tiny_run / "split.csv", "--split-part", "dev") == 1
     assert "no picture in part 'dev'" in one_line(capsys)
     assert evaluate(tmp_path, tmp_path / "a.csv") == 1
-    assert "no run of 'skin-edge train'" in one_line(capsys)
+    assert "not a run of 'skin-edge train'" in one_line(capsys)
 
 
 def test_a_network_that_answers_nonsense_is_cannot_assess(tiny_run, ham, tmp_path, monkeypatch):

@@ -233,7 +233,7 @@ def test_members_of_hdf5_files(kind, tmp_path):
         "claimed": "34359738368 bytes, over the limit",
         "chunk": "1073741824 bytes, over the limit",
         "bomb": "unpacks to more than its 1000 bytes",
-        "numbers": "no row of bytes",
+        "numbers": "not a row of bytes",
         "group": "a group of members",
         "link": "is a link",
         "soft": "is a link",

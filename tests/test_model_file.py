@@ -191,7 +191,7 @@ def test_labels_that_occur_twice_stay_apart(tiny_int8, file, tmp_path):
         (lambda g: setattr(g, "outputs", np.array([g.outputs[0], g.operators[1].outputs[0]], np.int32)), "2 outputs"),
         (
             lambda g: setattr(g.tensors[g.inputs[0]], "shape", np.array([1, 32, 96], np.int32)),
-            "no classifier of colour",
+            "not a classifier of colour",
         ),
         (lambda g: setattr(g.tensors[g.inputs[0]], "shape", np.array([1, 32, 96, 1], np.int32)), "colour pictures"),
         (lambda g: setattr(g.tensors[g.inputs[0]], "shape", np.array([1, 1, 1, 3], np.int32)), "no fixed height"),
@@ -255,7 +255,7 @@ def test_models_of_others(data_root, capsys):
         assert len(classifier.labels) == 1001
         assert classifier.predict(foreign / "bird.bmp").label == expected
         assert classifier.predict(foreign / "sunflower.bmp").label == "daisy"
-    for name, says in (("keras_lstm_mnist_ptq", "no classifier of colour"), ("model_invoking_error", "no classifier")):
+    for name, says in (("keras_lstm_mnist_ptq", "not a classifier of colour"), ("model_invoking_error", "no classifier")):
         assert run(["info", str(foreign / f"{name}.tflite")]) == 1
         assert says in one_line(capsys)
 

@@ -183,7 +183,7 @@ def test_every_recipe_trains_converts_and_predicts(name, ham, told, picture, tmp
     assert run(["train", str(data), "--out", str(trained), "--recipe", name, *seconds_of_it(recipe)]) == 0
     if not recipe.qat:
         network = fold.fold_head(run_folder.read(trained).model())
-        with pytest.raises(UsageError, match="calibrate it instead: --ptq"):
+        with pytest.raises(UsageError, match="use post-training quantization: --ptq"):
             qat.quantization_aware(network, np.zeros((1, *network.input_shape[1:]), np.float32))
     method = ["--qat-epochs", "1"] if recipe.qat else ["--ptq"]
     assert run(["convert", str(trained), "--int8", "--out", str(converted), *method]) == 0

@@ -65,7 +65,7 @@ def test_what_can_go_on_says_the_line(tmp_path, convert, flags):
     convert = f"cli.sys.argv[1:] = {[*words, *flags]!r}\n            {convert}"
     code, said = held(tmp_path, signal.SIGINT, convert, "False", words)
     assert code == 130
-    assert shlex.split(said.removeprefix("error: interrupted; to go on: ")) == ["skin-edge", *words, "--resume"]
+    assert shlex.split(said.removeprefix("error: interrupted; to continue: ")) == ["skin-edge", *words, "--resume"]
 
 
 def test_an_interruption_that_python_would_forget_is_given_again(tmp_path):

@@ -220,7 +220,7 @@ def renamed_layer(folder, target):
         (damaged_h5(external_storage), "refers to other files"),
         (damaged_h5(virtual), "refers to other files"),
         (damaged_h5(large_chunk), "takes more bytes than its numbers"),
-        (damaged_h5(words), "something else than arrays of numbers"),
+        (damaged_h5(words), "something other than arrays of numbers"),
         (damaged_h5(not_finite), "layer probabilities has a weight that is not a finite number"),
         (damaged_h5(missing), "has nothing of the name 'dense'"),
         (bomb, "its model.weights.h5 is larger than the "),

@@ -124,7 +124,7 @@ def test_malignant_or_not_from_pictures_in_hdf5(tmp_path, capsys):
     data, out = small.isic2024(tmp_path / "data", patients=24), tmp_path / "run"
     flags = ["--recipe", "quickstart", "--image-size", 32, "--batch-size", 8, "--epochs", 2]
     assert train(data, "--out", out, "--task", "malignant", *flags) == 0
-    assert "no diagnosis: malignant, 12 images, says the data set's target" in capsys.readouterr().err
+    assert "no diagnosis: malignant, 12 images, according to the data set's target" in capsys.readouterr().err
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["task"] == "malignant"
     assert [(row["side"], row["images"]) for row in config["benign_or_malignant"]] == [

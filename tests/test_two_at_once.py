@@ -136,7 +136,7 @@ def test_a_stopped_training_says_how_it_goes_on(ham, tmp_path, number, code):
     process.send_signal(number)
     said = process.communicate()[1]
     assert process.returncode == code
-    line = said.splitlines()[-1].removeprefix("error: interrupted; to go on: ")
+    line = said.splitlines()[-1].removeprefix("error: interrupted; to continue: ")
     assert shlex.split(line) == ["skin-edge", *map(str, arguments), "--resume"]
     assert "Traceback" not in said
     assert not list(tmp_path.rglob(".*"))

@@ -242,14 +242,14 @@ def test_an_answer_that_does_not_follow_is_refused(change, said, answers, verdic
         ("", "no answers"),
         ("no json", "line 1: not JSON"),
         ("[1]", 'no object with a "file"'),
-        ('{"file": "pictures/of-mine.jpg"}', "no file of golden/"),
+        ('{"file": "pictures/of-mine.jpg"}', "not a file of golden/"),
         ('{"file": "broken/empty.jpg"}\n{"file": "broken/empty.jpg"}', "line 2: broken/empty.jpg is answered twice"),
         ('{"file": "pictures/jpeg-444.jpg", "probabilities": [1]}', "not 7 numbers"),
         ('{"file": "pictures/jpeg-444.jpg", "probabilities": "high"}', "not 7 numbers"),
         ('{"file": "pictures/jpeg-444.jpg", "input": {"base64": "AAAA"}}', "76800 bytes"),
         ('{"file": "pictures/jpeg-444.jpg", "decisions": [1]}', "section 9"),
         ('{"file": "pictures/jpeg-444.jpg", "upright": 1}', "section 9"),
-        ('{"file": "pictures/jpeg-444.jpg", "label": 1}', "no text"),
+        ('{"file": "pictures/jpeg-444.jpg", "label": 1}', "not text"),
     ],
 )
 def test_answers_of_another_form_end_in_one_line(text, said, handover, tmp_path, capsys):
