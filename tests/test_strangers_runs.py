@@ -295,7 +295,7 @@ def test_a_config_is_data(tiny_run, tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(tiny_run, tmp_path / "run")
     (folder / "config.yaml").write_text(content)
-    with pytest.raises(DataError, match=r"damaged|no YAML"):
+    with pytest.raises(DataError, match=r"damaged|not YAML"):
         run_folder.read(folder)
     assert not (tmp_path / "executed").exists()
 
