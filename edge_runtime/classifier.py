@@ -202,7 +202,7 @@ class SkinClassifier:
         try:
             for image, known in pairs:
                 if os.getpid() != process:
-                    raise UsageError("these answers belong to the process that was forked: ask for new ones")
+                    raise UsageError("these answers belong to the process that was forked: request new ones")
                 waiting.append(pool.submit(self._prepare, image, known))
                 if len(waiting) > workers:
                     yield self._answer_or_error(waiting.popleft().result)
@@ -403,9 +403,9 @@ class SkinClassifier:
         raw = outputs[0].ravel()
         scores = self.to_probabilities(dequantize(raw, quantization) if quantization.is_quantized else raw)
         if not np.isfinite(scores).all():
-            raise PredictionError("cannot assess: the network answered with a value that is not finite")
+            raise PredictionError("cannot assess: the network's output has a value that is not finite")
         if self.contract and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):
-            raise PredictionError("cannot assess: the network answered with a value outside 0..1")
+            raise PredictionError("cannot assess: the network's output has a value outside 0..1")
         return scores
 
 

@@ -205,7 +205,7 @@ def _drawings(classifier: SkinClassifier, images: tuple[str, ...], folder: Path)
         raise UsageError(f"--heatmap {folder} is a file: name a folder")
     drawings = {image: folder / f"{'stdin' if image == '-' else Path(image).name}.png" for image in images}
     if len(set(drawings.values())) < len(drawings):
-        raise UsageError("two of the images have the same name, so their heatmaps would too: draw them one by one")
+        raise UsageError("two of the images have the same name, and so would their heatmaps: draw them one at a time")
     files.check_writable_in(folder, "--heatmap")
     return drawings
 

@@ -71,7 +71,7 @@ def text(info: Mapping[str, Any]) -> console.Page:
         ("file", f"{info['file']} ({info['bytes'] / 1e6:.2f} MB)"),
         ("name", name),
         ("made by", "skin-edge convert" if info["kind"] == "skin-edge" else "others"),
-        ("seal", "verified: weights, labels and contract belong together" if info["seal"] == "verified" else seal),
+        ("seal", "verified: weights, labels and contract are unchanged" if info["seal"] == "verified" else seal),
         ("sha-256", str(info["sha256"])),
     ]
     if contract:
@@ -87,7 +87,7 @@ def text(info: Mapping[str, Any]) -> console.Page:
         said = f"{height}x{width} inside: for {front['for']}; reduces to {own[0]}x{own[1]}, antialiased"
         rows.append(("front end", said))
     if info["metadata"]:
-        rows.append(("metadata", f"{_tensor_text(info['metadata'])}; what is not given counts as not known"))
+        rows.append(("metadata", f"{_tensor_text(info['metadata'])}; fields that are not given count as unknown"))
         rows += [("", _field_text(field)) for field in info["metadata"]["fields"]]
     rows += [("output" if i == 0 else "", _tensor_text(output)) for i, output in enumerate(info["outputs"])]
     rows.append(("values", _SCORES[info["scores"]]))
@@ -102,12 +102,12 @@ def text(info: Mapping[str, Any]) -> console.Page:
     if not contract and metadata:
         rows += [(key, str(metadata[key])) for key in ("description", "version", "author", "license") if metadata[key]]
     if not contract:
-        rows.append(("unknown", "data, split, calibration and intended use: the file does not say"))
+        rows.append(("unknown", "data, split, calibration and intended use: not stated in the file"))
     return console.page([*(line for name, value in rows for line in _wrapped(name, value)), DISCLAIMER])
 
 
 _SCORES = {
-    "probabilities": "probabilities, as they come",
+    "probabilities": "probabilities, used as they are",
     "logits": "logits; the runtime applies a softmax",
     "probability": "one probability, of the second of two classes",
     "logit": "one logit, of the second of two classes; the runtime applies a sigmoid",
@@ -189,7 +189,7 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if contract.get("thresholds"):
-        rows.append(("", f"on {contract['thresholds'][0]['on']}; not promised elsewhere"))
+        rows.append(("", f"on {contract['thresholds'][0]['on']}; not guaranteed on other data"))
     calibration = contract.get("calibration")
     if calibration:
         shift = f", logit shift {calibration['logit_shift_tau']:g}" if calibration.get("logit_shift_tau") else ""
@@ -219,7 +219,7 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _training_pictures(contract: Mapping[str, Any]) -> str:
     hashes, ids = training_pictures.hashes_of(contract), training_pictures.ids_of(contract)
     if hashes is None:
-        return "training pictures: not known (the file has no hashes of them)"
+        return "not known (the file has no hashes of its training images)"
     said = f"training pictures: {len(hashes['train']):,} hashes, and {len(hashes['val']):,} of validation"
     return said + (f"; of public ids {len(ids['train']):,} and {len(ids['val']):,}" if ids else "")
 

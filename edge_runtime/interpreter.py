@@ -127,7 +127,7 @@ class Interpreter:
         """
         interpreter = self._interpreter
         if interpreter is None:
-            raise UsageError("the classifier is closed: make a new one")
+            raise UsageError("the classifier is closed: create a new one")
         if self._forked:
             interpreter = self._interpreter = self._made()
             self._forked = False

@@ -255,7 +255,7 @@ def _ends(network: Network) -> tuple[GraphTensor, int, str]:
         raise ModelFileError(f"it is not an image classifier: its output is {list(target.shape)}, not [1, classes]")
     classes = target.shape[-1]
     if classes > MAX_CLASSES:
-        raise ModelFileError(f"it answers with {classes} values; at most {MAX_CLASSES} classes are supported")
+        raise ModelFileError(f"it has {classes} output values; at most {MAX_CLASSES} classes are supported")
     computing = [op.name for op in network.main_operators if op.name not in _KEEPING_VALUES]
     last = computing[-1] if computing else ""
     if classes == 1:
@@ -318,7 +318,7 @@ def _foreign_labels(
     while lines and not lines[-1]:
         lines.pop()
     if len(lines) != classes and not (classes == 1 and len(lines) == 2):
-        raise ModelFileError(f"{named} lists {len(lines)} labels, but the network answers with {classes} values")
+        raise ModelFileError(f"{named} lists {len(lines)} labels, but the network has {classes} output values")
     seen: set[str] = set()
     codes: list[str] = []
     for position, line in enumerate(lines):

@@ -418,7 +418,7 @@ def _decoded(
     narrow = image.mode in ("RGB", "L", "P") and not alpha
     pixels_within(width, height, name, MAX_PIXELS if narrow else min(MAX_PIXELS, MAX_PIXELS_OTHER_MODES))
     if image.format == "EPS":
-        raise ImageError(f"{name} is an EPS file, a program rather than a picture: save it as PNG or JPEG")
+        raise ImageError(f"{name} is an EPS file, which is a program and not an image: save it as PNG or JPEG")
     try:
         scale = _scale_for(image, spec) if owned and spec and spec.decoding != FULL else 1
         size = (-(-width // scale), -(-height // scale))

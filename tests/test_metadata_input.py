@@ -146,7 +146,10 @@ def test_threads_do_not_mix_their_patients(two_inputs, picture):
     [
         (lambda described: described.pop("metadata"), "metadata"),
         (lambda described: described["metadata"]["fields"].pop(), "says \\[1, 2\\]"),
-        (lambda described: described["metadata"]["fields"][0].update(clip=2.0), "not supported by this version of skin-edge"),
+        (
+            lambda described: described["metadata"]["fields"][0].update(clip=2.0),
+            "not supported by this version of skin-edge",
+        ),
         (lambda described: described.update(format_version=2), "2 inputs"),
         (lambda described: described.update(format_version=4), "malformed 'decisions'"),
     ],

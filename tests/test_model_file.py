@@ -255,7 +255,10 @@ def test_models_of_others(data_root, capsys):
         assert len(classifier.labels) == 1001
         assert classifier.predict(foreign / "bird.bmp").label == expected
         assert classifier.predict(foreign / "sunflower.bmp").label == "daisy"
-    for name, says in (("keras_lstm_mnist_ptq", "not a classifier of colour"), ("model_invoking_error", "no classifier")):
+    for name, says in (
+        ("keras_lstm_mnist_ptq", "not a classifier of colour"),
+        ("model_invoking_error", "no classifier"),
+    ):
         assert run(["info", str(foreign / f"{name}.tflite")]) == 1
         assert says in one_line(capsys)
 
@@ -263,7 +266,7 @@ def test_models_of_others(data_root, capsys):
 def test_info_for_people_fits_a_terminal(tiny_int8, capsys):
     assert run(["info", str(tiny_int8)]) == 0
     out = capsys.readouterr().out
-    assert "verified: weights, labels and contract belong together" in out
+    assert "verified: weights, labels and contract are unchanged" in out
     assert "melanoma (malignant)" in out and "FULLY_CONNECTED: int8 int8 int32 -> int8" in out
     assert max(len(line) for line in out.splitlines() if str(tiny_int8) not in line and "sha-256" not in line) <= 80
     assert "Not a medical device" in out

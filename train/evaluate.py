@@ -369,7 +369,7 @@ def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np
         pictures = replace(pictures, patients=patients.encoded(run.encoding, told, 0.0))
     answers = np.asarray(model.predict(plain_batches(pictures, run.input_spec), verbose=0), np.float32)
     for position in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
-        errors.setdefault(int(position), "cannot assess: the network answered with a value that is not finite")
+        errors.setdefault(int(position), "cannot assess: the network's output has a value that is not finite")
     answers[list(errors)] = np.nan
     return answers, errors
 

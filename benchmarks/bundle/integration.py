@@ -128,7 +128,7 @@ score >= threshold, else `below`, which is not an all-clear. Borderline where th
 | --- | --- | ---: | ---: | --- |
 {rows}
 
-Chosen on {markdown_text(contract["thresholds"][0]["on"])}; not promised elsewhere."""
+Chosen on {markdown_text(contract["thresholds"][0]["on"])}; not guaranteed on other data."""
 
 
 def _platforms(file: ModelFile) -> list[str]:
