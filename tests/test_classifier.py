@@ -76,7 +76,7 @@ def test_a_closed_classifier_says_so(tiny_int8, picture):
         lambda: list(classifier.predict_many([path])),
         lambda: classifier.invoke(np.zeros((1, 32, 32, 3), np.uint8)),
     ):
-        with pytest.raises(UsageError, match="closed: make a new one"):
+        with pytest.raises(UsageError, match="closed: create a new one"):
             use()
     classifier.close()  # twice is allowed
     with pytest.raises(ZeroDivisionError), SkinClassifier(tiny_int8) as classifier:

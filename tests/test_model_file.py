@@ -82,7 +82,7 @@ def test_labels_from_a_file(tiny_int8, file, pictures, tmp_path):
     path = file(bare(tiny_int8))
     assert answers(path, pictures, labels=labels) == answers(tiny_int8, pictures)
     labels.write_text("\n".join(CODES[:6]))
-    with pytest.raises(ModelFileError, match="6 labels, but the network answers with 7"):
+    with pytest.raises(ModelFileError, match="6 labels, but the network has 7"):
         SkinClassifier(path, labels=labels)
     with pytest.raises(ModelFileError, match="No such file"):
         SkinClassifier(path, labels=tmp_path / "absent.txt")

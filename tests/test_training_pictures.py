@@ -107,7 +107,7 @@ def test_what_a_file_does_not_say_is_not_known(change, folder, tiny_int8, tmp_pa
     assert split["seen_by_hash"] is None and split["leaked_share_of_test"] is None
     assert split["share_that_chose_thresholds"] is None
     assert run(["info", str(model)]) == 0
-    assert "training pictures: not known" in " ".join(capsys.readouterr().out.split())
+    assert "not known (the file has no hashes" in " ".join(capsys.readouterr().out.split())
     assert run(["bench", str(model), "--data", str(folder), *QUICK]) == 0
     assert json.loads(capsys.readouterr().out)["accuracy"]["seen_in_training"] == {"model": None}
 
