@@ -235,7 +235,7 @@ def test_workers_that_do_not_train_the_same_say_so(ham, tmp_path):
     for text, code in two_workers(tmp_path, *arguments, flags=((), ("--learning-rate", "0.1"))):
         assert code == 1
         (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
-        assert "do not train the same" in line and "Traceback" not in text
+        assert "differ in their settings" in line and "Traceback" not in text
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ def test_what_was_not_measured_fails_with_the_reason(tiny_int8, folders, tmp_pat
     assert gated(tiny_int8, "--data", folders, "--gate", limits) == 3
     assert failures(capsys) == ["error: gate: min_agreement 0.5: not measured, no --reference was given"]
     said = gate.judge({"memory": {"peak_bytes": None}}, {"max_peak_mb": 1}, "x")["limits"][0]
-    assert not said["passed"] and said["value"] is None and "does not tell" in said["says"]
+    assert not said["passed"] and said["value"] is None and "does not report" in said["says"]
 
 
 def result(drop=0.0, low=-0.01, high=0.01, agreement=1.0, n=10):

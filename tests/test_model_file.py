@@ -108,7 +108,7 @@ def test_float_input_of_unknown_range_is_not_guessed(tiny_float32, file, picture
 
 
 def test_what_a_file_says_itself_is_not_told_anew(tiny_float32, tiny_int8, file):
-    with pytest.raises(ModelFileError, match="says itself"):
+    with pytest.raises(ModelFileError, match="describes its input already"):
         SkinClassifier(tiny_float32, mean=0, std=255)
     with pytest.raises(ModelFileError, match="bytes as they are"):
         SkinClassifier(file(bare(tiny_int8)), mean=0, std=255)

@@ -442,9 +442,9 @@ def test_the_steps_say_how_large_jpegs_are_decoded(decoding):
     assert InputSpec.from_steps(steps) == spec
     assert ("decode" in [step["step"] for step in steps]) == (decoding != "earlier")
     if decoding != "earlier":
-        with pytest.raises(ModelFileError, match="does not do"):
+        with pytest.raises(ModelFileError, match="does not support"):
             InputSpec.from_steps([{"step": "decode", "scaled": "as you like"}, *steps[1:]])
-        with pytest.raises(ModelFileError, match="does not do"):
+        with pytest.raises(ModelFileError, match="does not support"):
             InputSpec.from_steps([*steps[:4], {**steps[4], "passes": "vertical, then horizontal"}, steps[5]])
 
 

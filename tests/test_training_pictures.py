@@ -206,7 +206,7 @@ def test_a_copy_of_a_public_picture_that_was_saved_anew_is_found_by_its_id(publi
     assert (by_hash["train"]["found"], by_hash["not_known"]) == (5, 12), "some of training have no public id"
     assert split["leaked_share_of_test"] == pytest.approx(8 / 20)
     assert run(["evaluate", str(model), str(other)]) == 0
-    assert "told by the bytes of the files (5) and by public ids (3)" in " ".join(capsys.readouterr().out.split())
+    assert "recognised by the bytes of the files (5) and by public ids (3)" in " ".join(capsys.readouterr().out.split())
     assert run(["bench", str(model), "--data", str(other), *QUICK[:-1]]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "8 of these images were in training of the model (5 by the bytes of the files, 3 by public ids)" in shown
