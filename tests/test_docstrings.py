@@ -62,25 +62,23 @@ def api() -> Iterator[tuple[str, Any]]:
         yield from ((f"{floor}.{name}", getattr(module, name)) for name in getattr(module, "__all__", ()))
 
 
+def needed(name: str, thing: Any) -> Iterator[tuple[str, str, str, list[str]]]:
+    """(where, docstring, section, names) of an exported function, class or dataclass, and of a class's methods."""
+    if dataclasses.is_dataclass(thing):
+        yield name, thing.__doc__ or "", "Attributes", [field.name for field in dataclasses.fields(thing)]
+    elif inspect.isfunction(thing) or (inspect.isclass(thing) and not issubclass(thing, Exception)):
+        yield name, thing.__doc__ or "", "Args", list(inspect.signature(thing).parameters)
+        for key, one in vars(thing).items():
+            if inspect.isfunction(one) and not key.startswith("_"):
+                yield f"{name}.{key}", one.__doc__ or "", "Args", list(inspect.signature(one).parameters)[1:]
+
+
 def test_the_api_explains_every_argument_and_field():
     missing: dict[str, list[str]] = {}
     for name, thing in api():
-        if dataclasses.is_dataclass(thing):
-            needed = {name: ("Attributes", thing, [field.name for field in dataclasses.fields(thing)])}
-        elif inspect.isfunction(thing):
-            needed = {name: ("Args", thing, list(inspect.signature(thing).parameters))}
-        elif inspect.isclass(thing) and not issubclass(thing, Exception):
-            public = {key: one for key, one in vars(thing).items() if inspect.isfunction(one) and key[0] != "_"}
-            needed = {
-                f"{name}.{key}": ("Args", one, list(inspect.signature(one).parameters)[1:])
-                for key, one in public.items()
-            }
-            needed[name] = ("Args", thing, list(inspect.signature(thing).parameters))
-        else:
-            continue
-        for where, (section, one, names) in needed.items():
-            assert one.__doc__, where
-            left = [argument for argument in names if argument not in explained(one.__doc__, section)]
+        for where, docstring, section, names in needed(name, thing):
+            assert docstring, where
+            left = [argument for argument in names if argument not in explained(docstring, section)]
             if left:
                 missing[where] = left
     assert missing == {}
