@@ -95,7 +95,7 @@ def story(done: Quickstart) -> console.Page:
             "",
             f"1 drew      {done.images} images of {done.lesions} synthetic lesions in {len(test['per_class'])} classes",
             f"            {done.data}",
-            f"2 trained   a small MobileNet; on {test['n']} test images of lesions that are not in training:",
+            f"2 trained   a small MobileNet; on {test['n']} test images, of lesions not in training:",
             f"            balanced accuracy {test['balanced_accuracy']:.3f}, accuracy {test['accuracy']:.3f} "
             f"(always '{test['majority_class']}': {test['majority_class_baseline']:.3f})",
             f"            {done.run}",
