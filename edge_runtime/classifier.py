@@ -392,9 +392,12 @@ class SkinClassifier:
             return self.interpreter.invoke(*values)
 
     def to_probabilities(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Real values of the network's first output, float32 [classes] -> probabilities, whatever they are: unchecked.
+        """The values of the network's first output -> probabilities, without a check of the result.
 
         `invoke` does this and checks it; apart from it for an answer that another engine gave.
+
+        Args:
+            values: float32 [classes], the real values of the first output.
         """
         return self._to_probabilities(values) if self._to_probabilities else values
 

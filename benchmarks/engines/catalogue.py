@@ -30,10 +30,14 @@ _SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "
 class Engine:
     """One way to run a .tflite.
 
-    worker: its file in workers/. about: one line. options: what the worker is given (`protocol.py`). module: what its
-    Python has to hold, "" for a worker in another language. requirements: what pip or npm installs for it, in the
-    environment `environment` below the engines' folder. python: of that environment, where only one will do.
-    accelerator: what must run the operators; None where any kernels will do.
+    Attributes:
+        worker: Its file in workers/.
+        about: One line.
+        options: What the worker is given (`protocol.py`).
+        module: What its Python has to hold, "" for a worker in another language.
+        requirements: What pip or npm installs for it, in the environment `environment` below the engines' folder.
+        python: Of that environment, where only one will do.
+        accelerator: What must run the operators; None where any kernels will do.
     """
 
     name: str
@@ -112,8 +116,11 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Found:
-    """An engine as it is here. command: what starts its worker, before the job; None where it is not available, and
-    `missing` says what is missing, `install` the line that installs it.
+    """An engine as it is here.
+
+    Attributes:
+        command: What starts its worker, before the job; None where it is not available, and `missing` says what is
+            missing, `install` the line that installs it.
     """
 
     engine: Engine
@@ -168,7 +175,11 @@ def _delegate(name: str) -> Engine:
 
 
 def find(engine: Engine, folder: Path = FOLDER) -> Found:
-    """How the engine is started here. folder: with the engines' own environments."""
+    """How the engine is started here.
+
+    Args:
+        folder: With the engines' own environments.
+    """
     home = folder / engine.environment
     if engine.worker.endswith(".mjs"):
         return _find_browser(engine, home)

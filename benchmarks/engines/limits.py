@@ -78,6 +78,12 @@ def judge(
     """Which limits hold, JSON-ready: {"source", "passed", "limits"}; of engines that are available, and of the `named`.
 
     A row is {engine, name, limit, value, passed, says}. What was not measured breaks its limit.
+
+    Args:
+        result: What the measurement returned.
+        limits: Name -> limit.
+        source: Where the limits come from, for the report.
+        named: Engines that the user named.
     """
     rows: list[dict[str, Any]] = []
     for engine in result["engines"]:

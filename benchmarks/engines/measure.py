@@ -37,9 +37,14 @@ Say = Callable[[str, int, int], None]
 class EngineSettings:
     """What is measured.
 
-    engines: names, as `catalogue.named` takes them. model: a .tflite, None: the packaged one. data, split, images,
-    columns: as `cases.read_cases` takes them. num_threads: of engines that can be told. timeout_s: the longest time
-    without an answer. folder: with the engines' environments. mean, std, labels: of a file that others made.
+    Attributes:
+        engines: Names, as `catalogue.named` takes them.
+        model: A .tflite, None: the packaged one.
+        data, split, images, columns: As `cases.read_cases` takes them.
+        num_threads: Of engines that can be told.
+        timeout_s: The longest time without an answer.
+        folder: With the engines' environments.
+        mean, std, labels: Of a file that others made.
     """
 
     engines: Sequence[str]
@@ -57,10 +62,14 @@ class EngineSettings:
 
 
 def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[str, Any]:
-    """Everything measured and judged, JSON-ready. progress: told (what answers, how many pictures, of how many).
+    """Everything measured and judged, JSON-ready.
 
-    Raises UsageError, ModelFileError or DataError with one line where an input does not serve, before anything is
-    measured. Whatever an engine does is a result.
+    Args:
+        progress: Told (what answers, how many pictures, of how many).
+
+    Raises:
+        UsageError, ModelFileError or DataError: With one line where an input does not serve, before anything is
+            measured. Whatever an engine does is a result.
     """
     engines = catalogue.named(settings.engines)
     path = settings.model or DEFAULT_MODEL
@@ -150,7 +159,15 @@ def measured(
     settings: EngineSettings,
     progress: Say | None,
 ) -> dict[str, Any]:
-    """One engine's entry of the result. prepared: of this classifier."""
+    """One engine's entry of the result.
+
+    Args:
+        found: The engine.
+        classifier: The reference.
+        prepared: Of this classifier.
+        settings: What is measured.
+        progress: Called with (engine and step, done, in all); None reports nothing.
+    """
     engine = found.engine
     entry: dict[str, Any] = {
         "name": engine.name,

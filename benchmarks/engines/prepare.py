@@ -28,10 +28,14 @@ _PASSES = REPEATS // 2
 class Prepared:
     """The questions and the reference's answers, a row each: golden pictures first.
 
-    inputs: of the network's inputs, and pixels of the pictures: {file, dtype, shape}, as workers/protocol.py takes
-    them. golden: how many golden pictures. cases: the labelled ones behind them. failed: those that cannot be
-    assessed. reference: float64 [rows, classes], the device's own runtime with XNNPACK on one thread. within: how far
-    from it a golden answer may be (`verdict.golden_within`).
+    Attributes:
+        inputs: Of the network's inputs, and pixels of the pictures: {file, dtype, shape}, as workers/protocol.py takes
+            them.
+        golden: How many golden pictures.
+        cases: The labelled ones behind them.
+        failed: Those that cannot be assessed.
+        reference: float64 [rows, classes], the device's own runtime with XNNPACK on one thread.
+        within: How far from it a golden answer may be (`verdict.golden_within`).
     """
 
     inputs: Sequence[dict[str, Any]]
@@ -62,10 +66,16 @@ def prepare(
 ) -> Prepared:
     """Writes the inputs below `folder` and asks the reference.
 
-    classifier: with XNNPACK and one thread. plain: the same without XNNPACK, None where that is not to be had. cases:
-    may be none. progress: told (labelled pictures, of how many).
-    Raises DataError where no case can be assessed, PredictionError where the reference's answer to a golden picture is
-    not finite.
+    Args:
+        classifier: With XNNPACK and one thread.
+        plain: The same without XNNPACK, None where that is not to be had.
+        cases: May be none.
+        folder: Where the inputs are written.
+        progress: Told (labelled pictures, of how many).
+
+    Raises:
+        DataError: Where no case can be assessed.
+        PredictionError: Where the reference's answer to a golden picture is not finite.
     """
     spec, sources = classifier.input_spec, classifier.interpreter.inputs
     names = [f"input{i}.bin" for i in range(len(sources))]

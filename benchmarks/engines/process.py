@@ -28,9 +28,13 @@ _END_S = 10.0  # that a worker is given to close what it started
 class Outcome:
     """What became of a worker.
 
-    status: one of the above. detail: why it is not "answered", one line. facts: `protocol.Engine.facts`, {} where it
-    never loaded. outputs: one array [answers, ...] per output of the network. milliseconds: float64 [answers].
-    peak_bytes: None where it is not known.
+    Attributes:
+        status: One of the above.
+        detail: Why it is not "answered", one line.
+        facts: `protocol.Engine.facts`, {} where it never loaded.
+        outputs: One array [answers, ...] per output of the network.
+        milliseconds: float64 [answers].
+        peak_bytes: None where it is not known.
     """
 
     status: str
@@ -51,8 +55,12 @@ def run(
 ) -> Outcome:
     """Starts `command` with the job and waits for it.
 
-    job: as workers/protocol.py describes, without "out". folder: empty, for what the worker writes. timeout_s: the
-    longest time without an answer. progress: told (answers, of how many).
+    Args:
+        command: The command line of the worker.
+        job: As workers/protocol.py describes, without "out".
+        folder: Empty, for what the worker writes.
+        timeout_s: The longest time without an answer.
+        progress: Told (answers, of how many).
     """
     path, total = folder / "job.json", len(job["sequence"])
     path.write_text(json.dumps({**job, "out": str(folder)}), encoding="utf-8")

@@ -199,10 +199,15 @@ def _is_result(content: Any) -> bool:
 def compare(paths: Sequence[Path]) -> dict[str, Any]:
     """Engines and machines side by side, JSON-ready.
 
-    paths: of results. Returns {"results": [{name, machine, measured_at, model}], "engines": [{"name", "by": one entry
-    per result, None where it has no such engine}], "unlike": what differs and bears on the figures}.
+    Args:
+        paths: Of results.
 
-    Raises UsageError where there are fewer than two, or they are of different model files, and as `read_result` does.
+    Returns:
+        {"results": [{name, machine, measured_at, model}], "engines": [{"name", "by": one entry per result, None where
+        it has no such engine}], "unlike": what differs and bears on the figures}.
+
+    Raises:
+        UsageError: Where there are fewer than two, or they are of different model files, and as `read_result` does.
     """
     if len(paths) < 2:
         raise UsageError("--compare takes two or more results of --engine")

@@ -37,7 +37,12 @@ _LEAST = 1e-6  # of a probability, whose logit would be infinite
 
 @dataclass(frozen=True)
 class Threshold:
-    """One of the file's. columns: positions of its classes. within: what the file calls borderline, None: not said."""
+    """One of the file's.
+
+    Attributes:
+        columns: Positions of its classes.
+        within: What the file calls borderline, None: not said.
+    """
 
     name: str
     columns: tuple[int, ...]
@@ -49,8 +54,11 @@ class Threshold:
 class Answers:
     """What an engine answered, and what to.
 
-    rows: [steps], the row of `reference` that each step asked. probabilities: float64 [steps, classes]. reference:
-    float64 [rows, classes]. golden: how many of the rows, the first ones, are golden pictures.
+    Attributes:
+        rows: [steps], the row of `reference` that each step asked.
+        probabilities: float64 [steps, classes].
+        reference: float64 [rows, classes].
+        golden: How many of the rows, the first ones, are golden pictures.
     """
 
     rows: npt.NDArray[np.int64]
@@ -104,7 +112,8 @@ def repeats(answers: Answers) -> dict[str, Any] | None:
 def golden_within(plain: Floats, reference: Floats) -> float:
     """So far a probability of a golden picture may be from the reference's: 0..1.
 
-    plain, reference: [golden pictures, classes], LiteRT's plain kernels and XNNPACK.
+    Args:
+        plain, reference: [golden pictures, classes], LiteRT's plain kernels and XNNPACK.
     """
     return max(OTHER_KERNELS, KERNELS_FACTOR * float(np.abs(plain - reference).max()))
 
@@ -169,10 +178,15 @@ def agreement(answers: Answers, thresholds: Sequence[Threshold], chosen: npt.NDA
 def judge(figures: Mapping[str, Any], accelerator: str | None, within: float = OTHER_KERNELS) -> dict[str, Any]:
     """{"use": YES, MARGIN or NO, "margin": x or None, "margins": threshold -> x, "reasons": sentences}.
 
-    figures: of an engine that was started: status, detail, executed, sound, repeats, pattern, golden and labelled, as
-    `measure` returns them. accelerator: what has to run the operators, None where any kernels will do. within: of
-    `golden_within`. margin: the largest change of a threshold's score that was seen (of a probability, in a file
-    without thresholds): a decision whose score is further from its threshold was never another one.
+    Args:
+        figures: Of an engine that was started: status, detail, executed, sound, repeats, pattern, golden and labelled,
+            as `measure` returns them.
+        accelerator: What has to run the operators, None where any kernels will do.
+        within: Of `golden_within`.
+
+    Returns:
+        Margin: the largest change of a threshold's score that was seen (of a probability, in a file without
+        thresholds): a decision whose score is further from its threshold was never another one.
     """
     bad = _broken(figures, accelerator, within)
     sets = [one for one in (figures["golden"], figures["labelled"]) if one and one["pictures"]]

@@ -111,9 +111,14 @@ def executed(
 ) -> dict[str, Any]:
     """What runs the operators; None is not known.
 
-    delegate: the delegate or accelerator that took some, None where none did. source: how this is known. whole: whether
-    it took all. operators: of the network. delegated: how many of them it took, in so many partitions. left: name ->
-    count of the others.
+    Args:
+        delegate: The delegate or accelerator that took some operators; None where none did.
+        source: How this is known.
+        whole: Whether it took all.
+        operators: Number of operators of the network.
+        delegated: How many of them it took.
+        partitions: In how many partitions it took them.
+        left: Name -> count of the others.
     """
     return {
         "delegate": delegate,
