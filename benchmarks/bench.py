@@ -73,11 +73,11 @@ class BenchSettings:
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A loaded model. told: the keywords of SkinClassifier that it was loaded with."""
+    """A loaded model. input_options: the keywords of SkinClassifier that it was loaded with."""
 
     classifier: SkinClassifier
     init_ms: float
-    told: Mapping[str, Any]
+    input_options: Mapping[str, Any]
 
 
 def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) -> dict[str, Any]:
@@ -171,10 +171,10 @@ def _opened(models: Sequence[Path | None], settings: BenchSettings) -> _Bench:
         if settings.data is None:
             raise UsageError(f"--labels {settings.labels} describes the data's labels: it requires --data")
         of_data, settings = read_labels(settings.labels), replace(settings, labels=None)
-    told = _told(settings, [model for model in (*models, settings.reference) if model])
+    input_options = _input_options(settings, [model for model in (*models, settings.reference) if model])
 
     def load(path: Path | None) -> _Opened:
-        keywords = told.get(path, {})
+        keywords = input_options.get(path, {})
         return _Opened(*load_timed(path, settings.num_threads, keywords), keywords)
 
     opened = [load(model) for model in models]
@@ -236,7 +236,7 @@ def _accuracies(
     asked = [one.classifier for one in bench.models]
     if bench.several and reference and reference not in bench.models:
         asked.append(reference.classifier)  # for its own figures
-    watched = [Ports(one.classifier, one.told) for one in bench.models]
+    watched = [Ports(one.classifier, one.input_options) for one in bench.models]
     accuracies = parity.compare_all(
         reference.classifier if reference else None,
         asked,
@@ -264,7 +264,7 @@ def _measured(one: _Opened, picture: Picture, settings: BenchSettings, machine: 
         "machine": {**machine, "temperature_c": temperature_c(), "throttled": throttled()},
         "size": measure_size(path),
         "network": measure_network(path),
-        "memory": measure_memory(path, picture.content, one.told),
+        "memory": measure_memory(path, picture.content, one.input_options),
         "latency": _latency(one, picture, settings),
         "cold_start": None,
         "processes": None,
@@ -280,13 +280,13 @@ def _measured(one: _Opened, picture: Picture, settings: BenchSettings, machine: 
     }
     runs = settings.num_runs, settings.warmup_runs
     if settings.cold_starts:
-        result["cold_start"] = measure_cold_start(path, picture.content, settings.cold_starts, one.told)
+        result["cold_start"] = measure_cold_start(path, picture.content, settings.cold_starts, one.input_options)
     if settings.processes > 1:
         result["processes"] = measure_spread(
-            path, picture.content, settings.processes, *runs, settings.num_threads, one.told
+            path, picture.content, settings.processes, *runs, settings.num_threads, one.input_options
         )
     if settings.sweep:
-        result["sweep"] = sweep_threads(path, picture.content, machine["cores"] or 1, *runs, one.told)
+        result["sweep"] = sweep_threads(path, picture.content, machine["cores"] or 1, *runs, one.input_options)
     return result
 
 
@@ -310,8 +310,8 @@ def _ratios(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _told(settings: BenchSettings, paths: Sequence[Path]) -> dict[Path | None, dict[str, Any]]:
-    """What each file is told of `settings.mean`, std and labels: the keywords of SkinClassifier, JSON-ready.
+def _input_options(settings: BenchSettings, paths: Sequence[Path]) -> dict[Path | None, dict[str, Any]]:
+    """The options of each file out of `settings.mean`, std and labels: the keywords of SkinClassifier, JSON-ready.
 
     Raises UsageError for what no file needs.
     """
@@ -320,17 +320,17 @@ def _told(settings: BenchSettings, paths: Sequence[Path]) -> dict[Path | None, d
     given = {name: value for name, value in given.items() if value is not None}
     if not given:
         return {}
-    told: dict[Path | None, dict[str, Any]] = {
+    input_options: dict[Path | None, dict[str, Any]] = {
         path: {name: value for name, value in given.items() if name in left_out(path)} for path in paths
     }
     readable = [path for path in paths if path.is_file()]  # loading says why one is not
-    idle = [f"--{name}" for name in given if not any(name in keywords for keywords in told.values())]
+    idle = [f"--{name}" for name in given if not any(name in keywords for keywords in input_options.values())]
     if idle and len(readable) == len(paths):
         raise UsageError(
             f"leave {', '.join(idle)} out: every model here says so itself (--labels is for those without skin-edge's "
             "contract, or a csv code,name,malignant of the data's labels; --mean and --std for those that take floats)"
         )
-    return told
+    return input_options
 
 
 def _check(settings: BenchSettings) -> None:

@@ -375,7 +375,7 @@ def _compare(results: Sequence[Path], different_machines: bool, as_json: bool) -
 
 
 def _given() -> set[str]:
-    """The flags that stand on the command line."""
+    """The flags on the command line."""
     context = click.get_current_context()
     on_line = click.core.ParameterSource.COMMANDLINE
     return {

@@ -49,16 +49,16 @@ def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
     }
 
 
-def read(path: str, **told: Any) -> dict[str, Any]:
+def read(path: str, **input_options: Any) -> dict[str, Any]:
     """`describe` of a file.
 
     Args:
-        told: Mean, std, labels as SkinClassifier takes them.
+        input_options: Mean, std, labels as SkinClassifier takes them.
 
     Raises ModelFileError.
     """
-    classifier = SkinClassifier(path, **told)
-    labels = {"labels_file" if name == "labels" else name: value for name, value in told.items()}
+    classifier = SkinClassifier(path, **input_options)
+    labels = {"labels_file" if name == "labels" else name: value for name, value in input_options.items()}
     return describe(classifier, read_model_file(classifier.path, **labels))
 
 

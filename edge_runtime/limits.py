@@ -1,7 +1,7 @@
 """What decoding a stranger's picture may cost, and what is refused before it is decoded.
 
 A picture takes at most MEMORY beside the process itself, which stays below 1 GiB, and at most 5 s on one core of a
-desktop computer. Both are foreseen from its headers, for what a small file makes a decoder allocate or repeat has no
+desktop computer. Both are estimated from its headers, for what a small file makes a decoder allocate or repeat has no
 other bound. Several threads that decode share MEMORY: a large picture waits until there is room (`Room`).
 
 | what | at most | why |

@@ -32,7 +32,7 @@ class GraphTensor(NamedTuple):
     Attributes:
         shape: -1 where it is not fixed.
         scales: None where it is not quantized, several where it is per channel.
-        is_constant: Its values stand in the file (weights).
+        is_constant: Its values are in the file (weights).
     """
 
     name: str
@@ -152,7 +152,7 @@ class Network:
 
     @cached_property
     def _constant(self) -> list[bool]:
-        """Per buffer of the file, whether values stand in it."""
+        """Per buffer of the file, whether it holds values."""
         return [len(buffer.raw(0)) > 0 or buffer.number(1, "Q") > 1 for buffer in self._root.tables(4)]
 
     def _ends(self, field: int) -> tuple[GraphTensor, ...]:

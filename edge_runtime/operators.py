@@ -670,7 +670,7 @@ RULES = _rules()
 
 
 def check_step(step: Step) -> None:
-    """Raises Unsupported where the operator is none of RULES or does not fit them; sets work, kept and workspace."""
+    """Raises Unsupported where the operator is not one of RULES or does not fit them; sets work, kept and workspace."""
     rule = RULES.get(step.name)
     if rule is None:
         raise Unsupported("is not one that image classifiers need")

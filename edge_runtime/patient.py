@@ -104,7 +104,7 @@ class Category:
         return ", ".join(self.words)
 
     def parsed(self, given: object) -> str | None:
-        """The word, None where it is not known. Raises MetadataError where it is none of `words`."""
+        """The word, None where it is not known. Raises MetadataError where it is not one of `words`."""
         word = text(self.name, given)
         if word is not None and word not in self.words:
             raise MetadataError(

@@ -1,4 +1,4 @@
-"""Strangers' pictures: what decoding one would cost is foreseen from its headers, and refused where it is too much."""
+"""Strangers' pictures: what decoding one would cost is estimated from its headers, and refused where it is too much."""
 
 from __future__ import annotations
 

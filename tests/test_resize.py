@@ -1,4 +1,4 @@
-"""The integer resize of docs/contract.md, section 5, against the formula as it stands there."""
+"""The integer resize of docs/contract.md, section 5, against the formula as it is there."""
 
 from __future__ import annotations
 

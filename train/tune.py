@@ -163,7 +163,7 @@ def _check_output(settings: TuneSettings) -> None:
 
 
 def _check_trials(out: Path, study: Any) -> None:
-    """Raises UsageError where the folder has a trial that is none of this study, or was trained in another folder."""
+    """Raises UsageError where the folder has a trial that is not of this study, or was trained in another folder."""
     trained_in = {f"{trial.number:04d}": trial.user_attrs.get("folder") for trial in study.get_trials(deepcopy=False)}
     for folder in sorted(out.glob("trials/[0-9]*")):
         if Path(trained_in.get(folder.name) or "").name != out.resolve().name:

@@ -39,16 +39,16 @@ class Ports:
 
     Args:
         classifier: With XNNPACK.
-        told: The keywords that it was made with (mean, std, labels).
+        input_options: The keywords that it was made with (mean, std, labels).
     """
 
-    def __init__(self, classifier: SkinClassifier, told: Mapping[str, Any] | None = None):
+    def __init__(self, classifier: SkinClassifier, input_options: Mapping[str, Any] | None = None):
         self.classifier = classifier
         self._rows: list[tuple[Scores, dict[str, Scores]]] = []
         self._unmeasured: str | None = None
         self._plain: SkinClassifier | None = None
         try:
-            self._plain = SkinClassifier(classifier.path, delegate="none", **(told or {}))
+            self._plain = SkinClassifier(classifier.path, delegate="none", **(input_options or {}))
         except PlatformError as error:
             self._unmeasured = str(error)
 

@@ -73,7 +73,7 @@ MISTAKES = {
         Mistake("inverted CMYK", "a CMYK JPEG stores 255 for no ink: see CONTRACT.md, section 2", "decode"),
         Mistake("alpha dropped", "lay transparent pictures over white", "decode"),
         Mistake("alpha over black", "lay transparent pictures over white", "decode"),
-        Mistake("labels in another order", "probabilities stand in the order of labels.txt", "outputs"),
+        Mistake("labels in another order", "probabilities are in the order of labels.txt", "outputs"),
         Mistake("softmax twice", "the network's output is final: no softmax behind it", "outputs"),
         Mistake("raw logits", "take the output named probabilities, behind the softmax", "outputs"),
     )

@@ -96,15 +96,15 @@ def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int]
             raise DataError(f"{where}: not JSON: one object a line") from None
         if not isinstance(answer, dict) or not isinstance(answer.get("file"), str):  # pyright: ignore[reportUnknownMemberType]
             raise DataError(f'{where}: no object with a "file"')
-        told: dict[str, Any] = answer  # pyright: ignore[reportUnknownVariableType]
-        name = str(told["file"]).removeprefix("golden/")
+        reported: dict[str, Any] = answer  # pyright: ignore[reportUnknownVariableType]
+        name = str(reported["file"]).removeprefix("golden/")
         if name not in golden and name not in inputs:
             raise DataError(
-                f"{where}: {told['file']!r} is not a file of golden/: take the bundle that the app was given"
+                f"{where}: {reported['file']!r} is not a file of golden/: take the bundle that the app was given"
             )
         if name in answers:
             raise DataError(f"{where}: {name} is answered twice")
-        answers[name] = _checked(told, where, size, classes)
+        answers[name] = _checked(reported, where, size, classes)
     if not answers:
         raise DataError(f"{path} has no answers")
     return answers
@@ -113,8 +113,8 @@ def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int]
 def verify(bundle: Bundle, answers_path: Path) -> dict[str, Any]:
     """The verdict, JSON-ready: {level, stages, missing, refused_though_good, mistake}.
 
-    stages: {stage: {checked, missing, level, said}}; level None where nothing of it was told. missing: files without a
-    line. mistake: {names, remedies, explained, by, nearest}, or None.
+    stages: {stage: {checked, missing, level, said}}; level None where nothing of it was reported. missing: files
+    without a line. mistake: {names, remedies, explained, by, nearest}, or None.
 
     Raises DataError where the answers are not of the form.
     """
@@ -133,7 +133,7 @@ class _Verifier:
         answers = read_answers(answers_path, bundle.golden, (spec.height, spec.width), len(self.codes))
         self.answers = answers
         self.good = {name: line for name, line in bundle.golden.items() if "error" not in line}
-        self.told = {name: answers[name] for name in self.good if name in answers and "error" not in answers[name]}
+        self.reported = {name: answers[name] for name in self.good if name in answers and "error" not in answers[name]}
         self.shied = [name for name in self.good if "error" in answers.get(name, {})]
         self.right = {name: _pixels(bundle, line, (spec.height, spec.width)) for name, line in self.good.items()}
 
@@ -149,10 +149,10 @@ class _Verifier:
         }
         level = _worst([stage["level"] for stage in stages.values()])
         if self.shied:
-            level = _worst([level, "C" if self.told else "refused"])
-        if not self.told:
+            level = _worst([level, "C" if self.reported else "refused"])
+        if not self.reported:
             level = "refused"
-        mistake = self._mistake() if level == "refused" and self.told else None
+        mistake = self._mistake() if level == "refused" and self.reported else None
         return {
             "level": level,
             "stages": stages,
@@ -162,47 +162,47 @@ class _Verifier:
         }
 
     def _decode(self) -> dict[str, Any]:
-        told = {name: answer for name, answer in self.told.items() if "upright" in answer}
-        other = [name for name, answer in told.items() if _upright(answer) != _upright(self.good[name])]
-        sizes = [name for name in other if _size(told[name]) not in (None, _size(self.good[name]))]
-        said = f"{len(told) - len(other)} of {len(told)} upright pictures equal"
+        reported = {name: answer for name, answer in self.reported.items() if "upright" in answer}
+        other = [name for name, answer in reported.items() if _upright(answer) != _upright(self.good[name])]
+        sizes = [name for name in other if _size(reported[name]) not in (None, _size(self.good[name]))]
+        said = f"{len(reported) - len(other)} of {len(reported)} upright pictures equal"
         if sizes:
-            return _stage(told, self.good, "refused", f"{said}; of another size: {_list(sizes)}")
+            return _stage(reported, self.good, "refused", f"{said}; of another size: {_list(sizes)}")
         # How far other pixels are away is seen in the input.
-        level = None if not told else "A" if not other else "C" if not self._measured(other) else "B"
-        return _stage(told, self.good, level, f"{said}{f'; other pixels: {_list(other)}' if other else ''}")
+        level = None if not reported else "A" if not other else "C" if not self._measured(other) else "B"
+        return _stage(reported, self.good, level, f"{said}{f'; other pixels: {_list(other)}' if other else ''}")
 
     def _measured(self, names: Sequence[str]) -> bool:
-        return all("pixels" in self.told[name] or self._same_input(name) for name in names)
+        return all("pixels" in self.reported[name] or self._same_input(name) for name in names)
 
     def _same_input(self, name: str) -> bool:
-        answer = self.told[name]
+        answer = self.reported[name]
         if "pixels" in answer:
             return bool((answer["pixels"] == self.right[name]).all())
         return answer.get("input_sha256") == self.good[name]["input"]["sha256"]
 
     def _input(self) -> dict[str, Any]:
-        return self._inputs(self.told)
+        return self._inputs(self.reported)
 
     def _resize(self) -> dict[str, Any]:
         """The inputs of pictures that were decoded right: what is wrong with them is the resize, or what follows it."""
-        return self._inputs({name: self.told[name] for name, right in self._uprights().items() if right})
+        return self._inputs({name: self.reported[name] for name, right in self._uprights().items() if right})
 
     def _uprights(self) -> dict[str, bool]:
-        """Picture -> whether its upright picture is the golden one, of those that were told with a digest."""
-        told = {name: _upright(answer) for name, answer in self.told.items() if "upright" in answer}
-        return {name: digest == _upright(self.good[name]) for name, digest in told.items() if digest}
+        """Picture -> whether its upright picture is the golden one, of those that were reported with a digest."""
+        reported = {name: _upright(answer) for name, answer in self.reported.items() if "upright" in answer}
+        return {name: digest == _upright(self.good[name]) for name, digest in reported.items() if digest}
 
     def _inputs(self, among: Mapping[str, Record]) -> dict[str, Any]:
-        told = {name: one for name, one in among.items() if "pixels" in one or "input_sha256" in one}
-        other = [name for name in told if not self._same_input(name)]
-        said = f"{len(told) - len(other)} of {len(told)} inputs equal"
+        reported = {name: one for name, one in among.items() if "pixels" in one or "input_sha256" in one}
+        other = [name for name in reported if not self._same_input(name)]
+        said = f"{len(reported) - len(other)} of {len(reported)} inputs equal"
         if not other:
-            return _stage(told, self.good, "A" if told else None, said)
-        blind = [name for name in other if "pixels" not in told[name]]
+            return _stage(reported, self.good, "A" if reported else None, said)
+        blind = [name for name in other if "pixels" not in reported[name]]
         levels, worst = ["A"], (0, 0.0, "")
         for name in set(other) - set(blind):
-            difference = np.abs(told[name]["pixels"].astype(np.int16) - self.right[name])
+            difference = np.abs(reported[name]["pixels"].astype(np.int16) - self.right[name])
             largest, mean = int(difference.max()), float(difference.mean())
             near = (level for level, limits in _NEAR.items() if largest <= limits[0] and mean <= limits[1])
             levels.append(next(near, "refused"))
@@ -212,14 +212,14 @@ class _Verifier:
         if blind:
             levels.append("C")  # by the probabilities, which then have to be near
             said += f"; {len(blind)} differ by an unknown distance (no input.base64): {_list(blind)}"
-        return _stage(told, self.good, _worst(levels), said)
+        return _stage(reported, self.good, _worst(levels), said)
 
     def _engine(self) -> dict[str, Any]:
         """Each picture's probabilities against those for the input that the app had, as far as that is known."""
         exact: list[float] = []
         far: list[float] = []
         names: list[tuple[float, str]] = []
-        for name, answer in self.told.items():
+        for name, answer in self.reported.items():
             if "probabilities" not in answer:
                 continue
             known = self._expected(name)
@@ -233,9 +233,9 @@ class _Verifier:
                 away = _away(self.answers[file]["probabilities"], self._golden(name))
                 exact.append(away)
                 names.append((away, file))
-        told = {name: one for name, one in self.told.items() if "probabilities" in one}
+        reported = {name: one for name, one in self.reported.items() if "probabilities" in one}
         if not names:
-            return _stage(told, self.good, None, "no probabilities")
+            return _stage(reported, self.good, None, "no probabilities")
         levels = ["A"]
         if exact:
             levels.append("A" if max(exact) <= _EXACT else "C" if max(exact) <= _OTHER_KERNELS else "refused")
@@ -243,11 +243,11 @@ class _Verifier:
             near = np.percentile(far, 99) <= _OWN_BYTES[0] and max(far) <= _OWN_BYTES[1]
             levels.append("A" if max(far) <= _EXACT else "C" if near else "refused")
         worst = max(names)
-        return _stage(told, self.good, _worst(levels), f"probabilities at most {worst[0]:.2g} apart ({worst[1]})")
+        return _stage(reported, self.good, _worst(levels), f"probabilities at most {worst[0]:.2g} apart ({worst[1]})")
 
     def _expected(self, name: str) -> npt.NDArray[np.float64] | None:
         """What the network answers to the input that the app had; None where that is not reported."""
-        answer = self.told[name]
+        answer = self.reported[name]
         if self._same_input(name):
             return self._golden(name)
         return self._ask(answer["pixels"]) if "pixels" in answer else None
@@ -259,9 +259,9 @@ class _Verifier:
         return self.classifier.invoke(self.classifier.to_tensor(np.ascontiguousarray(pixels))).astype(np.float64)
 
     def _label(self) -> dict[str, Any]:
-        told = {name: one for name, one in self.told.items() if "label" in one}
+        reported = {name: one for name, one in self.reported.items() if "label" in one}
         wrong: list[str] = []
-        for name, answer in told.items():
+        for name, answer in reported.items():
             if "probabilities" in answer:
                 wanted = self.codes[int(answer["probabilities"].argmax())]
             else:
@@ -269,14 +269,14 @@ class _Verifier:
                 wanted = self.good[name]["label"] if first - second > _OTHER_KERNELS else answer["label"]
             if answer["label"] != wanted:
                 wrong.append(f"{name}: {answer['label']!r} instead of {wanted!r}")
-        said = f"{len(told) - len(wrong)} of {len(told)} labels right{f'; {_list(wrong)}' if wrong else ''}"
-        return _stage(told, self.good, ("refused" if wrong else "A") if told else None, said)
+        said = f"{len(reported) - len(wrong)} of {len(reported)} labels right{f'; {_list(wrong)}' if wrong else ''}"
+        return _stage(reported, self.good, ("refused" if wrong else "A") if reported else None, said)
 
     def _decisions(self) -> dict[str, Any]:
-        told = {name: one for name, one in self.told.items() if "decisions" in one}
+        reported = {name: one for name, one in self.reported.items() if "decisions" in one}
         wrong: list[str] = []
         count = excused = 0
-        for name, answer in told.items():
+        for name, answer in reported.items():
             given = {str(one.get("name")): one for one in answer["decisions"]}
             for golden in self.good[name]["decisions"]:
                 count += 1
@@ -287,8 +287,8 @@ class _Verifier:
                     excused += 1
         said = f"{count - len(wrong)} of {count} decisions right"
         said += f", {excused} of them otherwise but borderline" if excused else ""
-        level = None if not told else "refused" if wrong else "C" if excused else "A"
-        return _stage(told, self.good, level, said + (f"; {_list(wrong)}" if wrong else ""))
+        level = None if not reported else "refused" if wrong else "C" if excused else "A"
+        return _stage(reported, self.good, level, said + (f"; {_list(wrong)}" if wrong else ""))
 
     def _decision_fault(self, golden: Record, given: Record | None, probabilities: Any) -> str:
         if given is None:
@@ -315,22 +315,22 @@ class _Verifier:
 
     def _refusals(self) -> dict[str, Any]:
         broken = {name: line for name, line in self.bundle.golden.items() if "error" in line}
-        told = {name: self.answers[name] for name in broken if name in self.answers}
+        reported = {name: self.answers[name] for name in broken if name in self.answers}
         answered = [
             name
-            for name, one in told.items()
+            for name, one in reported.items()
             if "error" not in one or any(key in one for key in ("label", "probabilities", "decisions"))
         ]
-        said = f"{len(told) - len(answered)} of {len(told)} broken files refused"
+        said = f"{len(reported) - len(answered)} of {len(reported)} broken files refused"
         said += f"; answered: {_list(answered)}" if answered else ""
-        return _stage(told, broken, ("refused" if answered else "A") if told else None, said)
+        return _stage(reported, broken, ("refused" if answered else "A") if reported else None, said)
 
     def _mistake(self) -> dict[str, Any] | None:
         files = self.bundle.files
-        scenes = {name: mistakes.Scene(files[f"golden/{name}"]) for name in self.told}
-        right = {name: self.right[name] for name in self.told}
-        seen = {name: one["pixels"] for name, one in self.told.items() if "pixels" in one}
-        hashes = {name: one["input_sha256"] for name, one in self.told.items() if "input_sha256" in one}
+        scenes = {name: mistakes.Scene(files[f"golden/{name}"]) for name in self.reported}
+        right = {name: self.right[name] for name in self.reported}
+        seen = {name: one["pixels"] for name, one in self.reported.items() if "pixels" in one}
+        hashes = {name: one["input_sha256"] for name, one in self.reported.items() if "input_sha256" in one}
         spec, tensor = self.classifier.input_spec, self.classifier.contract["input"]
         wrong = [name for name in {**seen, **hashes} if not self._same_input(name)]
         known = mistakes.possible(mistakes.hypotheses(scenes, right, spec, tensor), self._uprights(), wrong)
@@ -355,19 +355,19 @@ class _Verifier:
         }
 
     def _by_probabilities(self, known: Sequence[mistakes.Hypothesis]) -> mistakes.Named | None:
-        told = {name: one["probabilities"] for name, one in self.told.items() if "probabilities" in one}
-        golden = {name: self._golden(name) for name in told}
-        if not told or max(_away(told[name], golden[name]) for name in told) <= _OTHER_KERNELS:
+        reported = {name: one["probabilities"] for name, one in self.reported.items() if "probabilities" in one}
+        golden = {name: self._golden(name) for name in reported}
+        if not reported or max(_away(reported[name], golden[name]) for name in reported) <= _OTHER_KERNELS:
             return None
         single = [one for one in known if len(one.names) == 1]
-        answers = [(one.names, {name: self._ask(one.input(name)) for name in told}) for one in single]
-        return mistakes.by_probabilities(told, golden, answers)
+        answers = [(one.names, {name: self._ask(one.input(name)) for name in reported}) for one in single]
+        return mistakes.by_probabilities(reported, golden, answers)
 
     def _labels_permuted(self) -> bool:
         """Whether the app's labels follow from the golden ones by exchanging names."""
         pairs = {
             (self.good[name]["label"], one["label"])
-            for name, one in self.told.items()
+            for name, one in self.reported.items()
             if isinstance(one.get("label"), str)
         }
         one_to_one = len({a for a, _ in pairs}) == len(pairs) == len({b for _, b in pairs})
@@ -408,8 +408,8 @@ _MEANS = {
 }
 
 
-def _stage(told: Mapping[str, Any], of: Mapping[str, Any], level: str | None, said: str) -> dict[str, Any]:
-    return {"checked": len(told), "missing": len(of) - len(told), "level": level, "said": said}
+def _stage(reported: Mapping[str, Any], of: Mapping[str, Any], level: str | None, said: str) -> dict[str, Any]:
+    return {"checked": len(reported), "missing": len(of) - len(reported), "level": level, "said": said}
 
 
 def _worst(levels: Sequence[str | None]) -> str:
@@ -439,21 +439,23 @@ def _pixels(bundle: Bundle, line: Record, size: tuple[int, int]) -> Pixels:
     return np.reshape(np.frombuffer(bundle.files[f"golden/{line['input']['file']}"], np.uint8), (*size, 3))
 
 
-def _checked(told: dict[str, Any], where: str, size: tuple[int, int], classes: int) -> Record:
+def _checked(reported: dict[str, Any], where: str, size: tuple[int, int], classes: int) -> Record:
     """A line whose fields have their form; raises DataError else."""
-    checked: dict[str, Any] = {key: told[key] for key in ("file", "error", "label") if told.get(key) is not None}
+    checked: dict[str, Any] = {
+        key: reported[key] for key in ("file", "error", "label") if reported.get(key) is not None
+    }
     if "label" in checked and not isinstance(checked["label"], str):
         raise DataError(f"{where}: label is not text")
     for key, kind in (("upright", dict), ("input", dict), ("decisions", list)):
-        if told.get(key) is not None:
-            if not isinstance(told[key], kind) or (
-                kind is list and not all(isinstance(one, dict) for one in told[key])
+        if reported.get(key) is not None:
+            if not isinstance(reported[key], kind) or (
+                kind is list and not all(isinstance(one, dict) for one in reported[key])
             ):
                 raise DataError(f"{where}: {key} is not of the form of CONTRACT.md, section 9")
-            checked[key] = told[key]
-    if told.get("probabilities") is not None:
+            checked[key] = reported[key]
+    if reported.get("probabilities") is not None:
         try:
-            values = np.asarray(told["probabilities"], np.float64)
+            values = np.asarray(reported["probabilities"], np.float64)
         except (TypeError, ValueError):
             values = np.zeros(0)
         if values.shape != (classes,):

@@ -15,7 +15,7 @@ from ...edge_runtime.errors import UnknownNameError, UsageError
 
 WORKERS = Path(__file__).with_name("workers")
 FOLDER = Path.home() / ".cache" / "skin-edge" / "engines"
-"""Where the engines' own environments lie, unless the user says otherwise."""
+"""Where the engines' own environments are, unless the user says otherwise."""
 
 ALL, DELEGATE = "all", "delegate:"
 

@@ -30,7 +30,7 @@ class Case:
     Attributes:
         group: Images that belong together, of `group_kind` (group_kinds.KINDS).
         split: "" for none.
-        metadata: What the csv says of the fields of `patient.FIELDS`, as it stands there.
+        metadata: What the csv says of the fields of `patient.FIELDS`, as it is there.
         malignant: The data set's own target, "1", "0" or "".
     """
 

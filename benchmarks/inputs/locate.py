@@ -48,7 +48,7 @@ def folder_of(table: str | os.PathLike[str]) -> Path:
 
 
 def relative_to(paths: Sequence[str], folder: str | os.PathLike[str]) -> list[str]:
-    """The paths as they stand in a run's table: seen from `folder`, with "/"; "" stays.
+    """The paths as they are in a run's table: seen from `folder`, with "/"; "" stays.
 
     A picture in an HDF5 file keeps its member.
     """
@@ -76,7 +76,7 @@ def located(
     """The path of each picture that a table names, as text, absolute where `folder` is; "" where there is none.
 
     Args:
-        names: As they stand in the table; "" is none.
+        names: As they are in the table; "" is none.
         folder: Where relative paths start: the table's folder.
         images: The folder in which the pictures are now (--images).
         table: What the table is called in a message.

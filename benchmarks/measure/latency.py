@@ -20,19 +20,19 @@ RUNS_FOR_P99 = 200
 
 
 def load_timed(
-    model: str | Path | None, num_threads: int = 1, told: Mapping[str, Any] | None = None
+    model: str | Path | None, num_threads: int = 1, input_options: Mapping[str, Any] | None = None
 ) -> tuple[SkinClassifier, float]:
     """(the classifier, init_ms): reading the file and building the interpreter, without importing Python modules.
 
     Args:
-        told: Mean, std and labels of a file that others made, as SkinClassifier takes them.
+        input_options: Mean, std and labels of a file that others made, as SkinClassifier takes them.
 
     Raises:
         ModelFileError: As SkinClassifier does.
     """
     load_engine()
     start = perf_counter()
-    classifier = SkinClassifier(model, num_threads=num_threads, **(told or {}))
+    classifier = SkinClassifier(model, num_threads=num_threads, **(input_options or {}))
     return classifier, (perf_counter() - start) * 1000
 
 
@@ -76,7 +76,7 @@ def sweep_threads(
     cores: int,
     num_runs: int,
     warmup_runs: int,
-    told: Mapping[str, Any] | None = None,
+    input_options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The latency with 1, 2, 4, ... threads and with as many as there are cores.
 
@@ -88,7 +88,7 @@ def sweep_threads(
         cores: Number of CPU cores of the machine.
         num_runs: Number of timed predictions, at least 1.
         warmup_runs: Number of untimed predictions before them, at least 0.
-        told: As in `load_timed`.
+        input_options: As in `load_timed`.
 
     Raises:
         ModelFileError: As SkinClassifier does.
@@ -96,7 +96,7 @@ def sweep_threads(
     counts = sorted({1, cores} | {2**power for power in range(9) if 2**power < cores})
     rows: list[dict[str, Any]] = []
     for count in counts:
-        classifier, _ = load_timed(model, count, told)
+        classifier, _ = load_timed(model, count, input_options)
         measured = measure_latency(classifier, image_bytes, num_runs, warmup_runs)
         rows.append(
             {

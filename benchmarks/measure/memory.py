@@ -23,20 +23,22 @@ _TIMEOUT_S = 300
 ROOT = Path(sys.executable).anchor
 
 
-def measure_memory(model: str | Path, image_bytes: bytes, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def measure_memory(
+    model: str | Path, image_bytes: bytes, input_options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """{"peak_bytes": int or None where this system does not tell, "measured": how}.
 
     Args:
-        told: Mean, std and labels of a file that others made, as SkinClassifier takes them, JSON-ready. Where a child
-            process cannot be started or fails, this process is measured, and `measured` says so.
+        input_options: Mean, std and labels of a file that others made, as SkinClassifier takes them, JSON-ready. Where
+            a child process cannot be started or fails, this process is measured, and `measured` says so.
     """
-    command = [sys.executable, "-m", __name__, str(Path(model).resolve()), json.dumps(told or {})]
+    command = [sys.executable, "-m", __name__, str(Path(model).resolve()), json.dumps(input_options or {})]
     try:
         done = subprocess.run(command, input=image_bytes, capture_output=True, timeout=_TIMEOUT_S, check=True, cwd=ROOT)
         return {"peak_bytes": json.loads(done.stdout)["peak_bytes"], "measured": "in a process of its own"}
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         reason = type(error).__name__
-    SkinClassifier(model, **(told or {})).predict(image_bytes)
+    SkinClassifier(model, **(input_options or {})).predict(image_bytes)
     return {
         "peak_bytes": peak_resident_bytes(),
         "measured": f"in bench's own process, so with all that ran before (no child process: {reason})",
@@ -60,8 +62,8 @@ def peak_resident_bytes(root: Path = Path("/")) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, kibibytes elsewhere
 
 
-def _main(model: str, told: str) -> None:
-    SkinClassifier(model, **json.loads(told)).predict(sys.stdin.buffer.read())
+def _main(model: str, input_options: str) -> None:
+    SkinClassifier(model, **json.loads(input_options)).predict(sys.stdin.buffer.read())
     console.say_json({"peak_bytes": peak_resident_bytes()}, indent=None)
 
 

@@ -24,12 +24,12 @@ _TIMEOUT_S = 600
 _COLD_START = """
 import sys
 from skin_edge.edge_runtime.classifier import SkinClassifier
-SkinClassifier(sys.argv[1]{told}).predict(sys.stdin.buffer.read())
+SkinClassifier(sys.argv[1]{input_options}).predict(sys.stdin.buffer.read())
 """
 
 
 def measure_cold_start(
-    model: Path, image_bytes: bytes, starts: int, told: Mapping[str, Any] | None = None
+    model: Path, image_bytes: bytes, starts: int, input_options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Milliseconds from the start of Python to its end, with one prediction of `image_bytes` between.
 
@@ -37,13 +37,15 @@ def measure_cold_start(
         model: A .tflite file.
         image_bytes: The bytes of an image file.
         starts: Number of processes to start, at least 0.
-        told: Mean, std and labels of a file that others made, as SkinClassifier takes them.
+        input_options: Mean, std and labels of a file that others made, as SkinClassifier takes them.
 
     Returns:
         {"median_ms", "runs_ms", "measured"}. Python's modules and the model come from the disk cache, except perhaps at
         the first start. median_ms is None where a process cannot be started; `measured` says why.
     """
-    script = _COLD_START.format(told="".join(f", {name}={value!r}" for name, value in (told or {}).items()))
+    script = _COLD_START.format(
+        input_options="".join(f", {name}={value!r}" for name, value in (input_options or {}).items())
+    )
     runs: list[float] = []
     for _ in range(starts):
         start = perf_counter()
@@ -61,7 +63,7 @@ def measure_spread(
     num_runs: int,
     warmup_runs: int,
     num_threads: int,
-    told: Mapping[str, Any] | None = None,
+    input_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The median latency in each of `processes` processes, one after the other.
 
@@ -76,13 +78,19 @@ def measure_spread(
         num_runs: Number of timed predictions, at least 1.
         warmup_runs: Number of untimed predictions before them, at least 0.
         num_threads: Threads of the interpreter, 1 to 256.
-        told: Mean, std and labels of a file that others made, as SkinClassifier takes them.
+        input_options: Mean, std and labels of a file that others made, as SkinClassifier takes them.
 
     Returns:
         {"medians_ms", "invoke_medians_ms", "median_ms", "spread", "measured"}; median_ms is the median of the medians,
         spread is (largest - smallest) / median_ms; both None where nothing could be measured.
     """
-    arguments = [str(model.resolve()), str(num_runs), str(warmup_runs), str(num_threads), json.dumps(told or {})]
+    arguments = [
+        str(model.resolve()),
+        str(num_runs),
+        str(warmup_runs),
+        str(num_threads),
+        json.dumps(input_options or {}),
+    ]
     medians: list[float] = []
     invokes: list[float] = []
     measured = "one after the other"
@@ -113,8 +121,8 @@ def _run(command: list[str], image_bytes: bytes) -> bytes | str:
     return done.stdout
 
 
-def _main(model: str, num_runs: str, warmup_runs: str, num_threads: str, told: str) -> None:
-    classifier, _ = load_timed(model, int(num_threads), json.loads(told))
+def _main(model: str, num_runs: str, warmup_runs: str, num_threads: str, input_options: str) -> None:
+    classifier, _ = load_timed(model, int(num_threads), json.loads(input_options))
     console.say_json(measure_latency(classifier, sys.stdin.buffer.read(), int(num_runs), int(warmup_runs)), indent=None)
 
 

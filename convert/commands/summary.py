@@ -1,4 +1,4 @@
-"""What a person reads on the terminal when a conversion has ended."""
+"""What a person reads on the terminal after a conversion."""
 
 from __future__ import annotations
 

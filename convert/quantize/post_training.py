@@ -60,7 +60,7 @@ def quantize(
     keep_float: Sequence[str] = (),
     vectors: tuple[float, float] | None = None,
 ) -> bytes:
-    """The bytes of a .tflite with batch 1. Inputs stand in the order of model.inputs, outputs in that of model.outputs.
+    """The bytes of a .tflite with batch 1. Inputs are in the order of model.inputs, outputs in that of model.outputs.
 
     Args:
         model: A functional tf_keras network, float32 inputs -> logits [b, classes] and whatever else, float32. Inputs

@@ -55,7 +55,7 @@ def answers(
     """The first output for each picture, as real numbers: float32 [n, classes].
 
     Args:
-        network: A .tflite whose inputs stand in the model's order: the picture, then the metadata where it takes some.
+        network: A .tflite whose inputs are in the model's order: the picture, then the metadata where it takes some.
         spec: How the images are prepared.
         pictures: uint8 [n, height, width, 3], RGB.
         vectors: What is known of the patients, [n, length], for a network that takes it.

@@ -100,7 +100,7 @@ class Recipe:
         search: What `skin-edge tune` may vary. It decides nothing about one training, so it is in no run's config.yaml.
 
     Raises:
-        UnknownNameError: For a name that is none of the above.
+        UnknownNameError: For a name that is not one of the above.
         UsageError: For a number out of its range.
     """
 

@@ -32,7 +32,7 @@ _LICENSES = (
 
 
 def of_run(run: Run, probabilities: Mapping[str, Probabilities], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """metrics.json of a training that has ended.
+    """metrics.json of a finished training.
 
     probabilities: "val" and "test" -> [n, classes], rows in the order of `run.part(...)`. extra: goes in as it is
     ("split", "training"). Temperature and thresholds are found on the validation part, and measured on both.

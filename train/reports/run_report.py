@@ -71,13 +71,13 @@ def document(results: Mapping[str, Any], history: Mapping[str, Sequence[float]] 
 
 
 def trained(results: Mapping[str, Any], out: Path, *, qat: bool = True) -> console.Page:
-    """What a person reads when `skin-edge train` has ended. qat: whether its network can be quantized by training."""
+    """What a person reads after `skin-edge train`. qat: whether its network can be quantized by training."""
     convert = console.command_line("skin-edge", "convert", out, "--int8", *([] if qat else ["--ptq"]))
     return terminal.text(replace(document(results), after=[f"written to {out}; next:", f"  {convert}"]))
 
 
 def evaluated(results: Mapping[str, Any], out: Path | None) -> console.Page:
-    """What a person reads when `skin-edge evaluate` has ended."""
+    """What a person reads after `skin-edge evaluate`."""
     written = [f"written to {out}: report.html, figures.md, metrics.json, predictions.csv"] if out else []
     return terminal.text(replace(document(results), after=written))
 
@@ -498,6 +498,6 @@ def _terms(results: Mapping[str, Any]) -> Section:
         f"License of the data: {results['data']['license']}.",
         "The pictures above are of people: pass this page on only as the license of the data allows.",
         "Figures from one data set are not clinical evidence, and say nothing about other cameras, other skin, or "
-        "anything that is none of the classes: the model answers with one of them all the same.",
+        "anything outside its classes: the model assigns one of them nevertheless.",
     ]
     return Section("terms", "Terms and limits", [Notes(notes)], detail=True)
