@@ -44,7 +44,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 def _table(recipes: list[Recipe]) -> console.Page:
     lines: list[str] = []
     for task in dict.fromkeys(recipe.task for recipe in recipes):
-        lines += [*([""] if lines else []), f"{task:<28} {'pixels':>7} {'hours':>5} QAT result, by its source"]
+        lines += [*([""] if lines else []), f"{task:<28} {'pixels':>7} {'hours':>5} QAT published result"]
         lines += [
             f"{recipe.name:<28} {_size(recipe):>7} {_hours(recipe):>5} {'yes' if recipe.qat else 'no':<3} "
             f"{recipe.expected}"
@@ -61,8 +61,8 @@ def _page(recipe: Recipe) -> console.Page:
     )
     search = ", ".join(f"{name} {_range(values.to_dict())}" for name, values in recipe.search.items())
     rows = {
-        "what": recipe.summary,
-        "from": recipe.source,
+        "summary": recipe.summary,
+        "source": recipe.source,
         "result": recipe.expected,
         "hours": f"{_hours(recipe)}, for 30 epochs of 6,500 pictures on two CPU cores",
         "QAT": "possible" if recipe.qat else "not possible: convert with --ptq",
