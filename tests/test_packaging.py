@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skin_edge.benchmarks.bundle import hand_over
+from skin_edge.benchmarks.bundle import hand_over, micro
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ CONTENTS = {
         stopping tflite_metadata training_pictures""",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity ports preprocessing",
-    "benchmarks/bundle": "__init__ answers commands golden hand_over integration mistakes pictures verify",
+    "benchmarks/bundle": "__init__ answers commands golden hand_over integration micro mistakes pictures verify",
     "benchmarks/engines": "__init__ catalogue limits measure options prepare process report verdict",
     "benchmarks/engines/workers": "compiled_model interpreter mediapipe_tasks protocol tflm",
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
@@ -74,6 +74,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected |= {f"skin_edge/benchmarks/report/{name}" for name in ("page.html.jinja", "page.css")}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
     expected |= {f"skin_edge/{name}" for name in hand_over.ports()}
+    expected |= {f"skin_edge/ports/micro/{name}" for name in micro.sources() if name != "skin_edge.h"}
     assert names == expected
     assert len(licenses) == 2
 

@@ -20,19 +20,24 @@ from ...edge_runtime import console
     metavar="FOLDER",
     help="Images to add to the generated test images; they are copied into the bundle.",
 )
+@click.option("--micro", is_flag=True, help="Add what a microcontroller's firmware needs (with the extra micro).")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier bundle.")
-def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool) -> None:
+def bundle(model: Path | None, out: Path, pictures: Path | None, micro: bool, overwrite: bool) -> None:
     """Package MODEL for app developers, as a folder or a zip; without MODEL, the packaged model.
 
     The bundle holds the model, its contract, an integration guide for each platform, sample code (ports), the model
     card and license, and golden images with the expected result of each stage, against which 'skin-edge verify' checks
     the app. The same input gives a byte-identical bundle.
 
+    --micro adds, for firmware with TensorFlow Lite Micro: the model and small golden images as C arrays, arena size and
+    operators, and a self-test with a Makefile that runs it on an emulated Cortex-M4 and M7.
+
     \b
     Example:
       skin-edge bundle --out handover.zip
       skin-edge bundle runs/first/int8/model_int8.tflite --out handover \\
         --pictures clinic
+      skin-edge bundle --micro --out firmware
     """
     from ...edge_runtime import files
     from ...edge_runtime.classifier import DEFAULT_MODEL
@@ -43,7 +48,7 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, overwrite: bool
         raise OutputExistsError(out)
     check = files.check_writable_file if out.suffix.lower() == ".zip" else files.check_writable
     check(out)
-    name, made = hand_over.contents(model or DEFAULT_MODEL, pictures)
+    name, made = hand_over.contents(model or DEFAULT_MODEL, pictures, for_micro=micro)
     hand_over.write(out, name, made, overwrite=overwrite)
     size = sum(map(len, made.values())) if out.is_dir() else out.stat().st_size
     golden = sum(path.startswith("golden/pictures/") for path in made)

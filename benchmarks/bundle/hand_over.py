@@ -15,7 +15,8 @@ from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import CONTRACT_FILE, LABELS_FILE
 from ...edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
 from ...edge_runtime.model_file import ModelFile, read_model_file
-from . import golden, integration, pictures
+from ...edge_runtime.preprocess import decode
+from . import golden, integration, micro, pictures
 
 # In a checkout docs/ and ports/ are beside the packages; in an installed one they are folders of data beside them.
 _ROOT = Path(__file__).parents[2]
@@ -32,12 +33,13 @@ def name_of(file: ModelFile) -> str:
     return f"skin-edge-{name}-{__version__}"
 
 
-def contents(model: Path, own: Path | None = None) -> tuple[str, dict[str, bytes]]:
+def contents(model: Path, own: Path | None = None, *, for_micro: bool = False) -> tuple[str, dict[str, bytes]]:
     """(name of the bundle, path within it -> content), in a fixed order.
 
     Args:
         model: A .tflite of contract format 4.
         own: A folder of pictures that become golden ones too.
+        for_micro: With what `micro.contents` has for microcontrollers.
 
     Raises:
         UsageError: For a file of another format or of others.
@@ -78,6 +80,9 @@ def contents(model: Path, own: Path | None = None) -> tuple[str, dict[str, bytes
         **{f"golden/{name}": content for name, content in {**good, **broken, **inputs}.items()},
         **ports(),
     }
+    if for_micro:
+        uprights = {name: decode(content, file.input_spec).tobytes() for name, content in good.items()}
+        made |= {f"micro/{name}": content for name, content in micro.contents(file, lines, inputs, uprights).items()}
     sums = "".join(f"{golden.digest(content)}  {name}\n" for name, content in sorted(made.items()))
     return name_of(file), {SUMS: sums.encode(), **made}
 
@@ -126,7 +131,7 @@ def ports() -> dict[str, bytes]:
     return {
         path.relative_to(_ROOT).as_posix(): path.read_bytes()
         for path in found
-        if not any(part.startswith((".", "node_modules", "build")) for part in path.relative_to(root).parts)
+        if not any(part.startswith((".", "node_modules", "build", "micro")) for part in path.relative_to(root).parts)
     }
 
 

@@ -5,6 +5,7 @@ Its interpreter ends the process on some networks, so it runs in one of its own.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
@@ -12,10 +13,11 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from ...edge_runtime.errors import require
+from ...edge_runtime.errors import PredictionError, require
 from ..measure.memory import ROOT
 
 _TIMEOUT_S = 600
@@ -32,13 +34,18 @@ _MAIN = f"from {__name__} import main; main()"
 def measure_arena(content: bytes) -> dict[str, Any]:
     """What TFLite Micro allocates for a network, and whether it runs.
 
-    content: of a .tflite file. Returns, JSON-ready, {"version", "runs", "why", "arena_bytes", "activations_bytes",
-    "persistent_bytes", "parts", "less"}.
+    Args:
+        content: Of a .tflite file.
 
-    arena_bytes: the smallest arena, a multiple of 16 bytes, in which the network was loaded and run. activations_bytes:
-    of it for values between layers; persistent_bytes: for what stays, made of `parts`, name -> bytes. less: what TFLite
-    Micro says where the arena is smaller by 1024 bytes. Where the network does not run these are None and why is
-    TFLite Micro's reason, or how its process ended. Raises MissingExtraError where it is not installed.
+    Returns:
+        JSON-ready: {"version", "runs", "why", "arena_bytes", "activations_bytes", "persistent_bytes", "parts", "less"}.
+        arena_bytes: the smallest arena, a multiple of 16 bytes, in which the network was loaded and run.
+        activations_bytes: of it for values between layers; persistent_bytes: for what stays, made of `parts`, name ->
+        bytes. less: what TFLite Micro says where the arena is smaller by 1024 bytes. Where the network does not run
+        these are None and why is TFLite Micro's reason, or how its process ended.
+
+    Raises:
+        MissingExtraError: Where it is not installed.
     """
     require("tflite_micro")
     command = [sys.executable, "-c", _MAIN]
@@ -67,6 +74,26 @@ def measure_arena(content: bytes) -> dict[str, Any]:
     }
 
 
+def answers(content: bytes, tensors: Sequence[bytes]) -> list[bytes]:
+    """What TFLite Micro answers: the first output's bytes for each input tensor's.
+
+    Args:
+        content: Of a .tflite file with one input.
+        tensors: Bytes of an input tensor each.
+
+    Raises:
+        PredictionError: Where it does not run.
+        MissingExtraError: Where TFLite Micro is not installed.
+    """
+    require("tflite_micro")
+    command = [sys.executable, "-c", f"from {__name__} import answer; answer({len(content)}, {len(tensors)})"]
+    told = content + b"".join(tensors)
+    done = subprocess.run(command, input=told, capture_output=True, timeout=_TIMEOUT_S, cwd=ROOT)
+    if done.returncode:
+        raise PredictionError(f"TFLite Micro does not run the network: {_reason(done.stderr.decode(errors='replace'))}")
+    return [base64.b64decode(line) for line in done.stdout.splitlines()]
+
+
 def _stages(log: str) -> list[tuple[str, str]]:
     """(stage, what was said in it). The first is the process's start."""
     pieces = ("start\n" + log).split(_STAGE)
@@ -90,6 +117,22 @@ def _run(runtime: Any, content: bytes, size: int, inputs: int) -> Any:
         interpreter.set_input(np.zeros(details["shape"], details["dtype"]), i)
     interpreter.invoke()
     return interpreter
+
+
+def answer(length: int, count: int) -> None:
+    """The process of `answers`: a network of `length` bytes and `count` tensors on stdin."""
+    import numpy as np
+
+    from ...edge_runtime import console
+
+    content, tensors = sys.stdin.buffer.read(length), sys.stdin.buffer.read()
+    runtime: Any = importlib.import_module("tflite_micro.python.tflite_micro.runtime")
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=_MOST)
+    details = interpreter.get_input_details(0)
+    for values in np.ndarray((count, *details["shape"]), details["dtype"], tensors):
+        interpreter.set_input(values, 0)
+        interpreter.invoke()
+        console.say(base64.b64encode(interpreter.get_output(0).tobytes()).decode())
 
 
 def main() -> None:

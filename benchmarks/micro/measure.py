@@ -20,8 +20,14 @@ FORMAT = 1
 def measure(model: Path, npu: Sequence[str] = ()) -> dict[str, Any]:
     """What a microcontroller needs for a model, JSON-ready; the same for the same file and packages.
 
-    model: any .tflite file. npu: names of NPUs (`npus.NPUS`). Raises ModelFileError for what is no network,
-    UnknownNameError, and MissingExtraError where TFLite Micro or, with an NPU, Vela is not installed.
+    Args:
+        model: Any .tflite file.
+        npu: Names of NPUs (`npu.NPUS`).
+
+    Raises:
+        ModelFileError: For what is no network, or a damaged file of skin-edge.
+        UnknownNameError: For an NPU that Vela does not know.
+        MissingExtraError: Where TFLite Micro or, with an NPU, Vela is not installed.
     """
     names = [npus.accelerator(name) for name in npu]
     if not model_file.left_out(model):

@@ -48,10 +48,17 @@ def accelerator(name: str) -> str:
 def compile_for(content: bytes, name: str) -> tuple[dict[str, Any], bytes | None]:
     """Compiles a network for an NPU with Vela's own assumptions of system and memory.
 
-    content: of a .tflite file. name: of `NPUS`. Returns (what Vela says, JSON-ready; the compiled .tflite, None where
-    Vela refuses). In it sizes are bytes; cycles and estimated_ms are of one inference, without what stays on the CPU,
-    None where all of it does; operators_on_cpu holds {operator, output, why}. Where Vela refuses, compiles is False and
-    why its reason. Raises MissingExtraError where Vela is not installed.
+    Args:
+        content: Of a .tflite file.
+        name: Of `NPUS`.
+
+    Returns:
+        (what Vela says, JSON-ready; the compiled .tflite, None where Vela refuses). Sizes are bytes; cycles and
+        estimated_ms are of one inference, without what stays on the CPU, None where all of it does; operators_on_cpu
+        holds {operator, output, why}. Where Vela refuses, compiles is False and why its reason.
+
+    Raises:
+        MissingExtraError: Where Vela is not installed.
     """
     require("ethosu")
     told: dict[str, Any] = {"npu": name, "vela": version("ethos-u-vela"), "compiles": False, "why": None}

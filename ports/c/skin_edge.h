@@ -32,11 +32,14 @@ extern "C" {
 #define SKIN_EDGE_TEXT 96
 #endif
 
+/* Define SKIN_EDGE_LOGITS to accept files of format_version 5 too, whose network leaves the softmax to the port: made
+ * for microcontrollers. The output then goes through skin_edge_probabilities, never through skin_edge_real alone. */
+
 typedef enum {
   SKIN_EDGE_OK = 0,
   SKIN_EDGE_NOT_A_MODEL,   /* no .tflite with labels.txt and metadata.json behind it */
   SKIN_EDGE_BROKEN_SEAL,   /* network, labels or contract are not those that were sealed together */
-  SKIN_EDGE_OTHER_VERSION, /* a format_version other than 4 */
+  SKIN_EDGE_OTHER_VERSION, /* a format_version other than 4, or 5 with SKIN_EDGE_LOGITS */
   SKIN_EDGE_OTHER_STEPS,   /* preprocessing that this port does not do */
   SKIN_EDGE_NEEDS_PATIENT, /* a second input, for what is known of the patient */
   SKIN_EDGE_MALFORMED,     /* a field of metadata.json is missing or not of its form */
@@ -72,6 +75,7 @@ typedef struct {
 typedef struct {
   char notice[8 * SKIN_EDGE_TEXT]; /* to be shown with every answer */
   skin_edge_tensor input, probabilities, map;
+  int logits; /* the output `probabilities` describes is logits: skin_edge_probabilities makes probabilities of them */
   int bytes_unchanged; /* the picture's bytes are the tensor */
   double mean[3], std[3];
   uint32_t label_count, threshold_count;
@@ -146,6 +150,9 @@ void skin_edge_fill_tensor(const skin_edge_model *model, const uint8_t *rgb, voi
 
 /* count values of an output tensor -> real numbers. */
 void skin_edge_real(const skin_edge_tensor *tensor, const void *values, size_t count, float *real);
+
+/* The first output tensor -> probabilities in the order of the labels, whatever the network leaves to the port. */
+skin_edge_status skin_edge_probabilities(const skin_edge_model *model, const void *values, float *probabilities);
 
 /* Probabilities in the order of the labels -> class and decisions. */
 skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *probabilities, skin_edge_answer *answer);
@@ -722,7 +729,7 @@ static skin_edge_status se_read_outputs(se_text contract, skin_edge_model *model
   model->probabilities.rows = model->map.rows = 0;
   while (se_next(&outputs, NULL, &output)) {
     if (!se_get(output, "name", &name) || !se_get(output, "shape", &shape)) return SKIN_EDGE_MALFORMED;
-    if (se_is(name, "\"probabilities\"")) {
+    if (se_is(name, model->logits ? "\"logits\"" : "\"probabilities\"")) {
       if ((status = se_read_tensor(output, &model->probabilities)) != SKIN_EDGE_OK) return status;
       if (!se_numbers(shape, sizes, 2) || sizes[0] != 1 || sizes[1] != model->label_count) return SKIN_EDGE_MALFORMED;
       model->probabilities.rows = 1;
@@ -784,6 +791,12 @@ static skin_edge_status se_read_rules(se_text contract, skin_edge_model *model) 
   return SKIN_EDGE_OK;
 }
 
+#ifdef SKIN_EDGE_LOGITS
+#define SE_NEWEST 5
+#else
+#define SE_NEWEST 4
+#endif
+
 skin_edge_status skin_edge_open(const void *file, size_t length, skin_edge_model *model) {
   const uint8_t *bytes = (const uint8_t *)file;
   se_text labels, text, contract, value;
@@ -797,7 +810,9 @@ skin_edge_status skin_edge_open(const void *file, size_t length, skin_edge_model
   if (!end || *contract.p != '{' || se_space(end, text.end) != text.end) return SKIN_EDGE_MALFORMED;
   contract.end = end;
   if (!se_get(contract, "format", &value) || !se_is(value, "\"skin-edge-model\"")) return SKIN_EDGE_NOT_A_MODEL;
-  if (!se_get_number(contract, "format_version", 4, 4, &version)) return SKIN_EDGE_OTHER_VERSION;
+  if (!se_get_number(contract, "format_version", 4, SE_NEWEST, &version) || (version != 4 && version != SE_NEWEST))
+    return SKIN_EDGE_OTHER_VERSION;
+  model->logits = version > 4;
   if (!se_get(contract, "seal", &value) || value.end - value.p != 66 || *value.p != '"') return SKIN_EDGE_BROKEN_SEAL;
   if (!se_sealed(bytes, start, labels, text, value.p + 1)) return SKIN_EDGE_BROKEN_SEAL;
   if (se_get(contract, "metadata", &value)) return SKIN_EDGE_NEEDS_PATIENT;
@@ -1126,6 +1141,48 @@ void skin_edge_real(const skin_edge_tensor *tensor, const void *values, size_t c
       real[i] = (float)(((const int8_t *)values)[i] - tensor->zero_point) * (float)tensor->scale;
     else real[i] = (float)(((const uint8_t *)values)[i] - tensor->zero_point) * (float)tensor->scale;
   }
+}
+
+/* e to the power of x, for x <= 0: 2^n e^r with |r| <= ln(2) / 2, by the series of e^r. Within 4 units in the last
+ * place; not libm's, which a bare chip may not have. */
+static double se_exp(double x) {
+  double rest, term = 1, sum = 1;
+  int halvings, i;
+  if (!(x > -700)) return x == x ? 0 : x;
+  halvings = (int)(0.5 - x * 1.4426950408889634);
+  rest = x + halvings * 0.693147180369123816490 + halvings * 1.90821492927058770002e-10;
+  for (i = 1; i < 18; i++) {
+    term *= rest / i;
+    sum += term;
+  }
+  for (; halvings > 0; halvings--) sum /= 2;
+  return sum;
+}
+
+static double se_value(const skin_edge_tensor *tensor, const void *values, size_t i) { /* in steps, where quantized */
+  float real;
+  if (tensor->type == SKIN_EDGE_INT8) return ((const int8_t *)values)[i];
+  if (tensor->type == SKIN_EDGE_UINT8) return ((const uint8_t *)values)[i];
+  memcpy(&real, (const uint8_t *)values + 4 * i, 4);
+  return (double)real;
+}
+
+skin_edge_status skin_edge_probabilities(const skin_edge_model *model, const void *values, float *probabilities) {
+  const skin_edge_tensor *tensor = &model->probabilities;
+  const double scale = tensor->scale > 0 ? tensor->scale : 1;
+  double largest, sum = 0;
+  uint32_t i;
+  if (!model->logits) return skin_edge_real(tensor, values, model->label_count, probabilities), SKIN_EDGE_OK;
+  largest = se_value(tensor, values, 0);
+  for (i = 0; i < model->label_count; i++) {
+    double value = se_value(tensor, values, i);
+    if (!(value - value == 0)) return SKIN_EDGE_NO_ANSWER; /* not finite */
+    if (value > largest) largest = value;
+  }
+  for (i = 0; i < model->label_count; i++) sum += se_exp(scale * (se_value(tensor, values, i) - largest));
+  for (i = 0; i < model->label_count; i++)
+    probabilities[i] = (float)(se_exp(scale * (se_value(tensor, values, i) - largest)) / sum);
+  return SKIN_EDGE_OK;
 }
 
 skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *probabilities, skin_edge_answer *answer) {
