@@ -138,16 +138,16 @@ def zeros(*shape, dtype=np.uint8):
     [
         (zeros(4, 4, 3, dtype=np.float32), "rgb", r"float32 \[4, 4, 3\] is not a valid rgb frame"),
         (zeros(4, 4), "rgb", r"pass uint8 \[height, width, 3\]"),
-        (zeros(4, 4, 4), "rgb", "no rgb frame"),
+        (zeros(4, 4, 4), "rgb", "not a valid rgb frame"),
         (zeros(4, 4, 3), "rgba", r"\[height, width, 4\]"),
         (zeros(4, 4, 3), "XRGB8888", r"\[height, width, 4\]"),
-        (zeros(0, 4, 3), "rgb", "no rgb frame"),
+        (zeros(0, 4, 3), "rgb", "not a valid rgb frame"),
         (zeros(4, 4, 3), "grey", r"pass uint8 \[height, width\]"),
         (zeros(6, 5), "yuv420", "even height and width"),
         (zeros(7, 4), "nv21", "even height and width"),
         (zeros(8, 4), "nv12", "even height and width"),
-        (zeros(6, 4, 1), "yuv420", "no yuv420 frame"),
-        (zeros(6, 4, dtype=np.uint16), "YUV420", "no YUV420 frame"),
+        (zeros(6, 4, 1), "yuv420", "not a valid yuv420 frame"),
+        (zeros(6, 4, dtype=np.uint16), "YUV420", "not a valid YUV420 frame"),
     ],
 )
 def test_a_frame_of_another_shape_is_refused(frame, layout, says):

@@ -257,7 +257,7 @@ def test_models_of_others(data_root, capsys):
         assert classifier.predict(foreign / "sunflower.bmp").label == "daisy"
     for name, says in (
         ("keras_lstm_mnist_ptq", "not a classifier of colour"),
-        ("model_invoking_error", "no classifier"),
+        ("model_invoking_error", "not a classifier"),
     ):
         assert run(["info", str(foreign / f"{name}.tflite")]) == 1
         assert says in one_line(capsys)
