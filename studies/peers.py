@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -34,6 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from skin_edge.benchmarks.engines.catalogue import WORKERS
+from skin_edge.benchmarks.engines.process import environment_variables, last_line
 from skin_edge.benchmarks.measure.machine import describe_machine
 from skin_edge.benchmarks.measure.picture import generated_picture, read_picture
 from skin_edge.edge_runtime import console, files
@@ -130,6 +131,8 @@ def run(
     settings = {
         "num_threads": num_threads,
         "labels": [label.code for label in classifier.labels],
+        "size": [classifier.input_spec.width, classifier.input_spec.height],
+        "workers": str(WORKERS),
         "mean": classifier.input_spec.mean,
         "std": classifier.input_spec.std,
     }
@@ -180,7 +183,7 @@ def measure(
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """(figures per peer, one dictionary per image; the reason per peer that failed, without figures).
 
-    commands: peer -> what starts its script; see peer_scripts/protocol.py. logs: a folder for the peers' stderr.
+    commands: peer -> what starts its script; see peer_scripts/serving.py. logs: a folder for the peers' stderr.
     Figures: median_ms, p95_ms and runs_ms of warm predictions, cold_start_ms (median) and cold_starts_ms, peak_bytes
     (median over the cold starts; None where the system does not tell), label, and "ratio" with median_ms,
     cold_start_ms and peak_bytes as multiples of BASELINE's (None without it).
@@ -285,7 +288,7 @@ class _Worker:
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                     encoding="utf-8",
-                    env=_environment_variables(),
+                    env=environment_variables(),
                 )
         except OSError as error:
             self._reason = f"it cannot be started: {error.strerror or error}"
@@ -317,7 +320,7 @@ class _Worker:
         if late.is_set():
             raise PeerError(f"no answer within {self._timeout_s:g} s")
         code = process.wait()
-        raise PeerError(_last_line(self._log.read_text(errors="replace")) or f"it ended with exit code {code}")
+        raise PeerError(last_line(self._log.read_text(errors="replace")) or f"it ended with exit code {code}")
 
     def close(self) -> None:
         """Lets the process end, and waits for it."""
@@ -516,24 +519,13 @@ def _called(command: Sequence[str], folder: Path) -> str:
             errors="replace",
             timeout=_INSTALL_TIMEOUT_S,
             cwd=folder,
-            env=_environment_variables(),
+            env=environment_variables(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise PeerError(f"{Path(command[0]).name} cannot be started or takes too long: {error}") from None
     if done.returncode != 0:
-        raise PeerError(_last_line(done.stderr) or _last_line(done.stdout) or f"exit code {done.returncode}")
+        raise PeerError(last_line(done.stderr) or last_line(done.stdout) or f"exit code {done.returncode}")
     return done.stdout
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else ""
-
-
-def _environment_variables() -> dict[str, str]:
-    """This process's, without those that show a peer other packages than its own, or keep its bytecode from it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**kept, "PYTHONNOUSERSITE": "1"}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -404,3 +404,20 @@ def test_the_default_gate_lets_an_engine_pass_that_is_not_here_unless_it_was_nam
     one = {"name": "tflm", "verdict": None, "install": "pip", "detail": "gone", "status": "not available"}
     assert limits.judge({"engines": [one]}, limits.DEFAULT, "default", ["all"])["passed"]
     assert not limits.judge({"engines": [one]}, limits.DEFAULT, "default", ["tflm"])["passed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tflite-runtime", "tflm", "mediapipe", "litertjs-wasm"])
+def test_the_line_that_installs_an_engine_does(name, asked, tmp_path):
+    [engine] = catalogue.named([name])
+    found = catalogue.find(engine, tmp_path)
+    if found.command is None:
+        program = found.install.split()[0]
+        if shutil.which(program) is None or "sudo" in found.install:
+            pytest.skip(f"it would need: {found.missing}")
+        subprocess.run(found.install, shell=True, check=True)
+        found = catalogue.find(engine, tmp_path)
+    classifier, prepared = asked
+    one = measure.measured(found, classifier, prepared, EngineSettings([name]), None)
+    assert one["status"] == "answered", one["detail"]
+    assert one["verdict"]["use"] in (verdict.YES, verdict.MARGIN), reasons(one)

@@ -211,8 +211,8 @@ def test_the_peak_is_the_scripts_own(tmp_path):
     """Not the peak of the process that started it, which the child inherits in ru_maxrss."""
     script = tmp_path / "hungry.py"
     script.write_text(
-        f"import sys; sys.path.insert(0, {str(peers.SCRIPTS)!r}); import protocol\n"
-        "protocol.serve(lambda line: 'fed' if bytearray(b'x' * 50_000_000) else '')"
+        f"import sys; sys.path.insert(0, {str(peers.SCRIPTS)!r}); import serving\n"
+        "serving.serve(lambda line: 'fed' if bytearray(b'x' * 50_000_000) else '')"
     )
     held = np.ones(40_000_000)  # 320 MB
     done = subprocess.run([sys.executable, str(script)], input="once\n", capture_output=True, text=True, check=True)

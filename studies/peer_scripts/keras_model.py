@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import protocol
+import serving
 import tensorflow as tf
 import tf_keras
 
-given = protocol.settings()
+given = serving.settings()
 tf.config.set_visible_devices([], "GPU")  # the peers run on the processor
 tf.config.threading.set_intra_op_parallelism_threads(given["num_threads"])
 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -26,4 +26,4 @@ def probabilities(path: tf.Tensor) -> tf.Tensor:
     return model(((image - mean) / std)[None], training=False)[0]
 
 
-protocol.serve(lambda path: labels[probabilities(tf.constant(path)).numpy().argmax()])
+serving.serve(lambda path: labels[probabilities(tf.constant(path)).numpy().argmax()])

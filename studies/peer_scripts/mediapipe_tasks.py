@@ -7,11 +7,11 @@ Its Python interface has no number of threads.
 from __future__ import annotations
 
 import mediapipe
-import protocol
+import serving
 from mediapipe.tasks.python import BaseOptions
 from mediapipe.tasks.python.vision import ImageClassifier, ImageClassifierOptions
 
-given = protocol.settings()
+given = serving.settings()
 
 
 def classify(path: str) -> str:
@@ -21,4 +21,4 @@ def classify(path: str) -> str:
 
 
 with ImageClassifier.create_from_options(ImageClassifierOptions(BaseOptions(given["model"]))) as classifier:
-    protocol.serve(classify)
+    serving.serve(classify)

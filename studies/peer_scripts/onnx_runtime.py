@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
-import protocol
+import serving
 from PIL import Image
 
-given = protocol.settings()
+given = serving.settings()
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = given["num_threads"]
 options.inter_op_num_threads = 1
@@ -27,4 +27,4 @@ def classify(path: str) -> str:
     return labels[session.run(None, {source.name: tensor[None]})[0][0].argmax()]
 
 
-protocol.serve(classify)
+serving.serve(classify)

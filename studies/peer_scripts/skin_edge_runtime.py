@@ -3,10 +3,10 @@
 # pyright: basic, reportMissingImports=false
 from __future__ import annotations
 
-import protocol
+import serving
 
 from skin_edge.edge_runtime import SkinClassifier
 
-given = protocol.settings()
+given = serving.settings()
 classifier = SkinClassifier(given["model"], num_threads=given["num_threads"])
-protocol.serve(lambda path: classifier.predict(path).label)
+serving.serve(lambda path: classifier.predict(path).label)

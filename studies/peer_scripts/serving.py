@@ -2,12 +2,14 @@
 
 An answer is {"ms": from the path to the probabilities, "label": the most probable class, "peak_bytes": the most memory
 this process ever had resident, or null}. A peer script runs in an environment of its own, without skin_edge, and gets
-one argument: JSON with "model" (the file that it loads), "num_threads", "labels" (codes in the order of the network's
-output) and "mean" and "std" (per channel; a float network's input is (pixel - mean) / std).
+one argument: JSON with "model" (the file that it loads), "num_threads", "size" (of the input, [width, height]), "labels"
+(codes in the order of the network's output), "mean" and "std" (per channel; a float network's input is
+(pixel - mean) / std) and "workers" (the folder with the adapters of `bench --engine`).
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -19,6 +21,13 @@ from typing import Any
 def settings() -> dict[str, Any]:
     """The argument."""
     return json.loads(sys.argv[1])
+
+
+def engine(name: str, options: dict[str, Any]) -> Any:
+    """The `Engine` that an adapter of benchmarks/engines/workers makes of the argument's model."""
+    given = settings()
+    sys.path.append(given["workers"])
+    return importlib.import_module(name).load({**given, "options": options})
 
 
 def serve(classify: Callable[[str], str]) -> None:
