@@ -16,6 +16,7 @@ import pytest
 from skin_edge.benchmarks.engines import catalogue, limits, measure, process, verdict
 from skin_edge.benchmarks.engines.measure import EngineSettings
 from skin_edge.benchmarks.engines.prepare import REPEATS, prepare
+from skin_edge.benchmarks.micro import measure as micro
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
@@ -316,7 +317,8 @@ def test_an_error_of_litert_is_told_without_its_source_lines(tmp_path):
 # The command.
 
 
-def test_the_command_writes_what_the_schema_describes(tiny_int8, delegate, tmp_path, capsys):
+def test_the_command_writes_what_the_schema_describes(tiny_int8, delegate, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(catalogue, "_has", lambda module: module == "ai_edge_litert")
     schema = json.loads((ROOT / "docs" / "engines.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     data = miniatures.class_folders(tmp_path / "data", 2, CODES)
@@ -333,12 +335,12 @@ def test_the_command_writes_what_the_schema_describes(tiny_int8, delegate, tmp_p
     assert "error: gate: delegate:" in err and "error: gate: tflm: max_refused 0: not measured" in err
     result = json.loads((tmp_path / "a.json").read_text())
     jsonschema.validate(result, schema)
-    first, cpu, micro, browser, zero = result["engines"]
+    first, cpu, portable, browser, zero = result["engines"]
     assert first["verdict"]["use"] == cpu["verdict"]["use"] == verdict.YES
     assert first["labelled"]["pictures"] == first["labelled"]["same_top_class"] == 2 * len(CODES)
     assert first["labelled"]["balanced_accuracy"] == cpu["labelled"]["balanced_accuracy"] > 0.5
-    assert micro["status"] == browser["status"] == "not available" and micro["verdict"] is None
-    assert "pip install tflite-micro" in micro["install"]
+    assert portable["status"] == browser["status"] == "not available" and portable["verdict"] is None
+    assert "pip install tflite-micro" in portable["install"]
     assert zero["sound"]["zeros"] == zero["sound"]["answers"]
     for name in ("a.html", "a.md"):
         assert "must not be used" in (tmp_path / name).read_text()
@@ -351,6 +353,41 @@ def test_the_command_writes_what_the_schema_describes(tiny_int8, delegate, tmp_p
     assert "Cortex-A76" in out and max(map(len, out.splitlines())) <= 80
     assert run(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["engines"]) == 5
+
+    # And beside a chip.
+    chip = micro_result(result["model"]["sha256"])
+    jsonschema.validate(chip, schema)
+    (tmp_path / "chip.json").write_text(json.dumps(chip))
+    assert run(["bench", "--compare", str(tmp_path / "a.json"), str(tmp_path / "chip.json")]) == 0
+    out = capsys.readouterr().out
+    assert "ethos-u55-128" in out and "4,096" in out and "1.25" in out and "cannot be compiled" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def micro_result(sha256):
+    """As `bench --micro` writes it."""
+    unknown = dict.fromkeys(("persistent_bytes", "parts", "less"))
+    arena = {"version": "0", "runs": True, "why": None, "arena_bytes": 4096, "activations_bytes": 4000, **unknown}
+    sizes = dict.fromkeys(
+        ("sram_bytes", "dram_bytes", "on_chip_flash_bytes", "off_chip_flash_bytes", "compiled_bytes"), 7
+    )
+    counts = {"cycles": 1000, "estimated_ms": 1.25, "operators": 7, "operators_on_npu": 6, "operators_on_cpu": []}
+    return {
+        "format": micro.FORMAT,
+        "format_version": micro.FORMAT_VERSION,
+        "skin_edge": "0",
+        "model": {"path": "m", "sha256": sha256, "bytes": 9000, "network_bytes": 8000, "inputs": [], "outputs": []},
+        "verdict": "runs",
+        "why": None,
+        "tflite_micro": arena,
+        "operators": [],
+        "operators_lacking": [],
+        "resolver": [],
+        "npus": [
+            {"npu": "ethos-u55-128", "vela": "5", "compiles": True, "why": None, **sizes, **counts},
+            {"npu": "ethos-u65-256", "vela": "5", "compiles": False, "why": "too large"},
+        ],
+    }
 
 
 def test_results_of_other_files_or_versions_are_not_compared(tmp_path, capsys):

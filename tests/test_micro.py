@@ -11,6 +11,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from skin_edge.benchmarks.micro import arena, npu, operators
@@ -186,6 +187,7 @@ def test_the_reports(tiny_int8, tmp_path, capsys):
     assert run([*command, "--html", str(html), "--markdown", str(md), "--result-json", str(result)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(result.read_text()) and printed["verdict"] == "runs"
+    jsonschema.validate(printed, json.loads((ROOT / "docs" / "engines.schema.json").read_text()))
     assert "resolver.AddSoftmax();" in md.read_text() and "ethos-u55-128" in html.read_text()
     assert page.page(document(printed)) == html.read_text() and markdown.markdown(document(printed)) == md.read_text()
 

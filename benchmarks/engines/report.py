@@ -8,6 +8,7 @@ from typing import Any
 
 from ...edge_runtime.errors import DataError, SkinEdgeError, UsageError
 from ..inputs import documents
+from ..micro import measure as micro
 from ..report.document import Block, Document, Notes, Section, Span, Table, Text, number
 from .measure import FORMAT, FORMAT_VERSION
 
@@ -16,6 +17,7 @@ _Result = Mapping[str, Any]
 _KINDS = {"may be used": "good", "must not be used": "bad"}
 NOT_KNOWN = "not known"
 _NONE: dict[str, Any] = {}
+_VERSIONS = {FORMAT: FORMAT_VERSION, micro.FORMAT: micro.FORMAT_VERSION}
 
 
 def document(result: _Result) -> Document:
@@ -172,77 +174,101 @@ def _machine(machine: _Result) -> str:
 
 
 def are_results(paths: Sequence[Path]) -> bool:
-    """Whether the first of these files is of `bench --engine --result-json`; which others then have to be."""
+    """Whether the first of these files is of `bench --engine` or `--micro`; which others then have to be."""
     try:
-        return bool(paths) and _is_result(documents.read_json(paths[0]))
+        return bool(paths) and _format(documents.read_json(paths[0])) in _VERSIONS
     except SkinEdgeError:
         return False
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """What `bench --engine --result-json` wrote. Raises UsageError where there is no such file, DataError else."""
+    """What `bench --engine` or `--micro` wrote. Raises UsageError where there is no such file, DataError else."""
     result: Any = documents.read_json(path)
-    if not _is_result(result):
-        raise DataError(f"{path} is no result of 'skin-edge bench --engine ... --result-json'")
-    if result["format_version"] != FORMAT_VERSION:
+    name = _format(result)
+    if name not in _VERSIONS:
+        raise DataError(f"{path} is no --result-json of 'skin-edge bench --engine' or '--micro'")
+    if result["format_version"] != _VERSIONS[name]:
         raise DataError(
-            f"{path} is of version {result['format_version']}, this skin-edge reads version {FORMAT_VERSION}: measure "
+            f"{path} is of version {result['format_version']}, this skin-edge reads version {_VERSIONS[name]}: measure "
             "again with one skin-edge"
         )
     return result
 
 
-def _is_result(content: Any) -> bool:
-    return isinstance(content, dict) and bool(content.get("format") == FORMAT)  # pyright: ignore
+def _format(content: Any) -> str:
+    return str(content.get("format")) if isinstance(content, dict) else ""  # pyright: ignore
 
 
 def compare(paths: Sequence[Path]) -> dict[str, Any]:
-    """Engines and machines side by side, JSON-ready.
+    """Engines, machines and chips side by side, JSON-ready.
 
     Args:
-        paths: Of results.
+        paths: Of results of `bench --engine` and `bench --micro`.
 
     Returns:
         {"results": [{name, machine, measured_at, model}], "engines": [{"name", "by": one entry per result, None where
-        it has no such engine}], "unlike": what differs and bears on the figures}.
+        it has no such engine}], "chips": rows of `_chips`, "unlike": what differs and bears on the figures}.
 
     Raises:
         UsageError: Where there are fewer than two, or they are of different model files, and as `read_result` does.
     """
     if len(paths) < 2:
-        raise UsageError("--compare takes two or more results of --engine")
+        raise UsageError("--compare takes two or more results of --engine or --micro")
     results = {str(path): read_result(path) for path in paths}
     models = {name: result["model"]["sha256"] for name, result in results.items()}
     if len(set(models.values())) > 1:
         said = ", ".join(f"{name} {sha256[:12]}" for name, sha256 in models.items())
         raise UsageError(f"the results are of different model files: {said}")
-    names = list(dict.fromkeys(one["name"] for result in results.values() for one in result["engines"]))
-    by = [{one["name"]: one for one in result["engines"]} for result in results.values()]
+    measured = {name: result for name, result in results.items() if result["format"] == FORMAT}
+    names = list(dict.fromkeys(one["name"] for result in measured.values() for one in result["engines"]))
+    by = [{one["name"]: one for one in result.get("engines", ())} for result in results.values()]
     unlike: dict[str, list[Any]] = {}
-    for result in results.values():
+    for result in measured.values():
         bears = {"labelled pictures": result["pictures"]["labelled"], "threads": result["num_threads"]}
         for key, value in bears.items():
             unlike.setdefault(key, []).append(value)
-    unlike = {key: values for key, values in unlike.items() if any(one != values[0] for one in values)}
     return {
         "results": [
             {
                 "name": name,
-                "machine": _machine(result["machine"]).removeprefix("machine: "),
-                "measured_at": result["measured_at"],
+                "machine": _machine(result["machine"]).removeprefix("machine: ") if name in measured else None,
+                "measured_at": result.get("measured_at"),
                 "model": result["model"]["path"],
             }
             for name, result in results.items()
         ],
         "engines": [{"name": name, "by": [rows.get(name) for rows in by]} for name in names],
-        "unlike": unlike,
+        "chips": [row for name, result in results.items() if name not in measured for row in _chips(name, result)],
+        "unlike": {key: values for key, values in unlike.items() if any(one != values[0] for one in values)},
     }
+
+
+def _chips(name: str, result: _Result) -> list[dict[str, Any]]:
+    """What a result of `bench --micro` says of TFLite Micro and of each NPU; None is not known.
+
+    memory_bytes: the arena, of an NPU its SRAM. flash_bytes: the file, of an NPU also DRAM. estimated_ms: Vela's.
+    """
+    arena, size = result["tflite_micro"], result["model"]["bytes"]
+    empty = {"estimated_ms": None, "operators": None, "operators_on_npu": None}
+    first = {"memory_bytes": arena["arena_bytes"], "flash_bytes": size, **empty}
+    rows = [{"name": "TFLite Micro", "result": name, "verdict": result["verdict"], "why": result["why"], **first}]
+    for npu in result["npus"]:
+        row = {"memory_bytes": None, "flash_bytes": None, **empty}
+        if npu["compiles"]:
+            flash = npu["dram_bytes"] + npu["on_chip_flash_bytes"] + npu["off_chip_flash_bytes"]
+            row = {"memory_bytes": npu["sram_bytes"], "flash_bytes": flash} | {key: npu[key] for key in empty}
+        said = "compiles" if npu["compiles"] else "cannot be compiled"
+        rows.append({"name": npu["npu"], "result": name, "verdict": said, "why": npu["why"], **row})
+    return rows
 
 
 def compared(comparison: _Result) -> Document:
     """The comparison as a document: a row per engine and result."""
     results = comparison["results"]
-    notes = [f"{one['name']}: {one['machine']}, measured {one['measured_at']}" for one in results]
+    notes = [
+        f"{one['name']}: {one['machine']}, measured {one['measured_at']}" if one["machine"] else f"{one['name']}: chips"
+        for one in results
+    ]
     notes += [f"{key} differ: {', '.join(map(str, values))}" for key, values in comparison["unlike"].items()]
     rows: list[Sequence[Text]] = []
     for engine in comparison["engines"]:
@@ -266,5 +292,20 @@ def compared(comparison: _Result) -> Document:
                 )
             )
     columns = ("engine", "result", "verdict", "same top class", "largest step", "median ms", "peak MB", "operators")
-    sections = [Section("results", "", [Notes(notes)]), Section("engines", "Engines", [Table(columns, rows)])]
+    sections = [Section("results", "", [Notes(notes)])]
+    sections += [Section("engines", "Engines", [Table(columns, rows)])] if rows else []
+    chips = [
+        (
+            one["name"],
+            one["result"],
+            one["verdict"],
+            number(one["memory_bytes"], ",d", NOT_KNOWN),
+            number(one["flash_bytes"], ",d", NOT_KNOWN),
+            number(one["estimated_ms"], ".2f", NOT_KNOWN),
+            number(one["operators_on_npu"], "d", NOT_KNOWN),
+        )
+        for one in comparison["chips"]
+    ]
+    columns = ("chip", "result", "verdict", "memory, bytes", "flash, bytes", "ms, estimated", "operators on NPU")
+    sections += [Section("chips", "Microcontrollers and NPUs", [Table(columns, chips)])] if chips else []
     return Document("", "", sections, "skin-edge bench --compare")

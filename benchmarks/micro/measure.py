@@ -13,8 +13,7 @@ from . import npu as npus
 from . import operators
 from .arena import measure_arena
 
-KIND = "skin-edge bench --micro"
-FORMAT = 1
+FORMAT, FORMAT_VERSION = "skin-edge-micro", 1  # docs/engines.schema.json
 
 
 def measure(model: Path, npu: Sequence[str] = ()) -> dict[str, Any]:
@@ -39,8 +38,8 @@ def measure(model: Path, npu: Sequence[str] = ()) -> dict[str, Any]:
     arena = measure_arena(content)
     lacking = [] if arena["runs"] else operators.lacking(needed)
     return {
-        "kind": KIND,
         "format": FORMAT,
+        "format_version": FORMAT_VERSION,
         "skin_edge": __version__,
         "model": {
             "path": str(model),

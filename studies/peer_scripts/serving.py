@@ -2,8 +2,8 @@
 
 An answer is {"ms": from the path to the probabilities, "label": the most probable class, "peak_bytes": the most memory
 this process ever had resident, or null}. A peer script runs in an environment of its own, without skin_edge, and gets
-one argument: JSON with "model" (the file that it loads), "num_threads", "size" (of the input, [width, height]), "labels"
-(codes in the order of the network's output), "mean" and "std" (per channel; a float network's input is
+one argument: JSON with "model" (the file that it loads), "num_threads", "size" (of the input, [width, height]),
+"labels" (codes in the order of the network's output), "mean" and "std" (per channel; a float network's input is
 (pixel - mean) / std) and "workers" (the folder with the adapters of `bench --engine`).
 """
 
