@@ -58,6 +58,26 @@ class NewData:
     pictures: Path
 
 
+@dataclass(frozen=True)
+class _Answered:
+    """What a model answered. frozen: its thresholds and temperature. about: which model it is.
+
+    probabilities: float32 [n, classes], NaN where a picture cannot be assessed; errors: position -> why. seen: which of
+    the pictures it knows from its training, as metrics.json has it.
+    """
+
+    labels: Sequence[Label]
+    frozen: dict[str, Any]
+    about: dict[str, Any]
+    probabilities: npt.NDArray[np.float32]
+    errors: Mapping[int, str]
+    seen: dict[str, Any]
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(label.code for label in self.labels)
+
+
 def evaluate(
     model: Path, data: Path, part: str | None, report_line: Report, told: Reading = FOUND_OUT
 ) -> tuple[dict[str, Any], pd.DataFrame, Path]:
@@ -84,74 +104,74 @@ def evaluate(
         told, table, lines = as_trained(told, run, data)
         for line in lines:
             report_line(line)
-    chosen = read(table, part, told, report_line)
-    rows = chosen.rows
-    if run:
-        labels, frozen, about = run.labels, _frozen(run), _about_run(run)
-        answers, errors = _by_keras(run, rows, report_line)
-        known = run_folder.learned_from(run)
-        leaked, chose = (float(seen.shown_in(known, rows, known["split"] == of).mean()) for of in ("train", "val"))
-        named = [(of["group_kind"] != group_kinds.UNKNOWN).any() for of in (known, rows)]
-        checked, by_hash = {"pictures": True, "groups": all(map(bool, named))}, None
-    else:
-        labels, frozen, about, answers, errors, by_hash = _by_tflite(model, rows, report_line)
-        leaked, chose = _shares(by_hash, len(rows))
-        checked = {"pictures": leaked is not None, "groups": False}
-    codes = tuple(label.code for label in labels)
-    meant, lines = tasks.as_classes(rows, codes, told.task, told.labels)
+    new = read(table, part, told, report_line)
+    answered = _by_keras(run, new.rows, report_line) if run else _by_tflite(model, new.rows, report_line)
+    meant, lines = tasks.as_classes(new.rows, answered.codes, told.task, told.labels)
     for line in lines:
         report_line(line)
-    rows = rows.assign(label=meant)
-    known = rows["label"].isin(codes).to_numpy()
-    assessed = np.array([position not in errors for position in range(len(rows))])
-    unknown = {str(label): int(n) for label, n in rows.loc[~known, "label"].value_counts().sort_index().items()}
-    used = known & assessed
-    if not known.any():
-        raise DataError(f"{data}: none of its labels ({', '.join(unknown)}) is among the model's: {', '.join(codes)}")
-    if not used.any():
-        first = next(errors[int(position)] for position in np.flatnonzero(known))
-        raise DataError(f"{data}: none of its {int(known.sum())} pictures can be assessed; the first: {first}")
-
-    measured = rows.loc[used].reset_index(drop=True)
+    new = replace(new, rows=new.rows.assign(label=meant))
+    _check_measurable(data, new.rows, answered)
     report_line("computing figures and intervals")
-    figures = report.on_part(measured, answers[used], labels, frozen)
-    evaluated = rows.assign(split="evaluated")
-    results: dict[str, Any] = {
-        "title": f"{about['name']} on {data.resolve().name}",
-        "subtitle": f"skin-edge evaluate, {about['kind']}, {chosen.part}",
-        "model": about,
+    return _results(data, new, answered), _predictions(new, answered), new.pictures
+
+
+def _check_measurable(data: Path, rows: pd.DataFrame, answered: _Answered) -> None:
+    """Raises DataError where no picture has both an answer and a label that the model knows."""
+    known = np.flatnonzero(rows["label"].isin(answered.codes))
+    if not len(known):
+        there, codes = ", ".join(sorted(set(rows["label"]))), ", ".join(answered.codes)
+        raise DataError(f"{data}: none of its labels ({there}) is among the model's: {codes}")
+    if all(position in answered.errors for position in known):
+        first = answered.errors[int(known[0])]
+        raise DataError(f"{data}: none of its {len(known)} pictures can be assessed; the first: {first}")
+
+
+def _results(data: Path, new: NewData, answered: _Answered) -> dict[str, Any]:
+    """What metrics.json holds."""
+    rows, labels = new.rows, answered.labels
+    known, assessed = rows["label"].isin(answered.codes).to_numpy(), _assessed(answered)
+    used = known & assessed
+    measured, answers = rows.loc[used].reset_index(drop=True), answered.probabilities[used]
+    failed = rows.loc[known & ~assessed]
+    unknown = rows.loc[~known, "label"].value_counts().sort_index()
+    return {
+        "title": f"{answered.about['name']} on {data.resolve().name}",
+        "subtitle": f"skin-edge evaluate, {answered.about['kind']}, {new.part}",
+        "model": answered.about,
         **report.of_labels(labels),
         "data": {
-            "name": f"{chosen.name}, {chosen.part}, {len(rows)} images",
-            "license": chosen.license,
-            **report.counts(evaluated, labels, ["evaluated"]),
-            "unknown_labels": unknown,
+            "name": f"{new.name}, {new.part}, {len(rows)} images",
+            "license": new.license,
+            **report.counts(rows.assign(split="evaluated"), labels, ["evaluated"]),
+            "unknown_labels": {str(label): int(n) for label, n in unknown.items()},
         },
-        "split": {
-            "kind": chosen.part,
-            "leaked_share_of_test": leaked,
-            "share_that_chose_thresholds": chose,
-            "checked": checked,
-            "seen_by_hash": by_hash,
-            **grouping.groups_in(measured),
-        },
-        "cannot_assess": cannot_assess(measured, answers[used], rows.loc[known & ~assessed], codes)
-        | {
+        "split": {"kind": new.part, **answered.seen, **grouping.groups_in(measured)},
+        "cannot_assess": {
+            **cannot_assess(measured, answers, failed, answered.codes),
             "first": [
-                {"image_id": str(rows["image_id"].iloc[position]), "error": errors[position]}
-                for position in [i for i in sorted(errors) if known[i]][:_MOST_NAMED]
-            ]
+                {"image_id": str(rows["image_id"].iloc[position]), "error": answered.errors[position]}
+                for position in map(int, np.flatnonzero(known & ~assessed)[:_MOST_NAMED])
+            ],
         },
-        "frozen": frozen,
-        "test": figures,
-        "mistakes": report.mistakes(measured, answers[used], labels),
+        "frozen": answered.frozen,
+        "test": report.on_part(measured, answers, labels, answered.frozen),
+        "mistakes": report.mistakes(measured, answers, labels),
     }
-    answered = predictions(rows.reset_index(drop=True), np.nan_to_num(answers), codes, chosen.pictures)
-    columns = [f"p_{code}" for code in codes]
-    answered[columns] = answered[columns].astype("float64").where(pd.Series(assessed), np.nan)
-    answered.loc[~assessed, "predicted"] = CANNOT_ASSESS
-    answered["error"] = [errors.get(position, "") for position in range(len(rows))]
-    return results, answered, chosen.pictures
+
+
+def _predictions(new: NewData, answered: _Answered) -> pd.DataFrame:
+    """What predictions.csv holds: every picture, with the reason of each that cannot be assessed."""
+    assessed = _assessed(answered)
+    table = predictions(new.rows, np.nan_to_num(answered.probabilities), answered.codes, new.pictures)
+    columns = [f"p_{code}" for code in answered.codes]
+    table[columns] = table[columns].astype("float64").where(pd.Series(assessed), np.nan)
+    table.loc[~assessed, "predicted"] = CANNOT_ASSESS
+    table["error"] = [answered.errors.get(position, "") for position in range(len(table))]
+    return table
+
+
+def _assessed(answered: _Answered) -> npt.NDArray[np.bool_]:
+    return np.array([position not in answered.errors for position in range(len(answered.probabilities))], bool)
 
 
 def write(
@@ -352,13 +372,8 @@ def _checked(frozen: Any, path: Path, labels: Sequence[Label]) -> dict[str, Any]
     return frozen
 
 
-def _about_run(run: Run) -> dict[str, Any]:
-    return {"kind": "the Keras model of a run", "name": run.folder.resolve().name, "sha256": None}
-
-
-def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
-    """(answers [n, classes], position -> why it cannot be assessed); the answers of those are NaN."""
-    model = run.model()
+def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> _Answered:
+    frozen, seen_before, model = _frozen(run), _seen_by_run(run, rows), run.model()
     from .pipeline.batches import load, plain_batches
 
     paths = list(rows["path"])
@@ -371,7 +386,20 @@ def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> tuple[npt.NDArray[np
     for position in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
         errors.setdefault(int(position), "cannot assess: the network's output has a value that is not finite")
     answers[list(errors)] = np.nan
-    return answers, errors
+    about = {"kind": "the Keras model of a run", "name": run.folder.resolve().name, "sha256": None}
+    return _Answered(run.labels, frozen, about, answers, errors, seen_before)
+
+
+def _seen_by_run(run: Run, rows: pd.DataFrame) -> dict[str, Any]:
+    known = run_folder.learned_from(run)
+    fitted, chose = seen.shown_in(known, rows, known["split"] == "train", known["split"] == "val")
+    named = all((of["group_kind"] != group_kinds.UNKNOWN).any() for of in (known, rows))
+    return {
+        "leaked_share_of_test": float(fitted.mean()),
+        "share_that_chose_thresholds": float(chose.mean()),
+        "checked": {"pictures": True, "groups": bool(named)},
+        "seen_by_hash": None,
+    }
 
 
 def _told(classifier: Any, rows: pd.DataFrame) -> Iterator[npt.NDArray[np.float32] | SkinEdgeError]:
@@ -384,12 +412,7 @@ def _told(classifier: Any, rows: pd.DataFrame) -> Iterator[npt.NDArray[np.float3
             yield error
 
 
-def _by_tflite(
-    path: Path, rows: pd.DataFrame, say: Report
-) -> tuple[
-    Sequence[Label], dict[str, Any], dict[str, Any], npt.NDArray[np.float32], dict[int, str], dict[str, Any] | None
-]:
-    """(labels, frozen, about, answers, errors) as for a run, and what `training_pictures.seen` says."""
+def _by_tflite(path: Path, rows: pd.DataFrame, say: Report) -> _Answered:
     from ..edge_runtime.classifier import SkinClassifier
 
     paths = list(rows["path"])
@@ -411,24 +434,30 @@ def _by_tflite(
             if (position + 1) % 100 == 0:
                 say(f"\rclassifying: {position + 1}/{len(paths)}")
         say("\r")
-    thresholds = contract.get("thresholds") or []
+    about = {"kind": "a .tflite", "name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return _Answered(labels, _frozen_in(contract, labels), about, answers, errors, _seen_by_file(by_hash, len(paths)))
+
+
+def _frozen_in(contract: Mapping[str, Any], labels: Sequence[Label]) -> dict[str, Any]:
+    """What was frozen when the file was made."""
+    thresholds: Any = contract.get("thresholds") or []
     calibration: Any = contract.get("calibration") or {}
-    frozen = {
+    return {
         "on": str(thresholds[0].get("on", "")) if thresholds else "",
         "temperature": None,  # what the file needs is in its last layer already
         "temperature_in_the_file": calibration.get("temperature") if isinstance(calibration, dict) else None,
         "operating_points": operating_points.from_contract(thresholds, labels),
     }
-    about = {"kind": "a .tflite", "name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return labels, frozen, about, answers, errors, by_hash
 
 
-def _shares(by_hash: Mapping[str, Any] | None, n: int) -> tuple[float | None, float | None]:
-    """Of the pictures (0..1) that the weights were fitted to, and that chose the thresholds; None where not known.
-
-    by_hash: what `training_pictures.seen` says of `n` pictures. What chance may have found is none.
-    """
-    if by_hash is None or not by_hash["compared"]:
-        return None, None
-    fitted, chose = (sum(training_pictures.seen_in(by_hash[part])) / n for part in training_pictures.PARTS)
-    return fitted, chose
+def _seen_by_file(by_hash: Mapping[str, Any] | None, n: int) -> dict[str, Any]:
+    """by_hash: what `training_pictures.seen` says of `n` pictures. What chance may have found is none."""
+    fitted = chose = None
+    if by_hash and by_hash["compared"]:
+        fitted, chose = (sum(training_pictures.seen_in(by_hash[part])) / n for part in training_pictures.PARTS)
+    return {
+        "leaked_share_of_test": fitted,
+        "share_that_chose_thresholds": chose,
+        "checked": {"pictures": fitted is not None, "groups": False},
+        "seen_by_hash": by_hash,
+    }

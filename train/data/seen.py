@@ -14,46 +14,52 @@ from ...edge_runtime.training_pictures import digest
 from .grouping import with_group_kinds
 
 
-def shown_in(known: pd.DataFrame, rows: pd.DataFrame, which: pd.Series) -> npt.NDArray[np.bool_]:
-    """bool [n]: whether each of `rows` is among `known[which]`, or is of a patient or lesion that is.
+def shown_in(known: pd.DataFrame, rows: pd.DataFrame, *which: pd.Series) -> list[npt.NDArray[np.bool_]]:
+    """For each `which`, bool [n]: whether each of `rows` is among `known[which]`, or is of a patient or lesion that is.
 
     Both have the columns image_id, path and group, and perhaps group_kind and lesion. Patients and lesions are told by
     their ids, where both sides name them. Pictures are told by `same_pictures`.
     """
     known, rows = with_group_kinds(known), with_group_kinds(rows)
-    before = known.loc[which]
-    found = same_pictures(before, rows)
+    same = same_pictures(known, rows)
     # What near-duplicates were joined to goes by the id of a picture, which means something for these pictures alone.
-    named = (rows["group_kind"] != UNKNOWN).to_numpy() | same_pictures(known, rows)
-    for column, comparable in (("group", named), ("lesion", True)):
-        if column in before and column in rows:
-            found |= (rows[column].isin(set(before[column])) & (rows[column] != "")).to_numpy() & comparable
+    named = (rows["group_kind"] != UNKNOWN).to_numpy() | np.array([bool(places) for places in same], bool)
+    found: list[npt.NDArray[np.bool_]] = []
+    for mask in which:
+        before, inside = known.loc[mask], mask.to_numpy()
+        shown = np.array([inside[places].any() for places in same], bool)
+        for column, comparable in (("group", named), ("lesion", True)):
+            if column in before and column in rows:
+                shown |= (rows[column].isin(set(before[column])) & (rows[column] != "")).to_numpy() & comparable
+        found.append(shown)
     return found
 
 
-def same_pictures(known: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """bool [n]: whether each of `rows` is one of `known`. Both: columns image_id and path.
+def same_pictures(known: pd.DataFrame, rows: pd.DataFrame) -> list[list[int]]:
+    """For each of `rows`, which of `known` it is: their positions. Both: columns image_id and path.
 
     By the id and, where both files are there, the size of the file, for folders of different origin use the same
     names; or by the bytes of the file, whatever it is called. Files of one size are read, no others.
     """
-    paths = dict(zip(known["image_id"], known["path"], strict=True))
-    by_size: dict[int, list[str]] = {}
-    for path in known["path"]:
-        if not split_path(path)[1]:
-            by_size.setdefault(_size(path), []).append(path)
-    digests: dict[int, set[bytes]] = {}
-    found = np.zeros(len(rows), bool)
-    for position, (image_id, path) in enumerate(zip(rows["image_id"], rows["path"], strict=True)):
+    paths, sizes = list(known["path"]), [_size(path) for path in known["path"]]
+    of_id: dict[str, list[int]] = {}
+    of_size: dict[int, list[int]] = {}
+    for place, image_id in enumerate(known["image_id"]):
+        of_id.setdefault(image_id, []).append(place)
+        if not split_path(paths[place])[1]:
+            of_size.setdefault(sizes[place], []).append(place)
+    digests: dict[int, bytes | None] = {}  # of `known`, each read once
+    found: list[list[int]] = []
+    for image_id, path in zip(rows["image_id"], rows["path"], strict=True):
         size = _size(path)
-        found[position] = image_id in paths and (
-            min(size, _size(paths[image_id])) < 0 or size == _size(paths[image_id])
-        )
-        if found[position] or size < 0 or size not in by_size or split_path(path)[1]:
-            continue
-        if size not in digests:
-            digests[size] = {one for other in by_size[size] if (one := digest(other))}
-        found[position] = digest(path) in digests[size]
+        same = [place for place in of_id.get(image_id, ()) if min(size, sizes[place]) < 0 or size == sizes[place]]
+        others = [] if size < 0 or split_path(path)[1] else [k for k in of_size.get(size, ()) if k not in same]
+        own = digest(path) if others else None
+        for place in others if own else []:
+            if place not in digests:
+                digests[place] = digest(paths[place])
+            same += [place] if digests[place] == own else []
+        found.append(same)
     return found
 
 

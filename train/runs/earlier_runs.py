@@ -42,9 +42,10 @@ def check_unseen(runs: Sequence[Run], frame: pd.DataFrame, flag: str) -> None:
     """
     for run in runs:
         known = run_folder.learned_from(run)
-        for part, learned in _OWN_PARTS.items():
+        learned = (known["split"].isin(parts) for parts in _OWN_PARTS.values())
+        for part, shown in zip(_OWN_PARTS, seen.shown_in(known, frame, *learned), strict=True):
             own = (frame["split"] == part).to_numpy()
-            both = seen.shown_in(known, frame, known["split"].isin(learned)) & own
+            both = shown & own
             if both.any():
                 name = {"test": "test", "val": "validation"}[part]
                 raise DataError(
