@@ -7,7 +7,7 @@ what the resumed run or the file says, else the recipe, else the table. Open is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,57 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class Form:
+    """How the values of a setting are said, written and compared.
+
+    said: what a request says -> what TrainSettings has. there: what config.yaml holds, and RUN -> the same. written:
+    what TrainSettings has, and RUN -> what config.yaml holds. compared: either -> what has to be equal in a resumed
+    training. `said` and `there` are given no None.
+    """
+
+    said: Callable[[Any], Any] = lambda value: value
+    there: Callable[[Any, Path], Any] = lambda value, run: value
+    written: Callable[[Any, Path], Any] = lambda value, run: value
+    compared: Callable[[Any], Any] = lambda value: value
+
+
+def _label_rows(value: Any) -> list[tuple[Any, ...]] | None:
+    if value is None:
+        return None
+    own = value.labels if isinstance(value, OwnLabels) else [Label(**one) for one in value]
+    return [tuple(label) for label in own]
+
+
+def _seen_from(path: Path | None, run: Path) -> str | None:
+    return run_config.seen_from(run, path) if path else None
+
+
+FORMS = {
+    "plain": Form(),
+    "names": Form(said=tuple, compared=lambda value: tuple(dict.fromkeys(value or ()))),
+    "split": Form(said=str, written=lambda value, run: splits.called(value), compared=splits.called),
+    "path": Form(Path, lambda value, run: run_config.there(run, value), _seen_from),
+    "paths": Form(
+        lambda value: tuple(map(Path, value)),
+        lambda value, run: tuple(run_config.there(run, one) for one in value),
+        lambda value, run: tuple(_seen_from(one, run) for one in value),
+    ),
+    "cache": Form(
+        lambda value: None if str(value) == "memory" else Path(value),
+        lambda value, run: None if value == "memory" else run_config.there(run, value),
+        lambda value, run: _seen_from(value, run) or "memory",
+    ),
+    "labels": Form(
+        lambda value: OwnLabels(tasks.read_labels(value), str(value)),
+        lambda value, run: OwnLabels(tuple(Label(**one) for one in value), "its own classes"),
+        lambda value, run: None if value is None else [label._asdict() for label in value.labels],
+        _label_rows,
+    ),
+}
+"""Each `Setting.form`: a setting of another form is added here and in the table, nowhere else."""
+
+
+@dataclass(frozen=True)
 class _Before:
     """What a run or a file says: all of it, or what somebody has written down."""
 
@@ -236,7 +287,7 @@ def _before(request: TrainRequest) -> _Before:
 
 def _of_run(config: run_config.RunConfig, folder: Path, *, resumed: bool) -> _Before:
     rows = [row for row in settings.TABLE if (row.restored if resumed else row.copied)]
-    values = {row.name: _here(row, config.settings[row.name], folder) for row in rows}
+    values = {row.name: _there(row, config.settings[row.name], folder) for row in rows}
     data = config.data.get("path") or config.data["folder"]
     return _Before(config.recipe, values, run_config.there(folder, data) if data else None)
 
@@ -251,7 +302,7 @@ def _of_file(path: Path) -> _Before:
         else:
             run_config.check_named(written)
             named = run_config.settings_in(written)
-            values = {row.name: _here(row, named[row.name], folder) for row in settings.TABLE if row.name in named}
+            values = {row.name: _there(row, named[row.name], folder) for row in settings.TABLE if row.name in named}
             data = written.get("data")
             where = data.get("path") or data.get("folder") if isinstance(data, Mapping) else data
             before = _Before(_named_recipe(written), values, run_config.there(folder, where) if where else None)
@@ -280,21 +331,6 @@ def _named_recipe(written: Mapping[str, Any]) -> Recipe | None:
     return published.get(str(told.get("name") or published.DEFAULT)).with_settings(own)
 
 
-def _here(row: settings.Setting, value: Any, folder: Path) -> Any:
-    """A setting as TrainSettings has it: paths lead from here, not from RUN."""
-    if value is None or not row.path:
-        if row.name == "labels" and value is not None:
-            return OwnLabels(tuple(Label(**entry) for entry in value), "its own classes")
-        return value
-    if row.name == "cache" and value == "memory":
-        return None
-    return (
-        tuple(run_config.there(folder, one) for one in value)
-        if isinstance(value, tuple)
-        else run_config.there(folder, value)
-    )
-
-
 def _said(request: TrainRequest) -> dict[str, Any]:
     """What the request names, as TrainSettings has it. Raises UnknownNameError or UsageError where a value is wrong."""
     said: dict[str, Any] = {}
@@ -306,15 +342,7 @@ def _said(request: TrainRequest) -> dict[str, Any]:
             raise UnknownNameError(row.name, str(value), row.choices)
         if wrong := row.problem(value):
             raise UsageError(f"{row.flag}: {wrong}")
-        if row.name == "labels":
-            value = OwnLabels(tasks.read_labels(value), str(value))
-        elif row.name == "cache" and str(value) == "memory":
-            value = None
-        elif row.path:
-            value = tuple(Path(one) for one in value) if row.name == "teachers" else Path(value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        said[row.name] = str(value) if row.name == "split" else value
+        said[row.name] = FORMS[row.form].said(value)
     return said
 
 
@@ -343,7 +371,7 @@ def check_resumable(run: Run, now: TrainSettings, earlier: Mapping[str, Sequence
         if row.name in models:  # where they are does not matter
             new = [one["sha256"] for one in earlier_runs.described(models[row.name], run.folder)]
             old = [one["sha256"] for one in run.config.earlier(row.name)]
-        if row.match and _compared(row, old) != _compared(row, new):
+        if row.match and FORMS[row.form].compared(old) != FORMS[row.form].compared(new):
             different.append(row.flag.removeprefix("--") if row.name in models else row.name)
     if different:
         raise UsageError(
@@ -352,27 +380,11 @@ def check_resumable(run: Run, now: TrainSettings, earlier: Mapping[str, Sequence
         )
 
 
-def _compared(row: settings.Setting, value: Any) -> Any:
-    if row.name == "split":
-        return splits.called(value)
-    if row.name == "labels" and value is not None:
-        own = value.labels if isinstance(value, OwnLabels) else [Label(**one) for one in value]
-        return [tuple(label) for label in own]
-    return tuple(dict.fromkeys(value or ())) if row.name == "clean" else value
+def _there(row: settings.Setting, value: Any, run: Path) -> Any:
+    """A setting as TrainSettings has it, of config.yaml's value: paths lead from here, not from RUN."""
+    return None if value is None else FORMS[row.form].there(value, run)
 
 
 def written(now: TrainSettings) -> dict[str, Any]:
     """The settings as config.yaml of `now.out` has them."""
-    values: dict[str, Any] = {}
-    for row in settings.TABLE:
-        value: Any = getattr(now, row.name)
-        if row.name == "labels" and value is not None:
-            value = [label._asdict() for label in value.labels]
-        elif row.path and value:
-            several = isinstance(value, tuple)
-            paths = [run_config.seen_from(now.out, one) for one in (value if several else [value])]
-            value = paths if several else paths[0]
-        elif row.name == "cache":
-            value = "memory"
-        values[row.name] = splits.called(value) if row.name == "split" else value
-    return values
+    return {row.name: FORMS[row.form].written(getattr(now, row.name), now.out) for row in settings.TABLE}

@@ -32,7 +32,7 @@ def setting_option(
         kind = click.Choice(row.choices)
     elif row.range:
         kind = click.IntRange(*row.range)
-    elif (row.path and name != "cache") or name == "labels":
+    elif row.form in ("path", "paths", "labels"):
         kind = click.Path(path_type=Path)
     switch = row.kind is bool or bool in (row.kind if isinstance(row.kind, tuple) else ())
     words = default or ("the recipe's" if row.of_recipe else "")

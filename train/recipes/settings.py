@@ -35,7 +35,7 @@ class Setting:
         restored: Whether --resume takes it from the run.
         match: Whether a resumed training must have it as it was.
         copied: Whether --config takes it over.
-        path: Whether it is the way to a file or folder, which config.yaml writes as seen from RUN.
+        form: How its values are said, written and compared, a name of `request.FORMS`.
         key: Where config.yaml has it, with a dot where it is within another.
         range: Lowest and highest.
         choices: Of a name.
@@ -51,7 +51,7 @@ class Setting:
     restored: bool = True
     match: bool = True
     copied: bool = True
-    path: bool = False
+    form: str = "plain"
     key: str = ""
     range: tuple[int, int | None] | None = None
     choices: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def _runs(value: Any) -> tuple[str, ...]:
 
 
 TABLE = (
-    Setting("split", "--split", str, of_recipe=True),
+    Setting("split", "--split", str, of_recipe=True, form="split"),
     Setting("seed", "--seed", int, 42, range=(0, 2**32 - 1)),
     Setting("limit", "--limit", (int, None), range=(1, None)),
     Setting("task", "--task", str, of_recipe=True, older="diagnosis", choices=TASKS),
@@ -117,7 +117,7 @@ TABLE = (
     Setting("group_from", "--group-from", (str, None)),
     Setting("min_images", "--min-images", int, 0, older=0, range=(0, None)),
     Setting("intended_use", "--intended-use", (str, None)),
-    Setting("drop_classes", "--drop-class", ([str], None), (), older=(), read=_names),
+    Setting("drop_classes", "--drop-class", ([str], None), (), older=(), form="names", read=_names),
     Setting(
         "distribute",
         "--distribute",
@@ -125,19 +125,19 @@ TABLE = (
         choices=("mirrored", "multi-worker"),
         read=_member("kind"),
     ),
-    Setting("labels", "--labels", ([LABEL], None), key="own_labels"),
+    Setting("labels", "--labels", ([LABEL], None), key="own_labels", form="labels"),
     Setting(
         "near_duplicates", "--near-duplicates", (bool, {"on": bool}, None), older=False, read=_member("on")
     ),
-    Setting("clean", "--clean", ({"*": int}, [str], None), (), of_recipe=True, older=(), read=_names),
-    Setting("teachers", "--teacher", ([(_EARLIER, str)], None), (), older=(), path=True, read=_runs),
+    Setting("clean", "--clean", ({"*": int}, [str], None), (), of_recipe=True, older=(), form="names", read=_names),
+    Setting("teachers", "--teacher", ([(_EARLIER, str)], None), (), older=(), form="paths", read=_runs),
     Setting(
-        "start", "--start", (_EARLIER, str, None), path=True, read=lambda value: next(iter(_runs([value])), None)
+        "start", "--start", (_EARLIER, str, None), form="path", read=lambda value: next(iter(_runs([value])), None)
     ),
-    Setting("images", "--images", (str, None), match=False, path=True),
+    Setting("images", "--images", (str, None), match=False, form="path"),
     Setting("skip_unreadable", "--skip-unreadable", bool, False, older=False, match=False),
-    Setting("cache", "--cache", (str, None), match=False, path=True),
-    Setting("tensorboard", "--tensorboard", (str, None), match=False, copied=False, path=True),
+    Setting("cache", "--cache", (str, None), match=False, form="cache"),
+    Setting("tensorboard", "--tensorboard", (str, None), match=False, copied=False, form="path"),
 )  # fmt: skip
 
 BY_NAME = {setting.name: setting for setting in TABLE}
