@@ -31,6 +31,8 @@ from skin_edge.edge_runtime.quantization import Quantization, quantize
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+Make = Callable[[bytes, Pixels], Pixels]
+"""(a picture's file, the right input) -> the app's input."""
 
 NONE = "none"
 _PICTURES = 12  # of a drawn set of answers
@@ -39,132 +41,34 @@ _WAYS = {"bytes": "by bytes", "stages": "by bytes and upright pictures", "probab
 
 @dataclass(frozen=True)
 class App:
-    """A simulated app. mistake: what should be named. how: what it does, in words. make: a picture's file and the right
-    input -> its input. outputs: golden probabilities -> its own, where the mistake is behind the network."""
+    """A simulated app. mistake: what should be named. how: what it does, in words.
+    outputs: golden probabilities -> its own, where the mistake is behind the network.
+    """
 
     mistake: str
     how: str
-    make: Callable[[bytes, Pixels], Pixels] | None = None
+    make: Make | None = None
     outputs: Callable[[Floats], Floats] | None = None
 
 
 def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
-    """Every simulated app. scale, zero: of the input tensor."""
-    import cv2
+    """Every simulated app, by the stage in which its mistake is made. scale, zero: of the input tensor."""
+    return [
+        *_feeding(Quantization(scale, zero)),
+        *_resizing(spec),
+        *_decoding(spec),
+        *_behind_the_network(),
+        *_right(spec),
+    ]
 
-    size = (spec.width, spec.height)
 
-    def rgb(content: bytes) -> Pixels:
-        return np.asarray(preprocess.decode(content))
-
-    def by_cv2(kind: int) -> Callable[[bytes, Pixels], Pixels]:
-        return lambda content, _: np.asarray(cv2.resize(rgb(content), size, interpolation=kind), np.uint8)
-
-    def filtered(kind: Image.Resampling) -> Callable[[bytes, Pixels], Pixels]:
-        return lambda content, _: np.asarray(preprocess.decode(content).resize(size, kind))
-
-    def resized(image: Image.Image) -> Pixels:
-        return preprocess.resize(image, spec)
-
-    def cropped(share: float) -> Callable[[bytes, Pixels], Pixels]:
-        def make(content: bytes, _: Pixels) -> Pixels:
-            """The shorter side to the input's over the share, then the middle of that."""
-            image = preprocess.decode(content)
-            factor = spec.height / share / min(image.size)
-            small = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BILINEAR)
-            left, top = (small.width - spec.width) // 2, (small.height - spec.height) // 2
-            return np.asarray(small.crop((left, top, left + spec.width, top + spec.height)))
-
-        return make
-
-    def barred(grey: int) -> Callable[[bytes, Pixels], Pixels]:
-        def make(content: bytes, _: Pixels) -> Pixels:
-            """Bars first, then the resize."""
-            image = preprocess.decode(content)
-            side = max(image.size)
-            square = Image.new("RGB", (side, side), (grey, grey, grey))
-            square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-            return resized(square)
-
-        return make
-
-    def opened(content: bytes) -> Image.Image:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-        return image
-
-    def plain(content: bytes, _: Pixels) -> Pixels:
-        """As most programs read a picture: neither its orientation nor its profile."""
-        image = opened(content)
-        upright = preprocess.decode(content)
-        turned = image.getexif().get(0x0112, 1) != 1
-        return resized(mistakes.Scene(content).without("exif")) if turned else resized(upright)
-
-    def turned_back(content: bytes, _: Pixels) -> Pixels:
-        orientation = opened(content).getexif().get(0x0112, 1)
-        upright = preprocess.decode(content)
-        return resized(upright.transpose(Image.Transpose.ROTATE_180) if orientation in (6, 8) else upright)
-
-    def as_srgb(content: bytes, _: Pixels) -> Pixels:
-        return resized(mistakes.Scene(content).without("icc_profile"))
-
-    def other_ink(content: bytes, right: Pixels) -> Pixels:
-        """As a program does that knows nothing of the inversion: what is stored is less than it takes it for."""
-        image = opened(content)
-        if image.mode != "CMYK":
-            return right
-        stored = 255 - np.asarray(image, np.float64)  # Pillow has undone the inversion
-        colours = (255 - stored[..., :3]) * (255 - stored[..., 3:]) / 255
-        flat = Image.fromarray(np.rint(colours).astype(np.uint8))
-        flat.info = {"exif": image.info["exif"]} if "exif" in image.info else {}
-        return resized(preprocess.decode(flat))
-
-    def alpha(colour: int | None) -> Callable[[bytes, Pixels], Pixels]:
-        def make(content: bytes, right: Pixels) -> Pixels:
-            image = opened(content)
-            if image.mode != "RGBA" and "transparency" not in image.info:
-                return right
-            samples = np.asarray(image.convert("RGBA"), np.float64)
-            colours = samples[..., :3]
-            if colour is not None:
-                colours = colours * samples[..., 3:] / 255 + colour * (1 - samples[..., 3:] / 255)
-            flat = Image.fromarray(np.rint(colours).astype(np.uint8))
-            flat.info = {key: image.info[key] for key in ("exif", "icc_profile") if key in image.info}
-            return resized(preprocess.decode(flat))
-
-        return make
-
-    def yuv(*, limited: bool) -> Callable[[bytes, Pixels], Pixels]:
-        def make(_: bytes, right: Pixels) -> Pixels:
-            y, cr, cb = (np.asarray(cv2.cvtColor(right, cv2.COLOR_RGB2YCrCb), np.float64)[..., i] for i in range(3))
-            if limited:  # written as limited, read as full
-                y, cr, cb = 16 + y * 219 / 255, 128 + (cr - 128) * 224 / 255, 128 + (cb - 128) * 224 / 255
-            else:
-                y, cr, cb = (y - 16) * 255 / 219, 128 + (cr - 128) * 255 / 224, 128 + (cb - 128) * 255 / 224
-            channels = (y + 1.402 * (cr - 128), y - 0.344 * (cb - 128) - 0.714 * (cr - 128), y + 1.772 * (cb - 128))
-            return _bytes(np.rint(np.stack(channels, axis=-1)))
-
-        return make
-
-    def on_bytes(change: Callable[[Any], Any]) -> Callable[[bytes, Pixels], Pixels]:
+def _feeding(tensor: Quantization) -> list[App]:
+    def on_bytes(change: Callable[[Any], Any]) -> Make:
         return lambda _, right: _bytes(change(right.astype(np.float32)))
 
-    def float_filter(content: bytes, _: Pixels) -> Pixels:
-        """The contract's triangle in floating point, without rounding between the passes."""
-        samples = np.asarray(preprocess.decode(content), np.float64)
-        for axis, target in ((1, spec.width), (0, spec.height)):
-            n = samples.shape[axis]
-            wide = max(n / target, 1.0)
-            centres = (np.arange(target) + 0.5) * n / target
-            weights = np.maximum(0, 1 - np.abs(np.arange(n)[None] + 0.5 - centres[:, None]) / wide)
-            weights /= weights.sum(axis=1, keepdims=True)
-            samples = np.moveaxis(np.tensordot(weights, samples, (1, axis)), 0, axis)
-        return _bytes(np.floor(samples + 0.5))
+    def requantized(change: Callable[[Any], Any]) -> Make:
+        return lambda _, right: quantize(change(right.astype(np.float64)), tensor, np.uint8)
 
-    def requantized(change: Callable[[Any], Any]) -> Callable[[bytes, Pixels], Pixels]:
-        return lambda _, right: quantize(change(right.astype(np.float64)), Quantization(scale, zero), np.uint8)
-
-    linear, other = "no antialiasing", "another filter (bicubic or Lanczos)"
     return [
         App("swapped channels", "BGR", lambda _, right: np.ascontiguousarray(right[..., ::-1])),
         App("divided by 255 and fed as bytes", "rounded", on_bytes(lambda p: np.rint(p / 255))),
@@ -176,6 +80,48 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
         App("wrong zero point", "int8 for uint8", lambda _, right: (right ^ 128).astype(np.uint8)),
         App("wrong zero point", "128 taken off", on_bytes(lambda p: p - 128)),
         App("wrong zero point", "128 added", on_bytes(lambda p: p + 128)),
+    ]
+
+
+def _resizing(spec: InputSpec) -> list[App]:
+    import cv2
+
+    size = (spec.width, spec.height)
+
+    def by_cv2(kind: int) -> Make:
+        def make(content: bytes, _: Pixels) -> Pixels:
+            pixels = np.asarray(preprocess.decode(content))
+            return np.asarray(cv2.resize(pixels, size, interpolation=kind), np.uint8)
+
+        return make
+
+    def filtered(kind: Image.Resampling) -> Make:
+        return lambda content, _: np.asarray(preprocess.decode(content).resize(size, kind))
+
+    def cropped(share: float) -> Make:
+        def make(content: bytes, _: Pixels) -> Pixels:
+            """The shorter side to the input's over the share, then the middle of that."""
+            image = preprocess.decode(content)
+            factor = spec.height / share / min(image.size)
+            small = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BILINEAR)
+            left, top = (small.width - spec.width) // 2, (small.height - spec.height) // 2
+            return np.asarray(small.crop((left, top, left + spec.width, top + spec.height)))
+
+        return make
+
+    def barred(grey: int) -> Make:
+        def make(content: bytes, _: Pixels) -> Pixels:
+            """Bars first, then the resize."""
+            image = preprocess.decode(content)
+            side = max(image.size)
+            square = Image.new("RGB", (side, side), (grey, grey, grey))
+            square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+            return preprocess.resize(square, spec)
+
+        return make
+
+    linear, other = "no antialiasing", "another filter (bicubic or Lanczos)"
+    return [
         App(linear, "OpenCV, INTER_LINEAR", by_cv2(cv2.INTER_LINEAR)),
         App(linear, "OpenCV, INTER_CUBIC", by_cv2(cv2.INTER_CUBIC)),
         App("nearest neighbour", "OpenCV, INTER_NEAREST", by_cv2(cv2.INTER_NEAREST)),
@@ -188,26 +134,115 @@ def apps(spec: InputSpec, scale: float, zero: int) -> list[App]:
         App("letterbox", "black, before the resize", barred(0)),
         App("letterbox", "grey, before the resize", barred(128)),
         App("letterbox", "white, before the resize", barred(255)),
+    ]
+
+
+def _decoding(spec: InputSpec) -> list[App]:
+    def resized(image: Image.Image) -> Pixels:
+        return preprocess.resize(image, spec)
+
+    def plain(content: bytes, _: Pixels) -> Pixels:
+        """As most programs read a picture: neither its orientation nor its profile."""
+        turned = _opened(content).getexif().get(0x0112, 1) != 1
+        return resized(mistakes.Scene(content).without("exif") if turned else preprocess.decode(content))
+
+    def turned_back(content: bytes, _: Pixels) -> Pixels:
+        orientation = _opened(content).getexif().get(0x0112, 1)
+        upright = preprocess.decode(content)
+        return resized(upright.transpose(Image.Transpose.ROTATE_180) if orientation in (6, 8) else upright)
+
+    def as_srgb(content: bytes, _: Pixels) -> Pixels:
+        return resized(mistakes.Scene(content).without("icc_profile"))
+
+    def other_ink(content: bytes, right: Pixels) -> Pixels:
+        """As a program does that knows nothing of the inversion: what is stored is less than it takes it for."""
+        image = _opened(content)
+        if image.mode != "CMYK":
+            return right
+        stored = 255 - np.asarray(image, np.float64)  # Pillow has undone the inversion
+        colours = (255 - stored[..., :3]) * (255 - stored[..., 3:]) / 255
+        return resized(_with_its_tags(colours, image, "exif"))
+
+    def alpha(colour: int | None) -> Make:
+        def make(content: bytes, right: Pixels) -> Pixels:
+            image = _opened(content)
+            if image.mode != "RGBA" and "transparency" not in image.info:
+                return right
+            samples = np.asarray(image.convert("RGBA"), np.float64)
+            colours = samples[..., :3]
+            if colour is not None:
+                colours = colours * samples[..., 3:] / 255 + colour * (1 - samples[..., 3:] / 255)
+            return resized(_with_its_tags(colours, image, "exif", "icc_profile"))
+
+        return make
+
+    return [
         App("EXIF orientation ignored", "stored as it is", plain),
         App("EXIF orientation turned the wrong way", "6 and 8 exchanged", turned_back),
-        App("limited-range YUV", "full range read as limited", yuv(limited=False)),
-        App("limited-range YUV", "limited range read as full", yuv(limited=True)),
+        App("limited-range YUV", "full range read as limited", _yuv(limited=False)),
+        App("limited-range YUV", "limited range read as full", _yuv(limited=True)),
         App("Display P3 taken as sRGB", "profile ignored", as_srgb),
         App("inverted CMYK", "no ink taken for all of it", other_ink),
         App("alpha dropped", "colours alone", alpha(None)),
         App("alpha over black", "premultiplied", alpha(0)),
-        App(
-            "labels in another order",
-            "by frequency",
-            outputs=_reordered,
-        ),
+    ]
+
+
+def _behind_the_network() -> list[App]:
+    return [
+        App("labels in another order", "by frequency", outputs=_reordered),
         App("softmax twice", "softmax behind the output", outputs=_softmax),
         App("raw logits", "logits, a constant off", outputs=lambda p: np.log(np.maximum(p, 1e-12)) + 1.7),
+    ]
+
+
+def _right(spec: InputSpec) -> list[App]:
+    def float_filter(content: bytes, _: Pixels) -> Pixels:
+        """The contract's triangle in floating point, without rounding between the passes."""
+        samples = np.asarray(preprocess.decode(content), np.float64)
+        for axis, target in ((1, spec.width), (0, spec.height)):
+            n = samples.shape[axis]
+            wide = max(n / target, 1.0)
+            centres = (np.arange(target) + 0.5) * n / target
+            weights = np.maximum(0, 1 - np.abs(np.arange(n)[None] + 0.5 - centres[:, None]) / wide)
+            weights /= weights.sum(axis=1, keepdims=True)
+            samples = np.moveaxis(np.tensordot(weights, samples, (1, axis)), 0, axis)
+        return _bytes(np.floor(samples + 0.5))
+
+    return [
         App(NONE, "level A", lambda _, right: right),
         App(NONE, "level B: 4% of the bytes 1 off", lambda _, right: _sparsely(right)),
         App(NONE, "level C: filter in floating point", float_filter),
         App(NONE, "level C: a fifth of the bytes 1 off", lambda _, right: moved(right, 5)),
     ]
+
+
+def _opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def _with_its_tags(colours: Floats, image: Image.Image, *tags: str) -> Image.Image:
+    """Of colours 0..255 the upright picture, by the tags that the original has of these."""
+    flat = Image.fromarray(np.rint(colours).astype(np.uint8))
+    flat.info = {tag: image.info[tag] for tag in tags if tag in image.info}
+    return preprocess.decode(flat)
+
+
+def _yuv(*, limited: bool) -> Make:
+    import cv2
+
+    def make(_: bytes, right: Pixels) -> Pixels:
+        y, cr, cb = (np.asarray(cv2.cvtColor(right, cv2.COLOR_RGB2YCrCb), np.float64)[..., i] for i in range(3))
+        if limited:  # written as limited, read as full
+            y, cr, cb = 16 + y * 219 / 255, 128 + (cr - 128) * 224 / 255, 128 + (cb - 128) * 224 / 255
+        else:
+            y, cr, cb = (y - 16) * 255 / 219, 128 + (cr - 128) * 255 / 224, 128 + (cb - 128) * 255 / 224
+        channels = (y + 1.402 * (cr - 128), y - 0.344 * (cb - 128) - 0.714 * (cr - 128), y + 1.772 * (cb - 128))
+        return _bytes(np.rint(np.stack(channels, axis=-1)))
+
+    return make
 
 
 def held(folder: Path, most: int | None = None) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from .runs import run_folder
 
 BOOTSTRAP = 1000
 SEED = 42
+
+_Draws = dict[resamples.Path, metrics.Floats]
 
 
 @dataclass(frozen=True)
@@ -113,50 +115,26 @@ def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[st
     Raises:
         UsageError: Where the test images or their labels differ and `different_data` does not allow it.
     """
-    first = runs[0]
-    warnings: list[str] = []
-    for other in runs[1:]:
-        said = _difference(first, other)
-        if said and not different_data:
-            raise UsageError(
-                f"{other.name} cannot be compared with {first.name}: {said}; allow it with --different-data"
-            )
-        if said:
-            warnings.append(f"{other.name} and {first.name}: {said}; a difference is one of data as much as of models")
+    first, others = runs[0], runs[1:]
+    warnings = _differences(first, others, different_data=different_data)
     paired = not warnings
     if paired:
-        runs = [first, *(_in_order(other, first) for other in runs[1:])]
+        others = [_in_order(other, first) for other in others]
+    runs = [first, *others]
     for run in runs:
         if run.cannot_assess:
             warnings.append(f"{run.name}: {run.cannot_assess} images could not be assessed and are in no figure")
     drawn = [_draws(run, BOOTSTRAP) for run in runs]
     points = [_draws(run, 0) for run in runs]
     wanted = {key: path for key, path in _wanted(runs).items() if any(path in one for one in points)}
+    each = list(zip(runs, points, drawn, strict=True))
     return {
         "part": first.part,
         "names": [run.name for run in runs],
         "baseline": first.name,
         "bootstrap": BOOTSTRAP,
         "figures": [{"key": key, "title": _title(key)} for key in wanted],
-        "runs": [
-            {
-                "name": run.name,
-                "n": len(run.rows),
-                "groups": grouping.groups_of(run.rows).described(),
-                "n_groups": grouping.groups_of(run.rows).described()["n"],
-                "cannot_assess": run.cannot_assess,
-                **_majority(run),
-                "counts": {code: int((run.rows["label"] == code).sum()) for code in run.codes},
-                "figures": {
-                    key: {
-                        "value": metrics.defined(point[path][0]) if path in point else None,
-                        "interval": metrics.interval(draw[path]) if path in draw else None,
-                    }
-                    for key, path in wanted.items()
-                },
-            }
-            for run, point, draw in zip(runs, points, drawn, strict=True)
-        ],
+        "runs": [_alone(run, point, draw, wanted) for run, point, draw in each],
         "paired": [
             {
                 "name": run.name,
@@ -169,11 +147,46 @@ def compare(runs: Sequence[Answers], *, different_data: bool = False) -> dict[st
                 },
                 "mcnemar": _mcnemar(first, run),
             }
-            for run, point, draw in list(zip(runs, points, drawn, strict=True))[1:]
+            for run, point, draw in each[1:]
         ]
         if paired
         else [],
         "warnings": warnings,
+    }
+
+
+def _differences(first: Answers, others: Sequence[Answers], *, different_data: bool) -> list[str]:
+    """What keeps the runs from being compared image by image. Raises UsageError where that is not allowed."""
+    warnings: list[str] = []
+    for other in others:
+        said = _difference(first, other)
+        if said and not different_data:
+            raise UsageError(
+                f"{other.name} cannot be compared with {first.name}: {said}; allow it with --different-data"
+            )
+        if said:
+            warnings.append(f"{other.name} and {first.name}: {said}; a difference is one of data as much as of models")
+    return warnings
+
+
+def _alone(run: Answers, point: _Draws, draw: _Draws, wanted: Mapping[str, resamples.Path]) -> dict[str, Any]:
+    """A run's own figures. point, draw: of all its images, and of the resamples."""
+    groups = grouping.groups_of(run.rows).described()
+    return {
+        "name": run.name,
+        "n": len(run.rows),
+        "groups": groups,
+        "n_groups": groups["n"],
+        "cannot_assess": run.cannot_assess,
+        **_majority(run),
+        "counts": {code: int((run.rows["label"] == code).sum()) for code in run.codes},
+        "figures": {
+            key: {
+                "value": metrics.defined(point[path][0]) if path in point else None,
+                "interval": metrics.interval(draw[path]) if path in draw else None,
+            }
+            for key, path in wanted.items()
+        },
     }
 
 
@@ -199,7 +212,7 @@ def _in_order(run: Answers, first: Answers) -> Answers:
     return Answers(run.name, first.labels, run.rows, run.probabilities[:, order], run.cannot_assess, run.part)
 
 
-def _draws(run: Answers, bootstrap: int) -> dict[resamples.Path, metrics.Floats]:
+def _draws(run: Answers, bootstrap: int) -> _Draws:
     return resamples.draws(
         report.targets(run.rows, run.labels),
         run.probabilities,

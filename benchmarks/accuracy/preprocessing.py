@@ -53,59 +53,64 @@ def measure(
     Raises:
         DataError: Where none can.
     """
-    codes = [label.code for label in model.labels]
-    spec = model.input_spec
-    ways: dict[str, Callable[[Image.Image, InputSpec], Pixels]] = {RIGHT: preprocess.resize, **WAYS}
-    scores: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in (*ways, IGNORES_EXIF)}
+    scores: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in (RIGHT, *WAYS, IGNORES_EXIF)}
     assessed: list[Case] = []
     turned = 0
     for number, case in enumerate(cases, 1):
         try:
-            upright = preprocess.decode(case.path)
-            stored = _as_stored(case, upright)
-            known = model.row_to_vector(case.metadata)
-            answers = {name: model.invoke(model.to_tensor(way(upright, spec)), known) for name, way in ways.items()}
-            answers[IGNORES_EXIF] = (
-                answers[RIGHT]
-                if stored is None
-                else model.invoke(model.to_tensor(preprocess.resize(stored, spec)), known)
-            )
+            answers, is_turned = _answers(model, case)
         except (ImageError, MetadataError, PredictionError):
             pass  # parity lists it
         else:
             assessed.append(case)
-            turned += stored is not None
+            turned += is_turned
             for name, answer in answers.items():
                 scores[name].append(answer)
         if progress:
             progress(number, len(cases))
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed")
+    codes = [label.code for label in model.labels]
     y_true = np.array([codes.index(case.label) for case in assessed])
     groups = groups_of(assessed).drawn
     right = np.stack(scores[RIGHT])
     rows: list[dict[str, Any]] = []
     for name, answers in scores.items():
-        row = {"way": name, "n": len(assessed), "n_turned": turned if name == IGNORES_EXIF else None}
-        if name == IGNORES_EXIF and not turned:
-            nothing = dict.fromkeys(("accuracy", "balanced_accuracy", "agreement", "difference"))
-            rows.append({**row, **nothing, "measured": "no image has an EXIF orientation to ignore"})
-            continue
-        ours = np.stack(answers)
-        points = metrics.resampled(y_true, [ours], None, bootstrap=0, seed=0)[0]
-        rows.append(
-            {
-                **row,
-                "accuracy": float(points["accuracy"][0]),
-                "balanced_accuracy": float(points["balanced_accuracy"][0]),
-                "agreement": metrics.agreement(right, ours),
-                "difference": None
-                if name == RIGHT
-                else metrics.paired_interval(y_true, right, ours, groups, bootstrap=bootstrap)["balanced_accuracy"],
-                "measured": "all images",
-            }
-        )
+        figures: dict[str, Any] = dict.fromkeys(("accuracy", "balanced_accuracy", "agreement", "difference"))
+        measured = "no image has an EXIF orientation to ignore"
+        if name != IGNORES_EXIF or turned:
+            figures, measured = _figures(y_true, right, np.stack(answers)), "all images"
+            if name != RIGHT:
+                paired = metrics.paired_interval(y_true, right, np.stack(answers), groups, bootstrap=bootstrap)
+                figures["difference"] = paired["balanced_accuracy"]
+        n_turned = turned if name == IGNORES_EXIF else None
+        rows.append({"way": name, "n": len(assessed), "n_turned": n_turned, **figures, "measured": measured})
     return rows
+
+
+def _answers(model: SkinClassifier, case: Case) -> tuple[dict[str, npt.NDArray[np.float32]], bool]:
+    """(way -> the model's answer, whether the picture has an orientation)."""
+    spec, known = model.input_spec, model.row_to_vector(case.metadata)
+    upright = preprocess.decode(case.path)
+    stored = _as_stored(case, upright)
+    ways: dict[str, Callable[[Image.Image, InputSpec], Pixels]] = {RIGHT: preprocess.resize, **WAYS}
+    answers = {name: model.invoke(model.to_tensor(way(upright, spec)), known) for name, way in ways.items()}
+    answers[IGNORES_EXIF] = (
+        answers[RIGHT] if stored is None else model.invoke(model.to_tensor(preprocess.resize(stored, spec)), known)
+    )
+    return answers, stored is not None
+
+
+def _figures(
+    y_true: npt.NDArray[np.intp], right: npt.NDArray[np.float32], ours: npt.NDArray[np.float32]
+) -> dict[str, Any]:
+    points = metrics.resampled(y_true, [ours], None, bootstrap=0, seed=0)[0]
+    return {
+        "accuracy": float(points["accuracy"][0]),
+        "balanced_accuracy": float(points["balanced_accuracy"][0]),
+        "agreement": metrics.agreement(right, ours),
+        "difference": None,
+    }
 
 
 def nearest(upright: Image.Image, spec: InputSpec) -> Pixels:

@@ -201,86 +201,100 @@ def _odd_contract(text: str, rng: random.Random) -> str:
 
 
 def _walked(data: bytes) -> tuple[dict[str, list[Field]], list[tuple[int, int]], tuple[int, int]]:
-    """Where the numbers of a TFLite flatbuffer stand: (fields by kind, span of every buffer, span of the metadata).
+    """Where the numbers of a TFLite flatbuffer stand: (fields by kind, span of every buffer, span of the metadata)."""
+    walk = _Walk(data)
+    root = walk.table(0)
+    for entry in walk.tables(root, 1):
+        walk.note("operator code", entry, (0, "<b"), (2, "<i"), (3, "<i"))
+    for graph in walk.tables(root, 2):
+        walk.note_all("ends", graph, 1, "<i")
+        walk.note_all("ends", graph, 2, "<i")
+        for tensor in walk.tables(graph, 0):
+            walk.tensor(tensor)
+        for operator in walk.tables(graph, 3):
+            walk.operator(operator)
+    buffers = [(start, start + length) for start, length in (walk.vector(entry, 0) for entry in walk.tables(root, 4))]
+    metadata = (0, 0)
+    for entry in walk.tables(root, 6):
+        start, length = walk.vector(entry, 0)
+        index = walk.field(entry, 1)
+        if data[start : start + length] == b"TFLITE_METADATA":
+            metadata = buffers[0 if index is None else walk.number(index)]
+    return walk.places, buffers, metadata if metadata[1] else (0, min(len(data), 1000))
+
+
+class _Walk:
+    """Notes where numbers stand. places: fields by kind.
 
     A reader of its own beside network.py, which has no use for positions. Field numbers: schema.fbs, version 3.
     """
-    places: dict[str, list[Field]] = {name: [] for name in _PLACES}
 
-    def number(at: int, code: str = "<I") -> int:
-        return struct.unpack_from(code, data, at)[0]
+    def __init__(self, data: bytes):
+        self.data = data
+        self.places: dict[str, list[Field]] = {name: [] for name in _PLACES}
 
-    def table(at: int) -> int:
+    def number(self, at: int, code: str = "<I") -> int:
+        return struct.unpack_from(code, self.data, at)[0]
+
+    def table(self, at: int) -> int:
         """Follows the offset at `at`, and notes it and the table's own fields."""
-        position = at + number(at)
-        vtable = position - number(position, "<i")
-        places["offset"] += [(at, "<I"), (position, "<i")]
-        places["vtable"] += [(vtable + i, "<H") for i in range(0, number(vtable, "<H"), 2)]
+        position = at + self.number(at)
+        vtable = position - self.number(position, "<i")
+        self.places["offset"] += [(at, "<I"), (position, "<i")]
+        self.places["vtable"] += [(vtable + i, "<H") for i in range(0, self.number(vtable, "<H"), 2)]
         return position
 
-    def field(position: int, place: int) -> int | None:
-        vtable = position - number(position, "<i")
+    def field(self, position: int, place: int) -> int | None:
+        vtable = position - self.number(position, "<i")
         slot = 4 + 2 * place
-        offset = number(vtable + slot, "<H") if slot < number(vtable, "<H") else 0
+        offset = self.number(vtable + slot, "<H") if slot < self.number(vtable, "<H") else 0
         return position + offset if offset else None
 
-    def vector(position: int, place: int) -> tuple[int, int]:
-        at = field(position, place)
+    def vector(self, position: int, place: int) -> tuple[int, int]:
+        """(where its elements start, how many they are)."""
+        at = self.field(position, place)
         if at is None:
             return 0, 0
-        start = at + number(at)
-        places["offset"].append((at, "<I"))
-        places["length"].append((start, "<I"))
-        return start + 4, number(start)
+        start = at + self.number(at)
+        self.places["offset"].append((at, "<I"))
+        self.places["length"].append((start, "<I"))
+        return start + 4, self.number(start)
 
-    def tables(position: int, place: int) -> list[int]:
-        start, length = vector(position, place)
-        return [table(start + 4 * i) for i in range(length)]
+    def tables(self, position: int, place: int) -> list[int]:
+        start, length = self.vector(position, place)
+        return [self.table(start + 4 * i) for i in range(length)]
 
-    def note(kind: str, position: int, *wanted: tuple[int, str]) -> None:
+    def note(self, kind: str, position: int, *wanted: tuple[int, str]) -> None:
         for place, code in wanted:
-            at = field(position, place)
-            places[kind] += [] if at is None else [(at, code)]
+            at = self.field(position, place)
+            self.places[kind] += [] if at is None else [(at, code)]
 
-    def note_all(kind: str, position: int, place: int, code: str, most: int = 8) -> None:
-        start, length = vector(position, place)
+    def note_all(self, kind: str, position: int, place: int, code: str, most: int = 8) -> None:
+        start, length = self.vector(position, place)
         size = struct.calcsize(code)
-        places[kind] += [(start + size * i, code) for i in range(min(length, most))]
+        self.places[kind] += [(start + size * i, code) for i in range(min(length, most))]
 
-    root = table(0)
-    for entry in tables(root, 1):
-        note("operator code", entry, (0, "<b"), (2, "<i"), (3, "<i"))
-    for graph in tables(root, 2):
-        note_all("ends", graph, 1, "<i")
-        note_all("ends", graph, 2, "<i")
-        for tensor in tables(graph, 0):
-            note_all("shape", tensor, 0, "<i")
-            note_all("shape", tensor, 7, "<i")
-            note("type", tensor, (1, "<b"))
-            note("buffer", tensor, (2, "<I"))
-            at = field(tensor, 4)
-            if at is not None:
-                quantization = table(at)
-                note_all("quantization", quantization, 2, "<f")
-                note_all("quantization", quantization, 3, "<q")
-                note("quantization", quantization, (6, "<i"))
-        for operator in tables(graph, 3):
-            note("operator code", operator, (0, "<I"), (3, "<B"))
-            note_all("index", operator, 1, "<i")
-            note_all("index", operator, 2, "<i")
-            at = field(operator, 4)
-            if at is not None:
-                options = table(at)
-                size = number(options - number(options, "<i") + 2, "<H")
-                places["options"] += [(options + i, "<i") for i in range(4, size, 4)]
-    buffers = [(start, start + length) for start, length in (vector(entry, 0) for entry in tables(root, 4))]
-    metadata = (0, 0)
-    for entry in tables(root, 6):
-        start, length = vector(entry, 0)
-        index = field(entry, 1)
-        if data[start : start + length] == b"TFLITE_METADATA":
-            metadata = buffers[0 if index is None else number(index)]
-    return places, buffers, metadata if metadata[1] else (0, min(len(data), 1000))
+    def tensor(self, position: int) -> None:
+        self.note_all("shape", position, 0, "<i")
+        self.note_all("shape", position, 7, "<i")
+        self.note("type", position, (1, "<b"))
+        self.note("buffer", position, (2, "<I"))
+        at = self.field(position, 4)
+        if at is not None:
+            quantization = self.table(at)
+            self.note_all("quantization", quantization, 2, "<f")
+            self.note_all("quantization", quantization, 3, "<q")
+            self.note("quantization", quantization, (6, "<i"))
+
+    def operator(self, position: int) -> None:
+        self.note("operator code", position, (0, "<I"), (3, "<B"))
+        self.note_all("index", position, 1, "<i")
+        self.note_all("index", position, 2, "<i")
+        at = self.field(position, 4)
+        if at is not None:
+            options = self.table(at)
+            size = self.number(options - self.number(options, "<i") + 2, "<H")
+            self.places["options"] += [(options + i, "<i") for i in range(4, size, 4)]
 
 
 def read_told(path: Path, read: Callable[..., _T]) -> _T:
