@@ -8,7 +8,7 @@ from typing import Any
 
 from ..edge_runtime.errors import DataError, UsageError
 from .inputs import documents
-from .report.document import Document, Notes, Section, Table, Text, number
+from .report.document import HEADLINES, Document, Notes, Section, Table, Text, number
 
 # What makes a machine another one. Not its software: the same board before and after an update is worth comparing.
 IDENTITY = ("board", "cpu", "cores", "architecture", "memory_gib")
@@ -28,10 +28,7 @@ _RATIOS = (
 )
 
 _DIFFERENCES = (
-    ("balanced accuracy", ("accuracy", "model", "balanced_accuracy")),
-    ("accuracy", ("accuracy", "model", "accuracy")),
-    ("macro F1", ("accuracy", "model", "macro_f1")),
-    ("macro AUC", ("accuracy", "model", "macro_auc")),
+    *((title, ("accuracy", "model", key)) for key, title in HEADLINES.items()),
     ("ECE", ("accuracy", "model", "calibration", "ece")),
     ("Brier score", ("accuracy", "model", "calibration", "brier")),
     ("agreement with reference", ("accuracy", "agreement")),

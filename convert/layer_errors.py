@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..benchmarks.inputs.cases import Case
-from ..edge_runtime import console, csv_files
+from ..benchmarks.report.document import Document, Notes, Section, Table, number
+from ..edge_runtime import csv_files
 from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import ConversionError
 from ..edge_runtime.model_file import network_length
@@ -185,7 +186,7 @@ def measure(
     pairs, _ = match(*contents)
     int8_network, float_network = map(_interpreter, contents)
     sums = [Sums() for _ in pairs]
-    for number, picture in enumerate(pixels, 1):
+    for done, picture in enumerate(pixels, 1):
         for network, classifier in ((int8_network, int8), (float_network, floating)):
             for details in network.get_input_details():
                 vector = len(details["shape"]) == 2
@@ -199,7 +200,7 @@ def measure(
                 pair.quantization,
             )
         if progress:
-            progress(number, len(pixels))
+            progress(done, len(pixels))
     return [_row(position, pair, sums) for position, pair in enumerate(pairs)]
 
 
@@ -223,22 +224,32 @@ def to_csv(rows: Sequence[Row]) -> str:
     return csv_files.text([entry.name for entry in fields(Row)], (list(row.values()) for row in cells))
 
 
-def table(rows: Sequence[Row], limit: int) -> console.Page:
-    """At most `limit` layers, the worst loss first, in at most 80 columns."""
-    lines = [f"{'':>3} {'operator':<17} {'layer':<16} {'output':<11} {'SQNR':>6} {'loss':>6} {'bias':>7} {'clip':>6}"]
-    for row in by_loss(rows)[:limit]:
-        loss = "" if row.loss_db is None else f"{row.loss_db:.1f}"
-        # In steps of the tensor: what counts beside rounding, whose bias is 0.
-        bias = f"{row.mean_error / row.scale:+.2f}" if row.scale else ""
-        shape = "x".join(map(str, row.shape[1:]))
-        lines.append(
-            f"{row.position:>3} {console.cell(row.operator, 17)} {console.cell(row.name, 16)} {shape[:11]:<11} "
-            f"{row.sqnr_db:>6.1f} {loss:>6} {bias:>7} {row.share_clipped:>6.1%}"
+def document(rows: Sequence[Row], said: str, most: int) -> Document:
+    """said: which pictures they are of. most: layers on the terminal, the worst loss first."""
+    cells = [
+        (
+            str(row.position),
+            row.operator,
+            row.name,
+            "x".join(map(str, row.shape[1:])),
+            number(row.sqnr_db, ".1f"),
+            number(row.loss_db, ".1f", ""),
+            # In steps of the tensor: what counts beside rounding, whose bias is 0.
+            number(row.mean_error / row.scale if row.scale else None, "+.2f", ""),
+            f"{row.share_clipped:.1%}",
         )
-    left = len(rows) - limit
-    if left > 0:
-        lines.append(f"... and {left} more")
-    return console.page(line.rstrip() for line in lines)
+        for row in by_loss(rows)
+    ]
+    # A class activation map may come after the probabilities.
+    last = next((row for row in reversed(rows) if row.operator == "SOFTMAX"), rows[-1])
+    notes = [
+        f"SQNR of the probabilities {last.sqnr_db:.1f} dB, over {said}.",
+        "loss: dB between the layer's input and output, the worst first. bias: mean error in steps of the int8 tensor. "
+        "clip: values outside its range.",
+    ]
+    columns = ("", "operator", "layer", "output", "SQNR", "loss", "bias", "clip")
+    table = Table(columns, cells, most=most, more="layer_errors.csv has all")
+    return Document("", "", [Section("layers", "", [table, Notes(notes)])], "skin-edge debug-quantization")
 
 
 def draw(rows: Sequence[Row], path: str | Path) -> None:

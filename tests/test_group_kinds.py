@@ -109,7 +109,7 @@ def test_no_report_of_a_run_without_groups_claims_anything(ungrouped_run, tiny_i
     codes = tuple(label["code"] for label in found["labels"])
     pooled = cross_validation.pooled([table, table.assign(image_id=table["image_id"] + "+")], codes)
     pooled["split"] = {"leaked_share_of_test": None, **grouping.groups_in(table)}
-    claims_nothing(cross_validation.text(pooled, tmp_path))
+    claims_nothing(terminal.text(cross_validation.document(pooled, tmp_path)))
 
     settings = bench.BenchSettings(tiny_int8, data=ungrouped_run / "split.csv", num_runs=1, cold_starts=0)
     measured = bench.run_bench(settings)
@@ -124,7 +124,7 @@ def test_what_data_holds_claims_nothing_either(tmp_path):
     data = layouts.read_dataset(miniatures.class_folders(tmp_path / "data", 8, ("mel", "nv", "bkl")))
     found = inspection.inspect(data, (0.65, 0.15, 0.2), "lesion")
     assert found["default_split"]["leaked_share_of_test"] is None and found["groups_with_several_labels"] is None
-    claims_nothing(inspection.text(found))
+    claims_nothing(terminal.text(inspection.document(found)))
 
 
 def test_with_lesions_they_are_named(measured_run, tmp_path):
@@ -148,12 +148,18 @@ def test_a_csv_says_what_its_groups_are(tmp_path, picture):
     assert list(rows["group_kind"])[:2] == ["given", "given"]
 
 
-def test_pictures_of_training_are_found_under_another_name(tmp_path, picture):
+def test_pictures_of_training_are_found_under_another_name(tmp_path, picture, monkeypatch):
     files = [str(picture("nv", seed, f"train/{seed}.jpg")) for seed in range(3)]
     known = pd.DataFrame({"path": files, "image_id": ["0", "1", "2"], "group": ["0", "1", "2"], "split": "train"})
     copy = picture("nv", 1, "new/renamed.jpg")
     other = picture("nv", 7, "new/0.jpg", size=(61, 45))
     rows = pd.DataFrame({"path": [str(copy), str(other)], "image_id": ["renamed", "0"], "group": ["renamed", "0"]})
-    assert list(seen.shown_in(known, rows, known["split"] == "train")) == [True, False]
+    assert list(seen.shown_in(known, rows, known["split"] == "train")[0]) == [True, False]
+    # Each file is read once for all parts, and one that two parts share by id and by bytes is of both.
+    both, read = pd.concat([known, known.tail(1).assign(split="val", image_id="0", path=str(copy))]), []
+    monkeypatch.setattr(seen, "digest", lambda path, real=seen.digest: read.append(path) or real(path))
+    twin = rows.assign(image_id="0").head(1)
+    fitted, chose = seen.shown_in(both, twin, both["split"] == "train", both["split"] == "val")
+    assert fitted[0] and chose[0] and len(read) == len(set(read))
     moved = grouping.with_group_kinds(rows.assign(path=""))
-    assert list(seen.shown_in(known, moved, known["split"] == "train")) == [False, True]  # by its id alone
+    assert list(seen.shown_in(known, moved, known["split"] == "train")[0]) == [False, True]  # by its id alone

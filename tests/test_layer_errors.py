@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from skin_edge.benchmarks.inputs.cases import Case
+from skin_edge.benchmarks.report import terminal
 from skin_edge.convert import layer_errors
 from skin_edge.convert.commands.debug import debug_quantization
 from skin_edge.convert.layer_errors import Sums
@@ -211,12 +212,12 @@ def test_csv_and_table(rows):
     assert [row["operator"] for row in read] == OPERATORS
     assert (read[0]["loss_db"], read[-1]["shape"]) == ("", "1x7")
     assert [float(row["sqnr_db"]) for row in read] == [row.sqnr_db for row in rows]
-    lines = layer_errors.table(rows, 3).splitlines()
+    lines = terminal.text(layer_errors.document(rows, "4 images of train", 3)).splitlines()
     losses = sorted((row.loss_db for row in rows[1:]), reverse=True)
     shown = [int(line.split()[0]) for line in lines[1:4]]
     assert [rows[position].loss_db for position in shown] == losses[:3]
-    assert lines[4] == "... and 3 more"
-    assert max(map(len, layer_errors.table(rows, 99).splitlines())) <= 80
+    assert lines[4].startswith("  and 3 more")
+    assert max(map(len, terminal.text(layer_errors.document(rows, "4 images of train", 99)).splitlines())) <= 80
 
 
 def test_the_drawing_is_a_png_also_of_rows_without_error(rows, tmp_path):

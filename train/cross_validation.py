@@ -18,9 +18,9 @@ import pandas as pd
 import yaml
 
 from ..benchmarks.inputs import documents
+from ..benchmarks.report.document import HEADLINES, Document, Notes, Section, Table, Text, number, ranged
 from ..benchmarks.stats import few, group_kinds, metrics
-from ..edge_runtime import console, files
-from ..edge_runtime.classifier import DISCLAIMER
+from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from . import preflight
 from .data import grouping, splits
@@ -175,14 +175,14 @@ def _train_folds(
     parts = _parts(frame, settings, k)
     if not begun:
         _begin(out, frame, parts, {"near_duplicates": prepared.near_duplicates, "skipped": skipped})
-    for number, split in enumerate(parts, 1):
-        folder = _fold(out, number)
+    for i, split in enumerate(parts, 1):
+        folder = _fold(out, i)
         if (folder / "metrics.json").is_file():
-            report(f"fold {number} of {k} is already complete")
+            report(f"fold {i} of {k} is already complete")
             continue
-        report(f"fold {number} of {k}")
+        report(f"fold {i} of {k}")
         keras.backend.clear_session()  # layers are named as in a training of its own
-        fold = Fold(replace(prepared, frame=frame.assign(split=split)), pictures, skipped, number, k)
+        fold = Fold(replace(prepared, frame=frame.assign(split=split)), pictures, skipped, i, k)
         train(replace(settings, out=folder, resume=run_folder.is_run(folder), overwrite=False), report, fold)
 
 
@@ -227,13 +227,13 @@ def pooled(tables: list[pd.DataFrame], codes: tuple[str, ...]) -> dict[str, Any]
 
 
 def _write_results(out: Path, k: int, settings: TrainSettings) -> dict[str, Any]:
-    runs = [run_folder.read(_fold(out, number)) for number in range(1, k + 1)]
+    runs = [run_folder.read(_fold(out, i)) for i in range(1, k + 1)]
     tables: list[pd.DataFrame] = []
-    for number, run in enumerate(runs, 1):
+    for i, run in enumerate(runs, 1):
         columns = ("image_id", "group", "label", "split", "predicted")
         extra = ("path", *EXTRA_COLUMNS)
         table = read_table(run.folder / "predictions.csv", columns, extra, numbers="p_")
-        tables.append(grouping.with_group_kinds(table.loc[table["split"] == "test"]).assign(fold=number))
+        tables.append(grouping.with_group_kinds(table.loc[table["split"] == "test"]).assign(fold=i))
     results = pooled(tables, tuple(label.code for label in runs[0].labels))
     each = [_figures(run.folder / "metrics.json") for run in runs]
     leaked = [found["split"]["leaked_share_of_test"] for found in each]
@@ -262,44 +262,36 @@ def _figures(path: Path) -> dict[str, Any]:
     return found
 
 
-def text(results: Mapping[str, Any], out: Path) -> console.Page:
-    """What `cross_validate` returned, for a terminal of 80 columns."""
-    together = results["pooled"]
-    lines = [
-        *console.wrap(
-            f"{results['folds']} folds: {together['n']} images of {group_kinds.counted(together['groups'])}, each "
-            "tested once",
-        ),
-        "",
-        f"{'':20}{'all tests together':>24}{'mean over folds':>18}{'range':>16}",
+def document(results: Mapping[str, Any], out: Path) -> Document:
+    """results: what `cross_validate` returned."""
+    together, split = results["pooled"], results["split"]
+    rows: list[tuple[Text, ...]] = []
+    for key, title in HEADLINES.items():
+        over = results["over_folds"][key]
+        rows.append(
+            (
+                title,
+                ranged(together[key], together["intervals"][key]),
+                number(over["mean"]),
+                "-" if over["lowest"] is None else (number(over["lowest"]), " to ", number(over["highest"])),
+            )
+        )
+    rows.append((f"always '{together['majority_class']}'", number(together["majority_class_baseline"]), "", ""))
+    classes = [
+        (code, str(row["n"]), *(number(row[key]) for key in ("sensitivity", "specificity", "auc")))
+        for code, row in together["per_class"].items()
     ]
-    for name, key in (
-        ("balanced accuracy", "balanced_accuracy"),
-        ("macro AUC", "macro_auc"),
-        ("macro F1", "macro_f1"),
-        ("accuracy", "accuracy"),
-    ):
-        bounds, over = together["intervals"][key], results["over_folds"][key]
-        cell = _number(together[key]) + (f" ({bounds[0]:.3f}-{bounds[1]:.3f})" if bounds else "")
-        span = f"{_number(over['lowest'])}-{_number(over['highest'])}"
-        lines.append(f"{name:20}{cell:>24}{_number(over['mean']):>18}{span:>16}")
-    always = console.cell(f"  always '{together['majority_class']}'", 20)
-    lines.append(f"{always}{together['majority_class_baseline']:>24.3f}")
-    lines += ["", f"{'per class':20}{'images':>10}{'sensitivity':>14}{'specificity':>14}{'AUC':>8}"]
-    for code, row in together["per_class"].items():
-        cells = [_number(row[key]) for key in ("sensitivity", "specificity", "auc")]
-        lines.append(f"{console.cell(code, 20)}{row['n']:>10}{cells[0]:>14}{cells[1]:>14}{cells[2]:>8}")
-    split = results["split"]
-    said = few.of_classes(together["per_class"])
-    sentences = [
-        *([said] if said else []),
+    said = [
+        few.of_classes(together["per_class"]),
         group_kinds.intervals(together["groups"]),
         *group_kinds.leaks(split, lambda name: f"{min(split[name]):.2%} to {max(split[name]):.2%}"),
     ]
-    lines += ["", *(line for sentence in sentences for line in console.wrap(f"{sentence}."))]
-    lines += ["", f"written to {out}: metrics.json, predictions.csv, fold-1 to fold-{results['folds']}", DISCLAIMER]
-    return console.page(lines)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    blocks = [
+        Table(("", "all tests together", "mean over folds", "range"), rows),
+        Table(("per class", "images", "sensitivity", "specificity", "AUC"), classes),
+        Notes([f"{sentence}." for sentence in said if sentence]),
+    ]
+    folds = results["folds"]
+    subtitle = f"{folds} folds: {together['n']} images of {group_kinds.counted(together['groups'])}, each tested once"
+    after = [f"written to {out}: metrics.json, predictions.csv, fold-1 to fold-{folds}"]
+    return Document("", subtitle, [Section("figures", "", blocks)], "skin-edge train", after)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..benchmarks.report.document import Document, Section, facts
 from ..benchmarks.stats import group_kinds
-from ..edge_runtime import console, files
+from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.labels import Label
 from ..edge_runtime.patient import Encoding
@@ -291,35 +292,27 @@ def check_output(settings: TrainSettings) -> None:
         raise OutputExistsError(out, "continue with --resume, replace it with --overwrite, or choose another --out")
 
 
-def text(plan: TrainPlan) -> console.Page:
-    """The plan for a terminal of 80 columns."""
+def document(plan: TrainPlan) -> Document:
     told, recipe = plan.to_dict(), plan.recipe
-    lines = [f"plan of {told['out']} ({told['begun']}); nothing is written", ""]
-    rows: list[tuple[str, str]] = [("data", f"{told['data']['path']} ({told['data']['layout']})")]
-    rows += [("split" if not number else "", line) for number, line in enumerate(plan.split_lines())]
-    counts = told["split"]["counts"]
-    rows += [
-        ("" if number else "train/val/test", f"{code} {'/'.join(map(str, counts[code].values()))}")
-        for number, code in enumerate(counts)
-    ]
-    said = [(row, told["settings"][row.name]) for row in TABLE]
-    rows += [
-        ("settings" if not number else "", f"{row.flag} {_shown(value)}") for number, (row, value) in enumerate(said)
-    ]
     size = "x".join(map(str, recipe.image_size))
     trained = "all layers" if recipe.unfreeze is None else f"the last {recipe.unfreeze} layers of the backbone"
-    rows += [
-        ("recipe", recipe.name),
-        ("network", f"{recipe.backbone}, width {recipe.width:g}, {size} pixels, weights {recipe.weights}"),
-        ("", f"trained: {trained} and the head"),
-        ("training", f"{recipe.loss}, learning rate {recipe.learning_rate:g} ({recipe.schedule})"),
-        ("steps", f"{plan.steps} of {recipe.batch_size} images in each of at most {recipe.epochs} epochs"),
-        ("time", _time(plan)),
-    ]
-    for name, value in rows:
-        wrapped = console.wrap(value, 62) or [""]
-        lines += [f"{name if not number else '':16}{line}" for number, line in enumerate(wrapped)]
-    return console.page(lines)
+    said = {
+        "data": [f"{told['data']['path']} ({told['data']['layout']})"],
+        "split": plan.split_lines(),
+        "train/val/test": [f"{code} {'/'.join(map(str, n.values()))}" for code, n in told["split"]["counts"].items()],
+        "settings": [f"{row.flag} {_shown(told['settings'][row.name])}" for row in TABLE],
+        "recipe": [recipe.name],
+        "network": [
+            f"{recipe.backbone}, width {recipe.width:g}, {size} pixels, weights {recipe.weights}",
+            f"trained: {trained} and the head",
+        ],
+        "training": [f"{recipe.loss}, learning rate {recipe.learning_rate:g} ({recipe.schedule})"],
+        "steps": [f"{plan.steps} of {recipe.batch_size} images in each of at most {recipe.epochs} epochs"],
+        "time": [_time(plan)],
+    }
+    rows = [("" if i else name, line) for name, lines in said.items() for i, line in enumerate(lines)]
+    title = f"plan of {told['out']} ({told['begun']}); nothing is written"
+    return Document("", title, [Section("plan", "", [facts(rows)])], "skin-edge train")
 
 
 def _time(plan: TrainPlan) -> str:

@@ -56,7 +56,7 @@ def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> P
     if found:
         report(f"not used: {sum(map(len, found.values()))} files below {dataset.root}")
     for line in inventory.lines(found):
-        report(line)
+        report(f"  {line}")
     kept, dropped = _cleaned(dataset, settings, report)
     taken = {name: f"--clean {rule}" for name, rule in dropped_by(dataset.frame, settings.clean).items()}
     dataset, sides = tasks.for_task(

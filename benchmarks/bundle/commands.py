@@ -72,11 +72,12 @@ def verify(bundle: Path, answers: Path, as_json: bool) -> int:
     Example:
       skin-edge verify handover.zip answers.jsonl
     """
+    from ..report import terminal
     from . import verify as module
 
     verdict = module.verify(module.read_bundle(bundle), answers)
     if as_json:
         console.say_json(verdict)
     else:
-        console.say(module.text(verdict))
+        console.say(terminal.text(module.document(verdict)))
     return {"A": 0, "B": 1, "C": 1, "refused": 3}[verdict["level"]]

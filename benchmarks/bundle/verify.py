@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...edge_runtime import console
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import GOLDEN
 from ...edge_runtime.errors import DataError, UsageError
+from ..report.document import Document, Notes, Section, Table
 from . import mistakes
 from .hand_over import SUMS
 
@@ -374,30 +374,28 @@ class _Verifier:
         return len(pairs) > 2 and one_to_one and any(a != b for a, b in pairs)
 
 
-def text(verdict: Record) -> console.Page:
-    """For people."""
-    lines = [f"level {verdict['level']}: {_MEANS[verdict['level']]}", ""]
+def document(verdict: Record) -> Document:
+    rows: list[tuple[str, str, str]] = []
     for name, stage in verdict["stages"].items():
-        lines.append(
-            f"  {name:10} {stage['level'] or 'not reported':12} {stage['said'] if stage['level'] else ''}".rstrip()
-        )
-        if stage["level"] and stage["missing"]:
-            lines.append(
-                f"  {'':10} {'':12} not reported for {stage['missing']} of {stage['missing'] + stage['checked']}"
-            )
+        missing = f"; not reported for {stage['missing']} of {stage['missing'] + stage['checked']}"
+        said = stage["said"] + (missing if stage["missing"] else "")
+        rows.append((name, stage["level"] or "not reported", said if stage["level"] else ""))
+    notes: list[str] = []
     if verdict["missing"]:
-        lines.append(f"  no line for {len(verdict['missing'])} files: {_list(verdict['missing'])}")
+        notes.append(f"no line for {len(verdict['missing'])} files: {_list(verdict['missing'])}")
     if verdict["refused_though_good"]:
-        lines.append(f"  refused though they are good: {_list(verdict['refused_though_good'])}")
+        notes.append(f"refused though they are good: {_list(verdict['refused_though_good'])}")
     mistake = verdict["mistake"]
     if mistake and mistake["nearest"]:
-        lines.append(f"no known mistake; nearest is '{' and '.join(mistake['names'])}'")
+        notes.append(f"no known mistake; nearest is '{' and '.join(mistake['names'])}'")
     elif mistake:
-        lines.append(f"mistake: {' and '.join(mistake['names'])} (seen in the {mistake['by']})")
-        lines += [f"  remedy: {remedy}" for remedy in mistake["remedies"]]
+        notes.append(f"mistake: {' and '.join(mistake['names'])} (seen in the {mistake['by']})")
+        notes += [f"remedy: {remedy}" for remedy in mistake["remedies"]]
     elif verdict["level"] == "refused":
-        lines.append("no known mistake explains it")
-    return console.page(lines)
+        notes.append("no known mistake explains it")
+    title = f"level {verdict['level']}: {_MEANS[verdict['level']]}"
+    stages = Table(("", "", ""), rows, words=True)
+    return Document(title, "", [Section("stages", "", [stages, Notes(notes)])], "skin-edge verify")
 
 
 _MEANS = {

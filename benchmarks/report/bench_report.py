@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..stats import few, group_kinds, metrics
 from . import charts
 from .document import (
+    HEADLINES,
     Block,
     Charts,
     Document,
@@ -37,12 +38,6 @@ MOST_PICTURES = 60
 MOST_CLASSES = 32
 """Of more classes than these only those with images are listed: ImageNet's thousand on ten pictures say nothing."""
 
-_HEADLINES = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "macro_auc": "macro AUC",
-}
 _STATISTICS = {"median": "median", "avg": "mean", "std": "std", "p5": "p5", "p90": "p90", "p95": "p95", "p99": "p99"}
 
 _Result = Mapping[str, Any]
@@ -169,7 +164,7 @@ def _summary(bench: _Benchmark) -> Section:
         notes.append(f"Gate: {gate_verdict(bench.result['gate'])}.")
     if bench.models[0]["accuracy"]:
         rows += [
-            bench.row(_HEADLINES[key], lambda column, key=key: _ranged(column.figures, key))
+            bench.row(HEADLINES[key], lambda column, key=key: _ranged(column.figures, key))
             for key in ("balanced_accuracy", "macro_auc")
         ]
         for name, accuracy in bench.compared:
@@ -215,7 +210,7 @@ def _warnings(bench: _Benchmark) -> list[Section]:
 def _accuracy(bench: _Benchmark) -> Section:
     first = bench.models[0]["accuracy"]
     model, failed = first["model"], first["failed"]
-    rows = [bench.row(title, lambda column, key=key: _ranged(column.figures, key)) for key, title in _HEADLINES.items()]
+    rows = [bench.row(title, lambda column, key=key: _ranged(column.figures, key)) for key, title in HEADLINES.items()]
     rows += [
         bench.row(f"top {k} accuracy", lambda column, k=k: _plain(column.figures, f"top_{k}_accuracy"))
         for k in (2, 3)
@@ -347,8 +342,7 @@ def _parity(bench: _Benchmark) -> list[Section]:
     if not both:
         return []
     rows: list[tuple[Text, ...]] = [
-        (title, *(_difference(accuracy["difference"][key]) for _, accuracy in both))
-        for key, title in _HEADLINES.items()
+        (title, *(_difference(accuracy["difference"][key]) for _, accuracy in both)) for key, title in HEADLINES.items()
     ]
     shares = [(one["agreement"], metrics.wilson(one["agreement"], one["model"]["n"])) for _, one in both]
     tests = [one["mcnemar"] for _, one in both]
@@ -415,19 +409,30 @@ def _marked(who: str, flip: _Result) -> Text:
 
 
 def _latency(bench: _Benchmark) -> Section:
-    latency = bench.models[0]["latency"]
     rows: list[tuple[Text, ...]] = []
     for column in bench.columns:
         timings = column.one["latency"]
         for title, row in ((column.name, timings), *((f"- {name}", row) for name, row in timings["stages"].items())):
             rows.append((title, *(number(row[f"{key}_ms"], ".2f") for key in _STATISTICS)))
-    starts: list[tuple[Text, ...]] = []
-    for column in bench.columns:
-        timings, cold, ratios = column.one["latency"], column.one.get("cold_start"), column.one.get("ratios")
-        cells = [number(cold and cold["median_ms"], ".0f"), *(number(timings[k], ".2f") for k in _STARTS)]
-        starts.append((column.name, *cells, *(number(ratios and ratios[k], ".2f") for k in _RATIOS)))
+    drawn = [
+        charts.Line(column.name, kind, charts.numbered(column.one["latency"]["runs_ms"]))
+        for column, kind in zip(bench.columns, cycle(charts.KINDS), strict=False)
+    ]
+    blocks: list[Block] = [
+        Notes(_how_timed(bench)),
+        Charts([charts.lines("Each timed run", "run", "ms", drawn)]),
+        Table(("ms", *_STATISTICS.values()), rows),
+        _starts(bench),
+        *_processes(bench),
+        *_threads(bench),
+    ]
+    return Section("latency", "Latency, ms", blocks)
+
+
+def _how_timed(bench: _Benchmark) -> list[Text]:
+    latency = bench.models[0]["latency"]
     threads = latency["num_threads"]
-    notes = [
+    notes: list[Text] = [
         f"{latency['num_runs']} runs after {latency['warmup_runs']} to warm up, {threads} "
         f"thread{'s' if threads > 1 else ''}; image {latency['image']} from {latency['image_source']}.",
     ]
@@ -440,28 +445,39 @@ def _latency(bench: _Benchmark) -> Section:
         notes.append(
             "The models were measured one after the other, the reference once, beside the first compared with it."
         )
-    columns = ("ms", "cold start", "load", "first run", "to the reference", "to it, invoke")
-    drawn = [
-        charts.Line(column.name, kind, charts.numbered(column.one["latency"]["runs_ms"]))
-        for column, kind in zip(bench.columns, cycle(charts.KINDS), strict=False)
-    ]
-    blocks: list[Block] = [
-        Notes(notes),
-        Charts([charts.lines("Each timed run", "run", "ms", drawn)]),
-        Table(("ms", *_STATISTICS.values()), rows),
-        Table(columns, starts),
-    ]
+    return notes
+
+
+def _starts(bench: _Benchmark) -> Table:
+    rows: list[tuple[Text, ...]] = []
+    for column in bench.columns:
+        timings, cold, ratios = column.one["latency"], column.one.get("cold_start"), column.one.get("ratios")
+        cells = [number(cold and cold["median_ms"], ".0f"), *(number(timings[k], ".2f") for k in _STARTS)]
+        rows.append((column.name, *cells, *(number(ratios and ratios[k], ".2f") for k in _RATIOS)))
+    return Table(("ms", "cold start", "load", "first run", "to the reference", "to it, invoke"), rows)
+
+
+def _processes(bench: _Benchmark) -> list[Block]:
+    blocks: list[Block] = []
     for begin, spread in bench.each("processes"):
         blocks.append(Notes([_said(begin, f"processes: {_spread(spread)}")]))
         pairs = zip(spread["medians_ms"], spread["invoke_medians_ms"], strict=True)
         repeated = [(str(i), *(number(one, ".2f") for one in pair)) for i, pair in enumerate(pairs, 1)]
         if repeated:
             blocks.append(Table(("process", "median, ms", "invoke, ms"), repeated, detail=True))
+    return blocks
+
+
+def _threads(bench: _Benchmark) -> list[Block]:
     keys = ("median_ms", "p95_ms", "invoke_median_ms")
-    for begin, sweep in bench.each("sweep"):
-        swept = [(str(row["num_threads"]), *(number(row[key], ".2f") for key in keys)) for row in sweep]
-        blocks.append(Table(("threads", "median, ms", "p95, ms", "invoke, ms"), swept, f"{begin}latency over threads"))
-    return Section("latency", "Latency, ms", blocks)
+    return [
+        Table(
+            ("threads", "median, ms", "p95, ms", "invoke, ms"),
+            [(str(row["num_threads"]), *(number(row[key], ".2f") for key in keys)) for row in sweep],
+            f"{begin}latency over threads",
+        )
+        for begin, sweep in bench.each("sweep")
+    ]
 
 
 _STARTS = ("init_ms", "warmup_first_ms")

@@ -7,11 +7,19 @@ its own language, so that a text here is what somebody wrote, unchanged.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .charts import Chart
+
+HEADLINES = {
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "macro_auc": "macro AUC",
+}
+"""What `metrics.HEADLINES` are called in every report, in this order."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Table:
     """columns: titles. rows: one cell per column, the first of which names the row. detail: as of `Notes`.
 
     most: rows on the terminal; more: what it says of the others. shares: 0..1 per cell but the first, its shade.
+    words: the cells are sentences, though all of a column may begin with a number.
     """
 
     columns: Sequence[Text]
@@ -63,10 +72,13 @@ class Table:
     most: int | None = None
     more: str = "all are on the page"
     shares: Sequence[Sequence[float]] = ()
+    words: bool = False
 
     @property
     def numeric(self) -> list[bool]:
         """Whether a column holds numbers and nothing else, per column."""
+        if self.words:
+            return [False for _ in self.columns]
         cells = [[plain(cell) for cell in column] for column in zip(*self.rows, strict=True)]
         found = [all(not text or text[0] in "+-0123456789" for text in column) for column in cells]
         return [bool(i) and one for i, one in enumerate(found)] or [False for _ in self.columns]
@@ -137,6 +149,11 @@ def plain(text: Text) -> str:
     return plain(text.text) if isinstance(text, Span) else str(text)
 
 
+def facts(rows: Iterable[tuple[Text, Text]]) -> Table:
+    """Names and what is said of them, without titles; under one name all but the first have the name ""."""
+    return Table(("", ""), list(rows), words=True)
+
+
 def strong(text: Text) -> Span:
     return Span(text, "strong")
 
@@ -190,20 +207,33 @@ class Results:
         """A figure of a part, and its interval from the part's "intervals"."""
         return (self(*part, name, form=form), self.interval(*part, "intervals", name, form=form))
 
-    def text(self, template: str, /, **words: Text) -> Text:
-        """A sentence. "{test/n:,}" in it is the figure in that place, in that form; "{name}" is words["name"].
+    def text(self, template: str, /, at: Sequence[str | int] = (), **words: Text) -> Text:
+        """A sentence. at: the place in the results that its fields start from.
 
-        "**" before and after a part of the sentence makes it `strong`. The words are not looked into.
+        "{n:,}" in it is what stands there under "n", a figure in that form or a word; "{auc:~.2f}" is the figure with
+        its interval; "{name}" is words["name"]. "**" before and after a part of the sentence makes it `strong`. The
+        words are not looked into.
         """
         pieces: list[Text] = []
         for part, bold in _parts(template):
             literal, *found = _FIELD.split(part)
             inside: list[Text] = [literal]
             for name, form, rest in zip(found[::3], found[1::3], found[2::3], strict=True):
-                inside.append(words[name] if name in words else self(*name.split("/"), form=form or ".3f"))
-                inside.append(rest)
-            pieces.append(strong(tuple(inside)) if bold else tuple(inside))
-        return tuple(pieces)
+                inside += [words[name] if name in words else self._field((*at, *name.split("/")), form or ""), rest]
+            shown = tuple(one for one in inside if one != "")
+            pieces += [strong(shown)] if bold else shown
+        return pieces[0] if len(pieces) == 1 else tuple(pieces)
+
+    def cells(self, at: Sequence[str | int], *templates: str) -> list[Text]:
+        """`text` of each template: the cells of a row."""
+        return [self.text(template, at) for template in templates]
+
+    def _field(self, path: Sequence[str | int], form: str) -> Text:
+        if isinstance(word := self.at(*path), str):
+            return word
+        if form.startswith("~"):
+            return self.ranged(path[:-1], str(path[-1]), form[1:] or ".3f")
+        return self(*path, form=form or ".3f")
 
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::([^{}]*))?\}")

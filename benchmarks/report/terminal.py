@@ -71,7 +71,8 @@ def _table(table: Table) -> list[str]:
     for i in inside:
         widths[i] = WIDTH - 4 - _width([w for k, w in enumerate(widths) if k not in long])
     shown = [i for i in range(1, len(heads)) if i not in long or i in inside]
-    widths = [wide if i == 0 or i in inside else min(wide, _LONG) for i, wide in enumerate(widths)]
+    if not fits:
+        widths = [wide if i == 0 or i in inside else min(wide, _LONG) for i, wide in enumerate(widths)]
     for number, block in enumerate(_in_blocks(shown, widths)):
         lines += [] if number == 0 else [""]
         at = [0, *block]

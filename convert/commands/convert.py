@@ -167,10 +167,11 @@ def convert(
         raise UsageError("a file with layers in float is not int8: use --precision int8 --ptq --keep-float PATTERN")
     if ptq and auto:
         raise UsageError("--ptq and --auto contradict each other")
+    from ...benchmarks.report import terminal
     from ...train.job import to_stderr
     from ..job import convert as run_job
     from ..settings import ConvertSettings
-    from .summary import summary
+    from .summary import document
 
     precision = precision or "int8"
     post_training = ptq or precision != "int8"
@@ -189,7 +190,7 @@ def convert(
         **others,
     )
     result = run_job(settings, to_stderr)
-    console.say_json(result) if as_json else console.say(summary(result, run, settings.out))
+    console.say_json(result) if as_json else console.say(terminal.text(document(result, run, settings.out)))
 
 
 def _percentile(calibration: str) -> float | None:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
-
-if TYPE_CHECKING:
-    from ..layer_errors import Row
 
 _SHOWN = 15  # layers on the terminal; the csv has all
 
@@ -75,6 +70,7 @@ def debug_quantization(
     import numpy as np
 
     from ...benchmarks.inputs.cases import read_cases
+    from ...benchmarks.report import terminal
     from ...edge_runtime import files, preprocess
     from ...edge_runtime.classifier import SkinClassifier
     from ...train.job import to_stderr
@@ -106,23 +102,9 @@ def debug_quantization(
         result = {"model": str(model), "reference": str(reference), "images": len(cases), "layers": layers}
         console.say_json(result | {"unmatched_operators": unmatched})
     else:
-        console.say(layer_errors.table(rows, _SHOWN))
-        console.say(
-            console.page(
-                [
-                    "",
-                    f"SQNR of the probabilities {_of_probabilities(rows):.1f} dB, over {len(cases)} images of {split}.",
-                    "loss: dB between the layer's input and output, the worst first. bias: mean",
-                    "error in steps of the int8 tensor. clip: values outside its range.",
-                    f"Every layer: {out / 'layer_errors.csv'}, layer_errors.png",
-                ]
-            )
-        )
+        found = layer_errors.document(rows, f"{len(cases)} images of {split}", _SHOWN)
+        after = [f"Every layer: {out / 'layer_errors.csv'}, layer_errors.png"]
+        console.say(terminal.text(replace(found, after=after)))
     with files.replacing(out / "layer_errors.csv") as table:  # both or none
         table.write_bytes(layer_errors.to_csv(rows).encode("utf-8", "surrogateescape"))
         layer_errors.draw(rows, out / "layer_errors.png")
-
-
-def _of_probabilities(rows: Sequence[Row]) -> float:
-    """A class activation map may come after them."""
-    return next((row.sqnr_db for row in reversed(rows) if row.operator == "SOFTMAX"), rows[-1].sqnr_db)

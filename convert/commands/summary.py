@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...benchmarks.report.document import Block, Document, Notes, Section, Table, Text, number
 from ...edge_runtime import console
 from ...edge_runtime.classifier import DISCLAIMER
 
@@ -13,68 +14,77 @@ if TYPE_CHECKING:
     from ..quickstart import Quickstart
 
 _SHOWN_TAUS = (0, 0.3, 0.5, 0.7, 1)
+_FIGURES = {"balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC", "accuracy": "accuracy"}
 
 
-def summary(result: Mapping[str, Any], run: Path, out: Path) -> console.Page:
+def document(result: Mapping[str, Any], run: Path, out: Path) -> Document:
     """The summary that `skin-edge convert` prints.
 
     Args:
-        result: What `job.convert` returned. At most 80 columns but for long names of folders.
+        result: What `job.convert` returned.
+        run: The run that was converted.
+        out: The folder of the files.
     """
-    validation, sizes, quantization = result["validation"], result["bytes"], result["quantization"]
-    precision, model, calibration = result["precision"], result["model"], result["calibration"]
-    names = ("float32", precision)
+    data, reference = console.command_line(run / "split.csv"), console.command_line(out / "model_float32.tflite")
+    after = [
+        f"written to {out}; next, on the test part:",
+        f"  {console.command_line('skin-edge', 'bench', out / result['model'])} \\",
+        f"    --reference {reference} --data {data}",
+    ]
+    blocks = [*_both(result), *_front(result), *_shifts(result), Notes(_how(result))]
+    return Document("", "", [Section("conversion", "", blocks)], "skin-edge convert", after)
+
+
+def _both(result: Mapping[str, Any]) -> list[Block]:
+    """The file beside its float baseline, and what else was tried."""
+    validation, names = result["validation"], ("float32", result["precision"])
     columns = [validation[name] for name in names]
     rows = [
-        ("", *names),
-        ("size", *(f"{sizes[f'model_{name}.tflite'] / 1e6:.2f} MB" for name in names)),
-        ("balanced accuracy", *(f"{column['balanced_accuracy']:.3f}" for column in columns)),
-        ("macro AUC", *(f"{column['macro_auc']:.3f}" for column in columns)),
-        ("accuracy", *(f"{column['accuracy']:.3f}" for column in columns)),
-        (
-            f"  always '{columns[0]['majority_class']}'",
-            *(f"{column['majority_class_baseline']:.3f}" for column in columns),
-        ),
+        ("size", *(_megabytes(result, f"model_{name}.tflite") for name in names)),
+        *((title, *(number(one[key]) for one in columns)) for key, title in _FIGURES.items()),
+        (f"always '{columns[0]['majority_class']}'", *(number(one["majority_class_baseline"]) for one in columns)),
     ]
-    lines = [f"{console.cell(name, 24)}{left:>12}{right:>12}" for name, left, right in rows]
-    lines.append(f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}")
-    if len(result["tried"]) > 1 or len(quantization["kept_in_float"]):
-        lines += [
-            f"  {row['effort']}: {_lost(row['drop'])}{', kept' if row['kept'] else ''}" for row in result["tried"]
-        ]
+    notes = [f"on the {validation['n']} validation images; same top class: {validation['agreement']:.1%}"]
+    if len(result["tried"]) > 1 or len(result["quantization"]["kept_in_float"]):
+        notes += [f"{row['effort']}: {_lost(row['drop'])}{', kept' if row['kept'] else ''}" for row in result["tried"]]
+    return [Table(("", *names), rows), Notes(notes)]
+
+
+def _front(result: Mapping[str, Any]) -> list[Block]:
     front = result["front"]
-    if front:
-        height, width = front["input"]
-        lines += [
-            f"front end {height}x{width} inside, for MediaPipe and others that resize by methods of their own:",
-            f"  {console.cell(front['model'], 40)} {sizes[front['model']] / 1e6:.2f} MB, balanced accuracy "
-            f"{front['validation']['balanced_accuracy']:.3f}",
-            f"  same top class as without: {front['agreement']:.1%}",
-        ]
-    candidates = result["logit_shift_candidates"]
-    if candidates:
-        lines.append("logit shift, from the float model's answers on the validation part:")
-        lines += [
-            f"  tau {row['tau']:<6g}balanced accuracy {row['balanced_accuracy']:.3f}, "
-            f"accuracy {row['accuracy']:.3f}, ECE {row['ece']:.3f}"
-            for row in candidates
-            if row["tau"] in _SHOWN_TAUS or row["tau"] == calibration["logit_shift_tau"]
-        ]
-    floating = ", ".join(quantization["float_operators"]) or "none"
-    folded = f"temperature {calibration['temperature']:.2f}"
-    if calibration["logit_shift_tau"]:
-        folded += f", logit shift {calibration['logit_shift_tau']:g} (in both columns)"
-    lines += [
-        f"quantized by {quantization['method']}",
-        f"folded in: {folded}",
-        f"operators that compute in float: {floating}",
-        "",
-        f"written to {out}; next, on the test part:",
-        f"  {console.command_line('skin-edge', 'bench', out / model)} \\",
-        f"    {console.command_line('--reference', out / 'model_float32.tflite', '--data', run / 'split.csv')}",
-        DISCLAIMER,
+    if not front:
+        return []
+    height, width = front["input"]
+    figures = number(front["validation"]["balanced_accuracy"]), number(front["agreement"], ".1%")
+    rows = [(front["model"], _megabytes(result, front["model"]), *figures)]
+    caption = f"front end {height}x{width} inside, for MediaPipe and others that resize by methods of their own"
+    return [Table(("file", "size", "balanced accuracy", "same top class as without"), rows, caption)]
+
+
+def _shifts(result: Mapping[str, Any]) -> list[Block]:
+    shown = (*_SHOWN_TAUS, result["calibration"]["logit_shift_tau"])
+    rows = [
+        (f"tau {row['tau']:g}", *(number(row[key]) for key in ("balanced_accuracy", "accuracy", "ece")))
+        for row in result["logit_shift_candidates"] or []
+        if row["tau"] in shown
     ]
-    return console.page(lines)
+    caption = "logit shift, from the float model's answers on the validation part"
+    return [Table(("", "balanced accuracy", "accuracy", "ECE"), rows, caption)] if rows else []
+
+
+def _how(result: Mapping[str, Any]) -> list[Text]:
+    quantization, calibration = result["quantization"], result["calibration"]
+    shift = calibration["logit_shift_tau"]
+    folded = f", logit shift {shift:g} (in both columns)" if shift else ""
+    return [
+        f"quantized by {quantization['method']}",
+        f"folded in: temperature {calibration['temperature']:.2f}{folded}",
+        f"operators that compute in float: {', '.join(quantization['float_operators']) or 'none'}",
+    ]
+
+
+def _megabytes(result: Mapping[str, Any], name: str) -> str:
+    return f"{result['bytes'][name] / 1e6:.2f} MB"
 
 
 def _lost(drop: float | None) -> str:

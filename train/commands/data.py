@@ -60,11 +60,12 @@ def data(
       skin-edge data HAM10000 --clean published --out report
       skin-edge data own.csv --image-column file --label-column finding
     """
+    from ...benchmarks.report import terminal
     from ...edge_runtime import files
     from ...edge_runtime.errors import OutputExistsError
     from ..data import tasks
     from ..data.clean import check
-    from ..data.inspection import inspect, text, write
+    from ..data.inspection import document, inspect, write
     from ..data.layouts import Columns, read_dataset
     from ..job import to_stderr
     from ..recipes import published
@@ -89,4 +90,4 @@ def data(
         to_stderr("\r")
         if out is not None:
             write(out, found, dataset, rules, seed)
-    console.say_json(found) if as_json else console.say(text(found))
+    console.say_json(found) if as_json else console.say(terminal.text(document(found)))

@@ -242,6 +242,7 @@ def train(
       skin-edge train HAM10000 --out runs/first --dry-run
       skin-edge train --config runs/first/config.yaml --out runs/again --seed 7
     """
+    from ...benchmarks.report import terminal
     from .. import api, cross_validation
     from .. import plan as planning
     from ..job import to_stderr
@@ -256,7 +257,7 @@ def train(
     request = api.with_begun_folds(TrainRequest(data, out, recipe, changes, folds=folds, **flags))
     if dry_run:
         plan = api.plan(request, to_stderr)
-        console.say_json(plan.to_dict()) if as_json else console.say(planning.text(plan))
+        console.say_json(plan.to_dict()) if as_json else console.say(terminal.text(planning.document(plan)))
         return
     metrics = api.train(request, to_stderr)
     if not metrics:
@@ -264,7 +265,7 @@ def train(
     if as_json:
         console.say_json(metrics)
     elif request.folds:
-        console.say(cross_validation.text(metrics, out))
+        console.say(terminal.text(cross_validation.document(metrics, out)))
     else:
         console.say(run_report.trained(metrics, out, qat=run_folder.read(out).recipe.qat))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ...benchmarks.report.document import Document, Notes, Section, Table, facts
 from ...benchmarks.stats.group_kinds import UNKNOWN
-from ...edge_runtime import console, files
+from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
 from . import contact_sheets, inventory, splits, tables
 from .clean import RULES, clean
@@ -62,14 +62,10 @@ def inspect(
     frame, dropped = clean(dataset.frame, rules)
     prints = fingerprints(list(frame["path"]), on_progress)
     ids, groups = list(frame["image_id"]), list(frame["group"])
+    same_pixels = _alike(ids, prints.pixel_sha256)
     label_of = dict(zip(ids, frame["label"], strict=True))
     near = near_pairs(prints, groups) if near_duplicates else []
     together = connected(groups, [(i, j) for i, j, _ in near])
-    named = frame["group_kind"] != UNKNOWN
-    # Of a patient several labels are nothing odd.
-    unit = frame["lesion"].where(frame["lesion"] != "", frame["group"].where((frame["patient"] == "") & named, ""))
-    known = (unit != "") & (frame["label"] != "")
-    labels: Any = frame[known].groupby(unit[known])["label"].nunique()
     sizes: Any = frame["group"].value_counts()
     counts = frame["label"].value_counts()
     readable = [position for position in range(len(frame)) if position not in prints.failures]
@@ -84,34 +80,44 @@ def inspect(
         "patients": len(set(frame["patient"]) - {""}),
         "lesions": len(set(frame["lesion"]) - {""}),
         "images_per_group": {int(size): int(n) for size, n in sizes.value_counts().sort_index().items()},
-        "groups_with_several_labels": sorted(labels.index[labels > 1]) if known.any() else None,
+        "groups_with_several_labels": _disagreeing(frame),
         "sizes": _counted(f"{prints.sizes[i][0]}x{prints.sizes[i][1]}" for i in readable),
         "modes": _counted(prints.modes[i] for i in readable),
         "unreadable": {ids[position]: reason for position, reason in prints.failures.items()},
         "would_be_dropped": _would_be_dropped(frame),
         "same_file": _alike(ids, prints.file_sha256),
-        "same_pixels": _alike(ids, prints.pixel_sha256),
+        "same_pixels": same_pixels,
         "same_pixels_with_several_labels": [
             {"image_ids": names, "labels": [label_of[name] for name in names]}
-            for names in _alike(ids, prints.pixel_sha256)
+            for names in same_pixels
             if len({label_of[name] for name in names}) > 1
         ],
-        "near_duplicates_across_groups": [
-            {
-                "image_ids": [ids[i], ids[j]],
-                "groups": [groups[i], groups[j]],
-                "labels": [frame["label"][i], frame["label"][j]],
-                "correlation": round(score, 3),
-            }
-            for i, j, score in near
-        ]
-        if near_duplicates
-        else None,
+        "near_duplicates_across_groups": _described(near, frame) if near_duplicates else None,
         "groups_connected_by_near_duplicates": len(set(groups)) - len(set(together)),
         "default_split": _split(dataset, frame.assign(named_group=groups, group=together), fractions, split, seed),
         "notes": list(dataset.notes),
         "unused": inventory.unused(dataset),
     }
+
+
+def _disagreeing(frame: pd.DataFrame) -> list[str] | None:
+    """The lesions, or groups that are no patient's, with several labels; None where none is named."""
+    named = frame["group_kind"] != UNKNOWN
+    # Of a patient several labels are nothing odd.
+    unit = frame["lesion"].where(frame["lesion"] != "", frame["group"].where((frame["patient"] == "") & named, ""))
+    known = (unit != "") & (frame["label"] != "")
+    labels: Any = frame[known].groupby(unit[known])["label"].nunique()
+    return sorted(labels.index[labels > 1]) if known.any() else None
+
+
+def _described(near: Sequence[tuple[int, int, float]], frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """near: of `near_pairs`, positions in the frame."""
+    columns = {"image_ids": "image_id", "groups": "group", "labels": "label"}
+    return [
+        {key: [frame[column][i], frame[column][j]] for key, column in columns.items()}
+        | {"correlation": round(score, 3)}
+        for i, j, score in near
+    ]
 
 
 def _split(
@@ -199,88 +205,74 @@ def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence
             contact_sheets.save(contact_sheets.sheet(cells), folder / "near-duplicates.png")
 
 
-def text(found: Mapping[str, Any]) -> console.Page:
-    """What `inspect` returned, for a terminal of 80 columns."""
-    n, fit = found["images"], partial(console.fit, width=console.WIDTH)
-    lines = [f"{found['layout']}: {n} images, {len(found['classes'])} classes"]
-    lines += [line for note in found["notes"] for line in console.wrap(note, 78, "  ", "  ")]
-    lines += [f"  --clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
+def document(found: Mapping[str, Any]) -> Document:
+    """found: what `inspect` returned."""
+    n, classes = found["images"], found["classes"]
+    counted = [(code or "(none)", f"{count}", f"{count / n:.1%}") for code, count in classes.items()]
+    cleaned = [f"--clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
     head = "class" if found["labels_are"] == "diagnosis" else "target"
-    width = console.column(found["classes"], 16, console.WIDTH - 16)
-    lines += ["", f"{head:{width}}{'images':>8}{'share':>8}"]
-    lines += [
-        f"{console.cell(code or '(none)', width)}{count:>8}{count / n:>8.1%}"
-        for code, count in found["classes"].items()
+    sections = [
+        Section("classes", "", [Notes([*found["notes"], *cleaned]), Table((head, "images", "share"), counted)]),
+        Section("pictures", "", [facts([*_groups(found), *_files(found)])]),
+        Section("duplicates", "", [facts([*_duplicates(found), *_default_split(found["default_split"])])]),
     ]
-    lines.append("")
+    return Document(f"{found['layout']}: {n} images, {len(classes)} classes", "", sections, "skin-edge data")
+
+
+def _groups(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["has_groups"]:
-        per = ", ".join(f"{count} of {size}" for size, count in found["images_per_group"].items())
         known = ", ".join(f"{found[name]} {name}" for name in ("patients", "lesions") if found[name])
-        lines.append(f"groups          {found['groups']}" + (f" ({known})" if known else ""))
-        lines += console.wrap(per, first="  by images     ", rest=" " * 16)
+        yield "groups", f"{found['groups']}" + (f" ({known})" if known else "")
+        yield "by images", ", ".join(f"{count} of {size}" for size, count in found["images_per_group"].items())
     else:
-        lines.append("groups          not known: no lesion or patient is named")
+        yield "groups", "not known: no lesion or patient is named"
     disagreeing = found["groups_with_several_labels"]
     if disagreeing is None:
-        lines.append("labels disagree not known: no lesion is named")
+        yield "labels disagree", "not known: no lesion is named"
     else:
-        lines.append(fit(f"labels disagree {len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()))
-    lines.append("sizes           " + _short(found["sizes"]))
-    lines.append("modes           " + _short(found["modes"]))
-    lines.append(f"unreadable      {len(found['unreadable'])}")
-    lines += [fit(f"  {name}: {reason}") for name, reason in list(found["unreadable"].items())[:_SHOWN]]
+        yield "labels disagree", f"{len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()
+
+
+def _files(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "sizes", _short(found["sizes"])
+    yield "modes", _short(found["modes"])
+    yield "unreadable", f"{len(found['unreadable'])}"
+    yield from (("", f"{name}: {reason}") for name, reason in list(found["unreadable"].items())[:_SHOWN])
     if found["unused"]:
-        lines += [f"not used        {sum(map(len, found['unused'].values()))} files", *inventory.lines(found["unused"])]
-    if found["would_be_dropped"]:
-        lines += ["", "rows that --clean would drop"]
-        lines += [f"  {name:14}{count:>6}" for name, count in found["would_be_dropped"].items()]
-    lines += [
-        "",
-        f"same file       {len(found['same_file'])} sets",
-        f"same pixels     {len(found['same_pixels'])} sets",
-    ]
-    several = found["same_pixels_with_several_labels"]
-    if several:
-        lines.append(f"  {len(several)} of them under several labels")
-    lines += [fit(f"  {' '.join(one['image_ids'])}  {' '.join(one['labels'])}") for one in several[:_SHOWN]]
-    near = found["near_duplicates_across_groups"]
-    lines.append("near-duplicates " + ("not looked for" if near is None else f"{len(near)} pairs across groups"))
+        yield "not used", f"{sum(map(len, found['unused'].values()))} files"
+        yield from (("", line) for line in inventory.lines(found["unused"]))
+    for name, count in found["would_be_dropped"].items():
+        yield f"--clean {name}", f"would drop {count} rows"
+
+
+def _duplicates(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    several, near = found["same_pixels_with_several_labels"], found["near_duplicates_across_groups"]
+    yield "same file", f"{len(found['same_file'])} sets"
+    under = f", {len(several)} of them under several labels" if several else ""
+    yield "same pixels", f"{len(found['same_pixels'])} sets{under}"
+    yield from (("", f"{', '.join(one['image_ids'])}: {', '.join(one['labels'])}") for one in several[:_SHOWN])
+    yield "near-duplicates", "not looked for" if near is None else f"{len(near)} pairs across groups"
     for pair in (near or [])[:_SHOWN]:
-        lines.append(fit(f"  {' '.join(pair['image_ids'])}  {' '.join(pair['labels'])}  {pair['correlation']:.3f}"))
-    split = found["default_split"]
+        yield "", f"{', '.join(pair['image_ids'])}: {', '.join(pair['labels'])}; {pair['correlation']:.3f}"
+
+
+def _default_split(split: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     if split is None:
-        return console.page([*lines, "", "default split   none: a class has fewer than three groups"])
-    return console.page([*lines, "", *_split_lines(split)])
-
-
-def _split_lines(split: Mapping[str, Any]) -> list[str]:
-    parts = ", ".join(f"{part} {count}" for part, count in split["images"].items())
-    leaked, random = split["leaked_share_of_test"], split["leaked_share_of_test_in_a_random_split"]
-    left_out = split["official_parts_left_out"]
-    by = ": the folders' own parts" if split["kind"] == "official" else f" (seed {split['seed']})"
-    lines = [
-        f"default split   {parts}{by}",
-        *([f"                {left_out} images of the official val and test parts left out"] if left_out else []),
-    ]
+        yield "default split", "none: a class has fewer than three groups"
+        return
+    official, leaked = split["kind"] == "official", split["leaked_share_of_test"]
+    by = ": the folders' own parts" if official else f" (seed {split['seed']})"
+    yield "default split", ", ".join(f"{part} {count}" for part, count in split["images"].items()) + by
+    if split["official_parts_left_out"]:
+        yield "", f"{split['official_parts_left_out']} images of the official val and test parts left out"
     if leaked is None:
-        near = split["near_duplicate_share_of_test"]
-        return [
-            *lines,
-            "leaked          not known: no lesion or patient is named;",
-            f"                {near:.2%} of its test images have a near-duplicate in training",
-        ]
-    if split["kind"] == "official":
-        return [
-            *lines,
-            f"leaked          {leaked:.2%} of its test images, near-duplicates included;",
-            f"                {random:.2%} in a random split",
-        ]
-    return [
-        *lines,
-        f"leaked          {leaked:.2%} of its test images;",
-        f"                {split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;",
-        f"                {random:.2%} in a random split",
-    ]
+        yield "leaked", "not known: no lesion or patient is named;"
+        yield "", f"{split['near_duplicate_share_of_test']:.2%} of its test images have a near-duplicate in training"
+        return
+    yield "leaked", f"{leaked:.2%} of its test images{', near-duplicates included' if official else ''};"
+    if not official:
+        yield "", f"{split['leaked_share_of_test_without_connecting']:.2%} with --no-near-duplicates;"
+    yield "", f"{split['leaked_share_of_test_in_a_random_split']:.2%} in a random split"
 
 
 def _short(counts: Mapping[str, int]) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 
-from ...edge_runtime import console, pictures
+from ...edge_runtime import pictures
 from ...edge_runtime.containers import split_path
 from .layouts import Dataset
 
@@ -42,11 +42,8 @@ def unused(dataset: Dataset) -> dict[str, list[str]]:
 
 
 def lines(found: Mapping[str, list[str]]) -> list[str]:
-    """What `unused` found, for a terminal: a line per reason."""
-    return [
-        console.fit(f"  {reason:26}{len(names):>7}  {_examples(reason, names)}".rstrip(), 79)
-        for reason, names in found.items()
-    ]
+    """What `unused` found, a line per reason."""
+    return [f"{len(names)} {reason}: {_examples(reason, names)}" for reason, names in found.items()]
 
 
 def rows(found: Mapping[str, list[str]]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...benchmarks.report import charts, terminal
 from ...benchmarks.report.document import (
+    HEADLINES,
     Block,
     Charts,
     Document,
@@ -32,12 +33,6 @@ from ...edge_runtime.classifier import DISCLAIMER
 
 PARTS = {"train": "training", "val": "validation", "test": "test", "evaluated": "evaluated"}
 
-_HEADLINES = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_auc": "macro AUC",
-    "macro_f1": "macro F1",
-}
 _ERRORS = ("ece", "brier")
 _SUBGROUPS = {
     "accuracy": "accuracy",
@@ -83,71 +78,80 @@ def evaluated(results: Mapping[str, Any], out: Path | None) -> console.Page:
 
 
 def _summary(show: Results) -> Section:
-    results = show.results
-    test, melanoma = results["test"], results["melanoma"]
-    groups = group_kinds.counted(test["groups"], "{{test/groups/n:,}}")
     lines: list[Text] = [
-        show.text(
-            "This program looks at one photograph of a skin lesion and gives each of {labels} diagnoses a probability. "
-            "It was tried on {test/n:,} pictures of {groups}. {seen} A range in brackets is a 95% interval: where the "
-            "figure would be with other pictures of the same kind. It is from resamples of {drawn}.",
-            labels=str(len(results["labels"])),
-            groups=show.text(groups),
-            seen=tuple(part for sentence in _seen(show) for part in (sentence, " ")),
-            drawn=group_kinds.drawn_over(test["groups"]),
-        ),
+        _tried(show),
         *_cannot_assess(show),
         show.text(
-            "**The most probable diagnosis was right** for {share} of the pictures. A program that always says "
-            "'{majority}' would be right for {test/majority_class_baseline:.1%}, so this figure alone says little.",
-            share=show.ranged(("test",), "accuracy", ".1%"),
-            majority=test["majority_class"],
+            "**The most probable diagnosis was right** for {test/accuracy:~.1%} of the pictures. A program that always "
+            "says '{test/majority_class}' would be right for {test/majority_class_baseline:.1%}, so this figure alone "
+            "says little."
         ),
         show.text(
-            "**With every diagnosis counted alike**, however rare, it was right for {share} (balanced accuracy).",
-            share=show.ranged(("test",), "balanced_accuracy", ".1%"),
+            "**With every diagnosis counted alike**, however rare, it was right for {test/balanced_accuracy:~.1%} "
+            "(balanced accuracy)."
         ),
+        *_melanoma(show),
+        *_alarms(show),
+        *_sureness(show),
     ]
-    if melanoma is None:
-        lines.append("No diagnosis of this program is melanoma by name, so nothing is said about melanoma.")
-    elif test["per_class"][melanoma]["n"]:
-        at = ("test", "per_class", melanoma)
-        lines.append(
-            show.text(
-                "**Melanoma:** of {n} pictures of melanomas, {share} were called melanoma. The rest were given another "
-                "diagnosis.",
-                n=show(*at, "n", form=","),
-                share=show.ranged(at, "sensitivity", ".1%"),
-            )
+    return Section("summary", "In plain words", [Notes(lines)], detail=True)
+
+
+def _tried(show: Results) -> Text:
+    groups = show.results["test"]["groups"]
+    return show.text(
+        "This program looks at one photograph of a skin lesion and gives each of {labels} diagnoses a probability. "
+        "It was tried on {test/n:,} pictures of {groups}. {seen} A range in brackets is a 95% interval: where the "
+        "figure would be with other pictures of the same kind. It is from resamples of {drawn}.",
+        labels=str(len(show.results["labels"])),
+        groups=show.text(group_kinds.counted(groups, "{{test/groups/n:,}}")),
+        seen=tuple(part for sentence in _seen(show) for part in (sentence, " ")),
+        drawn=group_kinds.drawn_over(groups),
+    )
+
+
+def _melanoma(show: Results) -> list[Text]:
+    code = show.results["melanoma"]
+    if code is None:
+        return ["No diagnosis of this program is melanoma by name, so nothing is said about melanoma."]
+    said = (
+        "**Melanoma:** of {n:,} pictures of melanomas, {sensitivity:~.1%} were called melanoma. The rest were given "
+        "another diagnosis."
+    )
+    at = ("test", "per_class", code)
+    return [show.text(said, at)] if show.at(*at, "n") else []
+
+
+def _alarms(show: Results) -> list[Text]:
+    return [
+        show.text(
+            "**As an alarm for {what}:** a threshold that found {wanted:.0%} of them before, on other pictures, "
+            "found {sensitivity:~.1%} here, and stayed silent for {specificity:~.1%} of the other lesions.",
+            ("test", "operating_points", i),
+            what="melanoma" if row["target"] == show.results["melanoma"] else "malignant lesions",
         )
-    for i, row in enumerate(test["operating_points"]):
-        if (row["chosen_for"], row["wanted"]) == ("sensitivity", 0.9) and row["sensitivity"] is not None:
-            at = ("test", "operating_points", i)
-            lines.append(
-                show.text(
-                    "**As an alarm for {what}:** a threshold that found {wanted} of them before, on other pictures, "
-                    "found {found} here, and stayed silent for {silent} of the other lesions.",
-                    what="melanoma" if row["target"] == melanoma else "malignant lesions",
-                    wanted=show(*at, "wanted", form=".0%"),
-                    found=show.ranged(at, "sensitivity", ".1%"),
-                    silent=show.ranged(at, "specificity", ".1%"),
-                )
-            )
+        for i, row in enumerate(show.results["test"]["operating_points"])
+        if (row["chosen_for"], row["wanted"]) == ("sensitivity", 0.9) and row["sensitivity"] is not None
+    ]
+
+
+def _sureness(show: Results) -> list[Text]:
+    test = show.results["test"]
     curve = test["risk_coverage"]["curve"]
     at_80 = next(i for i, row in enumerate(curve) if row["coverage"] == 0.8)
-    corrected = " After a correction found on the validation part: {test/recalibrated/ece:.1%}."
-    lines += [
+    corrected = " After a correction found on the validation part: {recalibrated/ece:.1%}."
+    return [
         show.text(
-            "**Its probabilities** are off by {test/calibration/ece:.1%} on average (ECE): how often it is right "
-            "differs by that much from how sure it says it is." + (corrected if "recalibrated" in test else "")
+            "**Its probabilities** are off by {calibration/ece:.1%} on average (ECE): how often it is right "
+            "differs by that much from how sure it says it is." + (corrected if "recalibrated" in test else ""),
+            ("test",),
         ),
         show.text(
             "**If it may stay silent** on the fifth of the pictures that it is least sure of, "
-            f"{{test/risk_coverage/curve/{at_80}/risk:.1%}} of its answers are wrong instead of "
-            f"{{test/risk_coverage/curve/{len(curve) - 1}/risk:.1%}}."
+            f"{{{at_80}/risk:.1%}} of its answers are wrong instead of {{{len(curve) - 1}/risk:.1%}}.",
+            ("test", "risk_coverage", "curve"),
         ),
     ]
-    return Section("summary", "In plain words", [Notes(lines)], detail=True)
 
 
 def _cannot_assess(show: Results) -> list[Text]:
@@ -262,7 +266,7 @@ def _headlines(show: Results) -> Section:
         return (title, *(show(part, *path, form=form) for part in parts))
 
     rows = [row("images", "n", form=",")]
-    rows += [(title, *(show.ranged((part,), key) for part in parts)) for key, title in _HEADLINES.items()]
+    rows += [(title, *(show.ranged((part,), key) for part in parts)) for key, title in HEADLINES.items()]
     rows += [row(f"top {k} accuracy", f"top_{k}_accuracy") for k in (2, 3) if f"top_{k}_accuracy" in results["test"]]
     rows.append(
         (
@@ -280,7 +284,7 @@ def _headlines(show: Results) -> Section:
         rows.append(("cannot assess", show("cannot_assess", "n", form=",")))
         for name in ("accuracy", "balanced_accuracy"):
             wrong = show("cannot_assess", f"{name}_counting_as_wrong")
-            rows.append((f"{_HEADLINES[name]}, those counted as wrong", wrong))
+            rows.append((f"{HEADLINES[name]}, those counted as wrong", wrong))
     intervals = group_kinds.intervals(results["test"]["groups"], "{test/bootstrap:,}")
     notes = [*_seen(show), *_chose(show), *_unknown_labels(show), show.text(f"In brackets: {intervals}.")]
     if "validation" in results:
@@ -292,19 +296,9 @@ def _headlines(show: Results) -> Section:
 
 
 def _classes(show: Results) -> Section:
-    rows: list[tuple[Text, ...]] = []
-    for label in show.results["labels"]:
-        at = ("test", "per_class", label["code"])
-        rows.append(
-            (
-                label["code"],
-                show(*at, "n", form=","),
-                *(show.ranged(at, name) for name in ("sensitivity", "specificity")),
-                show(*at, "precision"),
-                show.ranged(at, "auc"),
-                *(show(*at, name) for name in _ERRORS),
-            )
-        )
+    cells = ("{n:,}", "{sensitivity:~}", "{specificity:~}", "{precision}", "{auc:~}", "{ece}", "{brier}")
+    codes = [label["code"] for label in show.results["labels"]]
+    rows = [(code, *show.cells(("test", "per_class", code), *cells)) for code in codes]
     note = (
         "Sensitivity: of the pictures of this diagnosis, the share that was called so. Specificity: of all others, the "
         "share that was not. Precision: of the pictures called so, the share that is. Here the answer is the most "
@@ -368,18 +362,18 @@ def _operating_points(show: Results) -> Section:
     if not points:
         note = "No threshold was frozen: it is not known which classes are malignant, or on which pictures."
         return Section("thresholds", "Operating points", [Notes([note], detail=True)])
-    rows: list[tuple[Text, ...]] = []
+    rows: list[list[Text]] = []
     for i, row in enumerate(points):
-        at = ("test", "operating_points", i)
         other = "specificity" if row["chosen_for"] == "sensitivity" else "sensitivity"
         rows.append(
-            (
-                (f"{row['target']}, ", show(*at, "wanted", form=".0%"), f" {row['chosen_for']}"),
-                show(*at, "threshold", form=".4f"),
-                show.ranged(at, "sensitivity"),
-                show.ranged(at, "specificity"),
-                (show(*at, "found", "sensitivity"), " / ", show(*at, "found", "specificity")),
-                (f"{other} ", show(*at, "roc", other)),
+            show.cells(
+                ("test", "operating_points", i),
+                "{target}, {wanted:.0%} {chosen_for}",
+                "{threshold:.4f}",
+                "{sensitivity:~}",
+                "{specificity:~}",
+                "{found/sensitivity} / {found/specificity}",
+                f"{other} {{roc/{other}}}",
             )
         )
     notes: list[Text] = [
@@ -388,9 +382,12 @@ def _operating_points(show: Results) -> Section:
         "The last column is what the ROC curve of these very pictures has at that sensitivity or specificity. No "
         "device can have it, for the threshold would have been chosen with the answers known.",
     ]
-    for name, target in test["targets"].items():
-        n = show("test", "targets", name, "n", form=",")
-        notes.append((f"{name}: {', '.join(target['classes'])}; ", n, " pictures."))
+    notes += [
+        show.text(
+            "{name}: {of}; {n:,} pictures.", ("test", "targets", name), name=name, of=", ".join(target["classes"])
+        )
+        for name, target in test["targets"].items()
+    ]
     columns = ("target", "threshold", "sensitivity", "specificity", "when frozen: sensitivity / specificity", "own ROC")
     return Section(
         "thresholds",
@@ -423,9 +420,8 @@ def _calibration(show: Results) -> Section:
 def _risk_coverage(show: Results) -> Section:
     curve = show.results["test"]["risk_coverage"]["curve"]
     line = charts.Line("wrong answers", "a", [(row["coverage"], row["risk"]) for row in curve])
-    forms = {"coverage": ".0%", "n": ",", "risk": ".3f", "least_confidence": ".3f"}
     rows = [
-        [show("test", "risk_coverage", "curve", i, key, form=form) for key, form in forms.items()]
+        show.cells(("test", "risk_coverage", "curve", i), "{coverage:.0%}", "{n:,}", "{risk}", "{least_confidence}")
         for i, row in enumerate(curve)
         if row["coverage"] in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
     ]
