@@ -76,7 +76,7 @@ def tiny_run(ham, tmp_path_factory):
     from skin_edge.edge_runtime.cli import run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    assert run(["train", str(ham), "--out", str(folder), *miniatures.SMALL, "--epochs", "3"]) == 0
+    assert run(["train", str(ham), "--out", str(folder), *miniatures.MOBILENET, "--epochs", "3"]) == 0
     return folder
 
 

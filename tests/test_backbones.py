@@ -28,6 +28,8 @@ PLAIN = {
     "inceptionresnetv2": (applications.InceptionResNetV2, applications.inception_resnet_v2, 75),
 }
 HEAVY = (
+    "mobilenetv2",
+    "resnet50",
     "mobilenetv3large",
     "densenet121",
     "efficientnetb0",

@@ -12,7 +12,7 @@ from skin_edge.edge_runtime.errors import UsageError
 from skin_edge.edge_runtime.preprocess import InputSpec
 from skin_edge.train.pipeline import batches, cache
 
-from .miniatures import SMALL
+from .miniatures import MOBILENET
 
 SPEC = InputSpec(24, 32)
 
@@ -79,6 +79,6 @@ def test_what_does_not_fit_into_memory_is_said_before_it_is_tried():
 
 
 def test_a_training_from_disk_is_the_training_from_memory(ham, tiny_run, tmp_path):
-    arguments = ["train", str(ham), "--out", str(tmp_path / "run"), *SMALL, "--epochs", "3"]
+    arguments = ["train", str(ham), "--out", str(tmp_path / "run"), *MOBILENET, "--epochs", "3"]
     assert run([*arguments, "--cache", str(tmp_path / "cache")]) == 0
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == (tiny_run / "predictions.csv").read_bytes()

@@ -13,7 +13,7 @@ import yaml
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
-from .miniatures import SMALL, one_line
+from .miniatures import MOBILENET, SMALL, one_line
 
 NAMES = '{"tensorflow", "tf_keras", "keras", "tensorflow_model_optimization"}'
 
@@ -53,7 +53,7 @@ def test_the_plan_is_printed_before_tensorflow_is_loaded_and_nothing_is_written(
 
 
 def test_the_plan_says_what_the_training_does(ham, tiny_run, tmp_path, dry):
-    told = dry(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 3)
+    told = dry(ham, "--out", tmp_path / "run", *MOBILENET, "--epochs", 3)
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
     assert told["recipe"] == config["recipe"]
     assert told["data"]["images"] == config["data"]["images"] == 63

@@ -19,7 +19,7 @@ from skin_edge.edge_runtime.labels import Label
 from skin_edge.train.recipes.run_config import there
 from skin_edge.train.runs import distillation, earlier_runs
 
-from .miniatures import SMALL, one_line
+from .miniatures import MOBILENET, one_line
 
 LABELS = tuple(Label(code, code, False) for code in "abc")
 
@@ -267,7 +267,7 @@ def test_a_training_starts_where_another_ended(tiny_run, ham, tmp_path, capsys):
     """At a learning rate of nearly nothing it stays there; a split of its own is refused; what it saw is kept."""
     from skin_edge.train.runs import run_folder
 
-    flags = [*SMALL, "--learning-rate", "1e-9", "--epochs", "1", "--start", str(tiny_run)]
+    flags = [*MOBILENET, "--learning-rate", "1e-9", "--epochs", "1", "--start", str(tiny_run)]
     flags = [flag for flag in flags if flag not in ("--weights", "none")]
     out = tmp_path / "run"
     assert run(["train", str(ham), "--out", str(out), *flags, "--seed", "7"]) == 1

@@ -105,13 +105,13 @@ def test_the_bootstrap_equals_a_slow_one_over_the_same_draws(clustered, levels):
     y_true, probabilities, groups = drawn(2, n=24, groups=9, levels=levels)
     names = np.unique(groups) if clustered else np.arange(len(y_true))
     images_of = [np.flatnonzero((groups if clustered else names) == name) for name in names]
-    times = np.random.default_rng(7).multinomial(len(names), np.full(len(names), 1 / len(names)), 300)
+    times = np.random.default_rng(7).multinomial(len(names), np.full(len(names), 1 / len(names)), 100)
     slow = []
     for row in times:
         chosen = np.concatenate([np.tile(images, count) for images, count in zip(images_of, row, strict=True)])
         slow.append(slow_figures(y_true[chosen], probabilities[chosen]))
     assert any(len(np.unique(y_true[np.isin(groups, names[row > 0])])) < 4 for row in times) or not clustered
-    figures = metrics.evaluate(y_true, probabilities, "abcd", groups if clustered else None, bootstrap=300, seed=7)
+    figures = metrics.evaluate(y_true, probabilities, "abcd", groups if clustered else None, bootstrap=100, seed=7)
     for name in metrics.HEADLINES:
         assert figures["intervals"][name] == pytest.approx(
             np.nanpercentile([one[name] for one in slow], [2.5, 97.5])

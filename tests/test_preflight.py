@@ -8,7 +8,7 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.train import job, preflight, prepare
 from skin_edge.train.recipes import published
 
-from .miniatures import SMALL, one_line
+from .miniatures import MOBILENET, one_line
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_missing_package_before_the_data(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_the_network_before_the_pictures(flags, says, ham, tmp_path, no_picture_is_read, capsys):
-    assert run(["train", str(ham), "--out", str(tmp_path / "new"), *SMALL, "--no-near-duplicates", *flags]) == 2
+    assert run(["train", str(ham), "--out", str(tmp_path / "new"), *MOBILENET, "--no-near-duplicates", *flags]) == 2
     assert says in one_line(capsys)
     assert not (tmp_path / "new").exists()
 
@@ -65,7 +65,7 @@ def test_the_weights_of_another_network_before_the_pictures(ham, tmp_path, no_pi
 
     file = tmp_path / "other.weights.h5"
     networks.build("mobilenet", (32, 32, 3), 0.5, "none").save_weights(file)
-    flags = [*SMALL, "--no-near-duplicates", "--weights", str(file)]
+    flags = [*MOBILENET, "--no-near-duplicates", "--weights", str(file)]
     assert run(["train", str(ham), "--out", str(tmp_path / "new"), *flags]) == 1
     assert "does not fit mobilenet of width 0.25" in one_line(capsys)
 

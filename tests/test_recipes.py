@@ -19,6 +19,7 @@ from skin_edge.train.recipes import published
 from skin_edge.train.recipes import recipe as recipes
 from skin_edge.train.runs import run_folder
 
+from . import miniatures
 from .miniatures import COLOURS, one_line
 
 RECIPES = published.RECIPES
@@ -206,16 +207,14 @@ def test_every_recipe_trains_converts_and_predicts(name, ham, told, picture, tmp
     assert same == (recipe.backbone == recipes.METADATA_ONLY)
 
 
-def train(ham, out, *flags):
-    from .miniatures import SMALL
-
-    return run(["train", str(ham), "--out", str(out), *SMALL, "--epochs", "2", *flags])
+def train(ham, out, *flags, network=miniatures.SMALL):
+    return run(["train", str(ham), "--out", str(out), *network, "--epochs", "2", *flags])
 
 
 @pytest.mark.slow
 def test_a_run_with_xla_repeats_to_the_bit_and_is_resumed_with_it(ham, tmp_path, capsys):
     for name in ("a", "b"):
-        assert train(ham, tmp_path / name, "--xla") == 0
+        assert train(ham, tmp_path / name, "--xla", network=miniatures.MOBILENET) == 0
     for file in ("history.csv", "predictions.csv"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     weights, again = (run_folder.read(tmp_path / name).model().get_weights() for name in ("a", "b"))

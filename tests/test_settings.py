@@ -202,7 +202,8 @@ def test_whose_batch_normalization_adapts(mode, learning):
 def test_every_setting_at_once_resumes_to_the_same_history(ham, tmp_path):
     """Stopped after the first phase and after the second has begun; the average of weights goes on too."""
     settings = [
-        *SMALL, "--epochs", 3, "--loss", "logit-adjusted", "--balance", "9", "--balance-validation", "--unfreeze", 6,
+        *SMALL, "--set", "backbone=cnn4-batchnorm", "--epochs", 3, "--unfreeze", 6,
+        *("--loss", "logit-adjusted", "--balance", "9", "--balance-validation"),
         *("--set=" + text for text in ("head_epochs=1", "ema=0.9", "mixup=0.2", "schedule=cosine", "warmup_epochs=1",
                                        "weight_decay=1e-4", "label_smoothing=0.05", "augmentation.saturation=0.2")),
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from skin_edge.edge_runtime.errors import DataError
 from . import miniatures
 from .miniatures import one_line
 
-FLAGS = [*miniatures.SMALL, "--epochs", "3"]
+FLAGS = [*miniatures.MOBILENET, "--epochs", "3"]
 
 
 def archive_of(folder):

@@ -18,7 +18,7 @@ import yaml
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
-from .miniatures import SMALL, one_line
+from .miniatures import MOBILENET, SMALL, one_line
 
 
 def train(*arguments):
@@ -69,7 +69,7 @@ def test_only_the_last_layers_learn_and_frozen_statistics_stay(ham, tmp_path):
     from skin_edge.train.recipes import published
     from skin_edge.train.runs import run_folder
 
-    assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 1, "--unfreeze", 8) == 0
+    assert train(ham, "--out", tmp_path / "run", *MOBILENET, "--epochs", 1, "--unfreeze", 8) == 0
     run_read = run_folder.read(tmp_path / "run")
     start(42)
     before, after = heads.classifier(run_read.recipe, 7), run_read.model()
@@ -86,10 +86,29 @@ def test_only_the_last_layers_learn_and_frozen_statistics_stay(ham, tmp_path):
     assert sum(layer.trainable for layer in keras.applications.MobileNet(weights=None, include_top=False).layers) == 86
 
 
+@pytest.fixture(scope="module")
+def small_run(ham, tmp_path_factory):
+    """Three epochs of `SMALL`."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    assert train(ham, "--out", folder, *SMALL, "--epochs", 3) == 0
+    return folder
+
+
+def test_a_step_is_traced_once(ham, tmp_path, monkeypatch):
+    """Whatever it needs is made before: a second trace of a large network takes as long as the first."""
+    from skin_edge.train.engine import keras
+
+    step, traced = keras.Model.train_step, []
+    monkeypatch.setattr(keras.Model, "train_step", lambda self, data: (traced.append(1), step(self, data))[1])
+    assert train(ham, "--out", tmp_path / "run", *SMALL, "--epochs", 2) == 0
+    assert len(traced) == 1
+
+
 @pytest.mark.parametrize("moment", ["within an epoch", "between epochs"])
-def test_a_killed_training_resumes_to_the_same_history(ham, tiny_run, tmp_path, moment):
+def test_a_killed_training_resumes_to_the_same_history(ham, small_run, tmp_path, moment):
     folder = tmp_path / "run"
-    arguments = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "train", str(ham), "--out", str(folder), *SMALL]
+    command = [sys.executable, "-m", "skin_edge.edge_runtime.cli", "train"]
+    arguments = [*command, str(ham), "--out", str(folder), *SMALL]
     process = subprocess.Popen(
         [*arguments, "--epochs", "3"], stderr=subprocess.DEVNULL, env=os.environ, start_new_session=True
     )
@@ -103,8 +122,8 @@ def test_a_killed_training_resumes_to_the_same_history(ham, tiny_run, tmp_path, 
     (folder / ".history.1.tmp.csv").write_text("half")
     (folder / ".history.0123456789abcdef.tmp.csv").write_text("half")  # a kill may come while a file is written
     assert run(["train", str(ham), "--out", str(folder), "--resume"]) == 0
-    assert (folder / "history.csv").read_bytes() == (tiny_run / "history.csv").read_bytes()
-    assert (folder / "predictions.csv").read_bytes() == (tiny_run / "predictions.csv").read_bytes()
+    assert (folder / "history.csv").read_bytes() == (small_run / "history.csv").read_bytes()
+    assert (folder / "predictions.csv").read_bytes() == (small_run / "predictions.csv").read_bytes()
     assert not list(folder.glob("**/.*"))
 
 

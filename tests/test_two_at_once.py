@@ -19,7 +19,7 @@ from skin_edge.edge_runtime import locks
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
-from .miniatures import SMALL, one_line
+from .miniatures import MOBILENET, one_line
 
 COMMAND = [sys.executable, "-m", "skin_edge.edge_runtime.cli"]
 
@@ -128,7 +128,7 @@ def test_a_killed_search_goes_on(ham, tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_says_how_it_goes_on(ham, tmp_path, number, code):
     out = tmp_path / "the run"
-    arguments = ["train", ham, "--out", out, *SMALL, "--epochs", "500", "--set", "early_stopping=500"]
+    arguments = ["train", ham, "--out", out, *MOBILENET, "--epochs", "500", "--set", "early_stopping=500"]
     process = started(*arguments)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints" / "epoch-0002").exists() and time.monotonic() < deadline:
@@ -149,7 +149,7 @@ def test_a_stopped_training_says_how_it_goes_on(ham, tmp_path, number, code):
 
 @pytest.mark.slow
 def test_two_trainings_fill_one_cache_once(ham, tmp_path):
-    common = ["train", ham, *SMALL, "--epochs", "1", "--cache", tmp_path / "cache"]
+    common = ["train", ham, *MOBILENET, "--epochs", "1", "--cache", tmp_path / "cache"]
     pair = [started(*common, "--out", tmp_path / name) for name in "ab"]
     said = [process.communicate()[1] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], said
@@ -166,7 +166,7 @@ def test_two_trainings_of_one_run(ham, tiny_run, tmp_path, resume):
     if resume:
         shutil.copytree(tiny_run, out)
         (out / "metrics.json").unlink()
-    arguments = ["train", ham, "--out", out, *SMALL, "--epochs", "3", *(["--resume"] if resume else [])]
+    arguments = ["train", ham, "--out", out, *MOBILENET, "--epochs", "3", *(["--resume"] if resume else [])]
     pair = [started(*arguments) for _ in range(2)]
     said = [process.communicate()[1] for process in pair]
     assert sorted(process.returncode for process in pair) == [0, 2], said

@@ -248,7 +248,10 @@ class _Phase:
             label_smoothing=recipe.label_smoothing,
             tau=recipe.logit_adjustment,
         )
-        model.compile(optimizer=self.optimizer, loss=loss, metrics=["accuracy"], jit_compile=xla)
+        # What the first step would have to make first, so that it is traced once and not twice.
+        self.optimizer.build(model.trainable_variables)
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+        model.compile(optimizer=self.optimizer, loss=loss, metrics=[accuracy], jit_compile=xla)
         self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
         self.kept = {"model": model} | ({"average": self.average} if self.average else {})
         self.objects = {**self.kept, "optimizer": self.optimizer}
