@@ -23,7 +23,7 @@ _SECTIONS = {
     "Models": ("reference", "mean", "std", "labels"),
     "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration_s"),
     "Microcontrollers": ("micro", "npu"),
-    "Engines": ("engines", "engines_dir", "engine_timeout"),
+    "Engines": ("engines", "engines_dir", "engine_repeats", "engine_timeout"),
     "Limits and comparisons": ("gate", "compare", "different_machines"),
     "Output": ("result_json", "html", "markdown", "as_json"),
 }
@@ -149,6 +149,7 @@ def bench(
     different_machines: bool,
     engines: tuple[str, ...],
     engines_dir: Path | None,
+    engine_repeats: int,
     engine_timeout: float,
     result_json: Path | None,
     html: Path | None,
@@ -233,7 +234,7 @@ def bench(
             "labels": Path(labels) if labels else None,
             "columns": Columns(image_column, label_column, group_column),
         }
-        about = {"engines": engines, "folder": engines_dir, "timeout_s": engine_timeout}
+        about = {"engines": engines, "folder": engines_dir, "repeats": engine_repeats, "timeout_s": engine_timeout}
         return _engines(models, {**of_data, **more, **about}, gate, outputs, as_json)
     asked = BenchSettings(
         model=models[0] if models else None,

@@ -29,6 +29,7 @@ NOT_RUN = {
     "edge_runtime/models/MODEL_CARD.md": "the packaged model's last training, on HAM10000",
     "docs/distributed.md": "several machines; tests/test_distribution.py runs two processes",
     "skin-edge train HAM10000 --out runs/first --distribute": "several GPUs; tests/test_distribution.py has two",
+    "docs/engines.md": "tests/test_engines.py runs engines and delegates, and the lines that install them",
     "skin-edge quickstart": "tests/test_quickstart.py runs it",
 }
 

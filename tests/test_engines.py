@@ -15,7 +15,7 @@ import pytest
 
 from skin_edge.benchmarks.engines import catalogue, limits, measure, process, verdict
 from skin_edge.benchmarks.engines.measure import EngineSettings
-from skin_edge.benchmarks.engines.prepare import REPEATS, prepare
+from skin_edge.benchmarks.engines.prepare import prepare
 from skin_edge.benchmarks.micro import measure as micro
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -72,7 +72,7 @@ def test_a_good_engine_may_be_used(name, asked):
     one = entry(name, asked)
     assert one["status"] == "answered", one["detail"]
     assert one["verdict"]["use"] in (verdict.YES, verdict.MARGIN), one
-    assert one["sound"]["answers"] == REPEATS * asked[1].golden
+    assert one["sound"]["answers"] == verdict.REPEATS * asked[1].golden
     assert one["repeats"]["changing"] == 0 and one["pattern"] is None
     assert one["load_ms"] > 0 and one["first_ms"] > 0 and one["steady"]["median_ms"] > 0
     assert one["peak_bytes"] > 10e6
@@ -119,9 +119,10 @@ def test_good_engines_are_never_called_broken_in_100_runs(name, delegate, asked)
 
 def test_every_golden_picture_is_asked_as_often_in_a_row_and_after_others(asked):
     _, prepared = asked
-    rows = np.array(prepared.sequence)
+    assert (np.bincount(prepared.sequence(2)) == 2).all() and (np.bincount(prepared.sequence(5)) == 5).all()
+    rows = np.array(prepared.sequence(verdict.REPEATS))
     counts = np.bincount(rows)
-    assert (counts == REPEATS).all() and len(counts) == prepared.golden
+    assert (counts == verdict.REPEATS).all() and len(counts) == prepared.golden
     before = {(a, b) for a, b in pairwise(rows.tolist())}
     assert all((row, row) in before for row in range(prepared.golden))
     assert all(len({a for a, b in before if b == row}) > 3 for row in range(prepared.golden))

@@ -24,7 +24,7 @@ from ..measure.latency import summarize
 from ..measure.machine import describe_machine
 from ..stats import metrics
 from . import catalogue, process, verdict
-from .prepare import REPEATS, Prepared, prepare
+from .prepare import Prepared, prepare
 
 FORMAT, FORMAT_VERSION = "skin-edge-engines", 1
 NOT_HERE = "not available"
@@ -42,6 +42,7 @@ class EngineSettings:
         model: A .tflite, None: the packaged one.
         data, split, images, columns: As `cases.read_cases` takes them.
         num_threads: Of engines that can be told.
+        repeats: Answers to each golden picture, at least 2.
         timeout_s: The longest time without an answer.
         folder: With the engines' environments.
         mean, std, labels: Of a file that others made.
@@ -54,6 +55,7 @@ class EngineSettings:
     images: Path | None = None
     columns: Columns = PATH_LABEL_GROUP
     num_threads: int = 1
+    repeats: int = verdict.REPEATS
     timeout_s: float = TIMEOUT_S
     folder: Path = catalogue.FOLDER
     mean: float | None = None
@@ -119,7 +121,7 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
             "golden_within": prepared.within,
             "pictures": {
                 "golden": prepared.golden,
-                "repeats": REPEATS,
+                "repeats": settings.repeats,
                 "labelled": len(prepared.cases),
                 "data": None if settings.data is None else str(settings.data),
                 "split": ", ".join(sorted({case.split for case in cases} - {""})) or None,
@@ -191,7 +193,7 @@ def measured(
     }
     if found.command is None:
         return entry
-    sequence = prepared.sequence
+    sequence = prepared.sequence(settings.repeats)
     job = {
         "model": str(classifier.path.resolve()),
         "num_threads": settings.num_threads,

@@ -24,6 +24,13 @@ _OPTIONS = (
         help="Folder with the engines' own environments.  [default: ~/.cache/skin-edge/engines]",
     ),
     click.option(
+        "--engine-repeats",
+        type=click.IntRange(2, 1000),
+        default=20,  # verdict.REPEATS
+        show_default=True,
+        help="Number of answers to each golden picture; fewer for a very slow engine.",
+    ),
+    click.option(
         "--engine-timeout",
         type=click.FloatRange(min=0.1),
         default=120,  # measure.TIMEOUT_S, whose module would load NumPy for `--help`
@@ -33,7 +40,7 @@ _OPTIONS = (
     ),
 )
 
-FLAGS = {"--engine", "--engines-dir", "--engine-timeout"}
+FLAGS = {"--engine", "--engines-dir", "--engine-repeats", "--engine-timeout"}
 ALSO = {
     *("--data", "--split", "--images", "--image-column", "--label-column", "--group-column", "--num-threads"),
     *("--gate", "--mean", "--std", "--labels", "--result-json", "--html", "--markdown", "--json"),

@@ -17,12 +17,6 @@ from ..bundle import pictures
 from ..inputs.cases import Case
 from .verdict import golden_within
 
-REPEATS = 20
-"""Answers to each golden picture: 10 passes in changed order, of which the last comes after everything else, and 10 in
-a row."""
-
-_PASSES = REPEATS // 2
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -46,12 +40,15 @@ class Prepared:
     reference: npt.NDArray[np.float64]
     within: float
 
-    @property
-    def sequence(self) -> list[int]:
-        """Which row is asked, step after step: see REPEATS. Labelled pictures are asked once."""
+    def sequence(self, repeats: int) -> list[int]:
+        """Which row is asked, step after step.
+
+        Each golden picture is asked `repeats` times, at least 2: half of them in passes of changed order, of which the
+        last comes after everything else, the others in a row. Labelled pictures are asked once.
+        """
         generator = np.random.default_rng(0)
-        passes: list[list[int]] = [generator.permutation(self.golden).tolist() for _ in range(_PASSES)]
-        in_a_row = [row for row in range(self.golden) for _ in range(REPEATS - _PASSES)]
+        passes: list[list[int]] = [generator.permutation(self.golden).tolist() for _ in range(repeats // 2)]
+        in_a_row = [row for row in range(self.golden) for _ in range(repeats - len(passes))]
         first = [row for one in passes[:-1] for row in one]
         labelled = list(range(self.golden, self.golden + len(self.cases)))
         return [*first, *in_a_row, *labelled, *passes[-1]]

@@ -29,6 +29,8 @@ a probability the further, the coarser the network's steps are."""
 SHARE = 0.02
 """Largest share of the labelled pictures that may get another class, or another decision at one threshold: what the
 default gate allows other kernels (max_kernel_flips). One picture may always differ."""
+REPEATS = 20
+"""Answers to each golden picture: fewer may miss what is wrong now and then."""
 REPEATS_WITHIN = 1e-3
 """Largest change of a probability between answers to the same input. Sums of floats in changing order stay below it."""
 
@@ -289,6 +291,8 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
     )
     if beyond:
         notes.append(f"{_counted(beyond, 'decision')} that the file does not call borderline")
+    if again and again["answers"] < REPEATS * again["inputs"]:
+        notes.append(f"each golden picture was asked {again['answers'] // again['inputs']} times, not {REPEATS}")
     if not figures["labelled"]:
         notes.append("on golden pictures alone: --data adds labelled ones")
     return notes
