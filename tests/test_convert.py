@@ -355,6 +355,7 @@ def scored(scores):
     return lambda network: {"score": next(following), "divergence": 0.0, "balanced_accuracy": 0.5}
 
 
+@pytest.mark.slow
 def test_distillation_learns_from_the_float_network(model, images):
     """With a teacher that contradicts the labels, the student follows the teacher."""
     from skin_edge.convert.quantize import fold

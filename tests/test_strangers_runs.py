@@ -301,7 +301,11 @@ def test_a_config_is_data(tiny_run, tmp_path, monkeypatch, content):
 
 
 @pytest.mark.parametrize(
-    "backbone", ["mobilenet", "mobilenetv3small", "efficientnetb0", "densenet121", "cnn4-batchnorm"]
+    "backbone",
+    [
+        *("mobilenet", "mobilenetv3small", "cnn4-batchnorm"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientnetb0", "densenet121")),
+    ],
 )
 def test_what_keras_saved_is_read_to_the_bit(tiny_run, tmp_path, backbone):
     """As every run before has been written: by model.save, after other networks of the same process."""
