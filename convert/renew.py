@@ -17,7 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ..edge_runtime import console, files, preprocess
+from ..edge_runtime import cli, console, files, preprocess
 from ..edge_runtime import contract as contracts
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.interpreter import Interpreter
@@ -134,4 +134,4 @@ def _rewritten(
 
 
 if __name__ == "__main__":
-    main()
+    cli.run_module(main)

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -92,30 +92,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its code: 0 good, 1 failed, 2 wrong usage, 3 a gate was not met, 130 and 143
     interrupted (SIGINT, SIGTERM).
     """
+    run_module(root, arguments)
+
+
+def run_module(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
+    """As `main`, of another command: what `python -m MODULE` runs."""
     console.take_over()
     stopping.listen()
-    sys.exit(run(arguments))
+    sys.exit(run(arguments, command))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, command: click.Command = root) -> int:
     """Runs the command line; returns the exit code instead of exiting."""
     # Pillow's own size limit warns where ours refuses, and damaged EXIF blocks warn on every photo of some phones.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        return _run(arguments)
+        return _run(arguments, command)
     except Exception as error:
         if not stopping.was_stopped():
             raise
         return _fail("interrupted", stopping.exit_code(error))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None, command: click.Command) -> int:
+    name = "skin-edge" if command is root else None  # click finds the name of a module
     try:
-        outcome: Any = root.main(args=arguments, prog_name="skin-edge", standalone_mode=False)
+        outcome: Any = command.main(args=arguments, prog_name=name, standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "skin-edge"
-        return _fail(f"{error.format_message()} (see {command} --help)", 2)
+        path = error.ctx.command_path if error.ctx else "skin-edge"
+        return _fail(f"{error.format_message()} (see {path} --help)", 2)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:

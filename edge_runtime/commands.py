@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import console
-from .errors import SkinEdgeError, UnknownNameError, UsageError
+from .errors import SkinEdgeError, UnknownNameError, UnwritableError, UsageError
 
 if TYPE_CHECKING:
     from .classifier import Decision, Prediction, SkinClassifier
@@ -154,13 +154,13 @@ def predict(
             }
             console.say_json(record, indent=None)
         else:
-            scores = "  ".join(f"{code} {probability:.3f}" for code, probability in shown.items())
+            scores = [f"{code} {probability:.3f}" for code, probability in shown.items()]
             milliseconds = prediction.preprocess_ms + prediction.inference_ms
             name = names[prediction.label]
-            said = "" if name == prediction.label else f"  {name}"
+            said = [] if name == prediction.label else [name]
             if decisions:
-                said += f"  {_decision_text(decisions[0])}"
-            console.say(f"{console.pad(image, width)}  {scores}{said}  {milliseconds:.1f} ms")
+                said.append(_decision_text(decisions[0]))
+            console.say_parts([console.pad(image, width), *scores, *said, f"{milliseconds:.1f} ms"])
     console.say(DISCLAIMER, err=as_json)
     return 1 if failed else 0
 
@@ -240,6 +240,8 @@ def _answers(
                 yield _with_heatmap(classifier, image, drawings[name], metadata)
             else:
                 yield classifier.predict(image, metadata)
+        except UnwritableError:  # of heatmaps: the next one cannot be written either
+            raise
         except SkinEdgeError as error:
             yield error
 

@@ -125,11 +125,29 @@ def say_json(value: Any, *, indent: int | None = 2) -> None:
 
 
 def report(line: str) -> None:
-    """Prints a line about the work to stderr. One that begins with a carriage return is `progress`."""
+    """Prints a line about the work to stderr, wrapped on a terminal. One that begins with a carriage return is
+    `progress`.
+    """
     if line.startswith("\r"):
         progress(line[1:])
+    elif is_terminal(sys.stderr) and columns_of(escaped(line)) > _columns(sys.stderr):
+        say(page(wrap(line, _columns(sys.stderr), rest="  ", whole=True)), err=True)
     else:
         say(line, err=True)
+
+
+def say_parts(parts: Iterable[object]) -> None:
+    """Prints parts with two spaces between them: one line for programs, and on a terminal as many as have room."""
+    shown = [escaped(part) for part in parts]
+    width = _columns(sys.stdout) if is_terminal(sys.stdout) else sum(map(columns_of, shown)) + 2 * len(shown)
+    lines = [""]
+    for part in shown:
+        longer = f"{lines[-1]}  {part}" if lines[-1] else part
+        if columns_of(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines[-1:] = [*filter(None, lines[-1:]), *wrap(part, width, "    ", "    ", whole=True)]
+    say(page(lines))
 
 
 def progress(line: str) -> None:
@@ -138,7 +156,7 @@ def progress(line: str) -> None:
     Where stderr is not a terminal, a whole line is printed instead when nothing was printed for a minute.
     """
     if rewrites():
-        _write(sys.stderr, _CLEAR + fit(line, _columns() - 1))
+        _write(sys.stderr, _CLEAR + fit(line, _columns(sys.stderr) - 1))
         _state.progress = line != ""
     elif line and monotonic() - _state.printed > _QUIET_SECONDS:
         say(line, err=True)
@@ -251,9 +269,9 @@ def _write(stream: Any, text: str) -> None:
             raise OutputError(error) from None
 
 
-def _columns() -> int:
+def _columns(stream: Any) -> int:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH
+        return os.get_terminal_size(stream.fileno()).columns or WIDTH
     except (OSError, ValueError):
         return WIDTH
 

@@ -6,7 +6,8 @@ Every writer has temporary names of its own beside what it writes, and holds a l
     .NAME.<16 hexadecimal digits>.writing      a folder
     .NAME.<16 hexadecimal digits>.old          what a folder held before, where the system cannot exchange two
 
-The next writer of NAME removes those that nobody holds, and nothing else.
+The next writer of NAME removes those that nobody holds, and nothing else. What is needed for a while only lies in such
+a folder too, `.skin-edge.<...>.writing` where the system keeps temporary files (TMPDIR).
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ import re
 import shutil
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from . import stopping
 from .errors import UnwritableError, UsageError
 from .locks import locked, try_lock
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ELSEWHERE = ": make room or fix it, or write elsewhere"
+_TEMPORARY = ": make room there, or name another folder in TMPDIR"
 _TRIES = 100  # to put a folder in its place, where others do the same
 
 _FILE = re.compile(r"\.[0-9a-f]{16}\.tmp(\.[^.]*)?$")
@@ -93,6 +98,76 @@ def recover(folder: str | Path) -> None:
     for old in sorted(olds, key=lambda path: path.stat().st_mtime_ns, reverse=True)[:1]:
         with contextlib.suppress(OSError):  # the other one has put it there, if it lives
             old.rename(folder)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Generator[Path, None, None]:
+    """Gives an empty folder that nobody else can read and that goes when the block ends; a killed one's goes next time.
+
+    What libraries put where the system keeps temporary files lies in it meanwhile.
+
+    Raises UnwritableError where there is no room for it, or for what the block writes there.
+    """
+    import tempfile
+
+    before = tempfile.tempdir
+    with _room_for_temporary_files() as where:
+        named = where / "skin-edge"
+        _clear(where, _start(named.name), _FOLDER, again=True)
+        folder, descriptor = _new_folder(named, 0o700)
+        try:
+            tempfile.tempdir = str(folder)
+            yield folder
+        finally:
+            tempfile.tempdir = before
+            shutil.rmtree(folder, ignore_errors=True)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_file(size: int = 0) -> Generator[BinaryIO, None, None]:
+    """Gives an open file without a name, of `size` bytes that are zero and that the disk has room for.
+
+    It goes when nobody has it open or mapped. Raises UnwritableError as `temporary_folder`.
+    """
+    import tempfile
+
+    with _room_for_temporary_files(), tempfile.TemporaryFile() as file:
+        # A file with holes that is mapped would kill the process where the disk has no room for one of them.
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)
+        for at in range(file.seek(0, os.SEEK_END), size, 1 << 20):
+            file.write(bytes(min(1 << 20, size - at)))
+        file.seek(0)
+        yield file
+
+
+@contextlib.contextmanager
+def _room_for_temporary_files() -> Generator[Path, None, None]:
+    import tempfile
+
+    try:
+        where = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # after it has tried to write
+        first = os.environ.get("TMPDIR", "/tmp")
+        raise UnwritableError(first, "nor can other places of temporary files", _TEMPORARY) from None
+    try:
+        yield where
+    except Exception as error:
+        reason = _full(error)
+        if not reason:
+            raise
+        raise UnwritableError(where, reason, _TEMPORARY) from None
+
+
+def _full(error: Exception) -> str:
+    """How the system, or what TensorFlow has made of its error, says that a disk is full; "" where it does not."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno in _FULL else ""
+    if type(error).__module__.startswith("tensorflow"):
+        return next((os.strerror(code) for code in _FULL if os.strerror(code) in str(error)), "")
+    return ""
 
 
 def _put(temporary: Path, folder: Path) -> None:
@@ -204,11 +279,11 @@ def _new_file(path: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def _new_folder(folder: Path) -> tuple[Path, int | None]:
+def _new_folder(folder: Path, mode: int = 0o777) -> tuple[Path, int | None]:
     """A temporary folder for `folder`, open and locked; None where the system opens no folders."""
     while True:
         temporary = _beside(folder, "writing")
-        temporary.mkdir()
+        temporary.mkdir(mode)
         try:
             descriptor = os.open(temporary, os.O_RDONLY)
         except FileNotFoundError:  # as below
@@ -251,7 +326,8 @@ def telling(path: str | Path, remedy: str | None = None) -> Generator[None, None
     """Makes an UnwritableError of an OSError that says that `path` cannot be written: no space, no permission, no disk.
 
     Args:
-        remedy: What follows the reason, such as ": make room, and continue with --resume"; None leaves what it was.
+        remedy: What follows the reason, such as ": make room, and continue with --resume"; None leaves what it was, or
+            is ELSEWHERE.
     """
     try:
         yield
@@ -263,7 +339,7 @@ def telling(path: str | Path, remedy: str | None = None) -> Generator[None, None
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        raise UnwritableError(path, os.strerror(error.errno), remedy or "") from None
+        raise UnwritableError(path, os.strerror(error.errno), remedy or ELSEWHERE) from None
 
 
 @contextlib.contextmanager
@@ -282,7 +358,7 @@ def alone_in(folder: str | Path, doing: str, *, resume: bool | None = None) -> G
         check_writable_in(folder)
     else:
         check_writable(folder)
-    remedy = "" if resume is None else f"; make room or fix it, then {stopping.GOES_ON}"
+    remedy = ELSEWHERE if resume is None else f"; make room or fix it, then {stopping.GOES_ON}"
     with (
         stopping.saying("" if resume is None else stopping.GOES_ON),
         locked(folder, doing),

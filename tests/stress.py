@@ -1,10 +1,10 @@
-"""Two writers at once and kills at random moments, many times: every output is the old one or a new one, whole.
+"""Two writers at once, and signals at random moments, many times: every output is the old one or a new one, whole.
 
     python -m tests.stress [--work DIR] [--pairs 40] [--kills 50] [--only NAME...] [--json]
 
-`tests/test_stress.py` runs a few of each. Children of commands that need no TensorFlow are forked from a process
-that has imported everything, so that their time is the command's own; they end by os._exit as the command does, or by
-SIGKILL.
+`tests/test_stress.py` runs a few of each. Signals are SIGKILL, SIGINT and SIGTERM by turns. Children of commands that
+need no TensorFlow are forked from a process that has imported everything, so that their time is the command's own; they
+end by os._exit as the command does, or by the signal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skin_edge.edge_runtime import cli, files
+from skin_edge.edge_runtime import cli, files, stopping
 
 from . import miniatures
 
@@ -64,9 +64,27 @@ def forked(work: Callable[[], int | None], log: Path) -> int:
 def command(arguments: list[Any], log: Path) -> int:
     """The process of a command: of one that needs TensorFlow a fresh Python, since its threads survive no fork."""
     words = [*map(str, arguments)]
-    if words[0] not in ("train", "tune", "convert"):
-        return forked(lambda: cli.run(words), log)
-    return forked(lambda: os.execv(sys.executable, [sys.executable, "-m", "skin_edge.edge_runtime", *words]), log)
+    if words[0] not in ("train", "tune", "convert", "quickstart"):
+
+        def run() -> int:
+            stopping.listen()
+            return cli.run(words)
+
+        return forked(run, log)
+    what = ["-c", SMALL_QUICKSTART] if words[0] == "quickstart" else ["-m", "skin_edge.edge_runtime"]
+    return forked(lambda: os.execv(sys.executable, [sys.executable, *what, *words]), log)
+
+
+SMALL_QUICKSTART = """
+import dataclasses, functools
+from skin_edge.convert import quickstart
+from skin_edge.edge_runtime import cli
+from skin_edge.train.recipes import published
+small = dataclasses.replace(published.QUICKSTART, epochs=1, image_size=(32, 32), batch_size=8)
+published.RECIPES["quickstart"] = small
+quickstart.draw_dataset = functools.partial(quickstart.draw_dataset, lesions_per_class=12, size=(60, 45))
+cli.main()
+"""
 
 
 def ended(child: int) -> int:
@@ -204,17 +222,28 @@ def pairs(work: Path, count: int, report: Callable[[str], None]) -> Counter[str]
     return made
 
 
-# ---- Kills.
+# ---- Signals.
+
+# Each one's exit codes, beside 0 where the command had ended: of those that can be caught the documented one, or the
+# system's where the command is not listening yet or any more.
+SIGNALS = {
+    signal.SIGKILL: (-signal.SIGKILL,),
+    signal.SIGINT: (130, -signal.SIGINT),
+    signal.SIGTERM: (143, -signal.SIGTERM),
+}
 
 
 def kills(work: Path, name: str, count: int, report: Callable[[str], None]) -> Counter[str]:
-    """A command that replaces its output, killed `count` times: what it leaves is the old or the new one, whole.
+    """A command that replaces its output, stopped `count` times: what it leaves is the old or the new one, whole.
 
-    Every other kill comes at a random moment of the whole command, the rest while it writes: when its temporary name
-    has appeared. After each one the next run ends well on what was left (of `convert` and `tune`: after every tenth).
+    Every other signal comes at a random moment of the whole command, the rest while it writes: when its temporary name
+    has appeared. A signal that can be caught ends in one line and leaves nothing hidden; what a killed one leaves,
+    there or where the system keeps temporary files, goes with the next run, which ends well on what was there (of
+    commands with TensorFlow: after every tenth signal).
     """
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+    (work / "temporary").mkdir(parents=True)
+    os.environ["TMPDIR"], tempfile.tempdir = str(work / "temporary"), None
     lines, flags, every, check = _killed(work / "inputs", work / "out", name)
     out, log, draw = work / "out", work / "log", random.Random(name)
     whole, seconds = dict[str, str](), dict[str, float]()
@@ -227,27 +256,31 @@ def kills(work: Path, name: str, count: int, report: Callable[[str], None]) -> C
     last, found = word, Counter[str]()
     for number in range(count):
         word = next((one for one in lines if one != last), last)
-        child = command([*lines[word], *flags(out)], log)
-        _kill(child, work, draw.uniform(0, 1.05) * seconds[word], aimed=number % 2 == 1 and name != "tune")
-        code = ended(child)
-        if code not in (0, -signal.SIGKILL):
-            raise Failed(f"{name}, kill {number}: exit code {code}: {log.read_text()[-2000:]}")
+        child, kind = command([*lines[word], *flags(out)], log), [*SIGNALS][number % 3]
+        _stop(child, kind, work, draw.uniform(0, 1.05) * seconds[word], aimed=number % 2 == 1 and name != "tune")
+        code, said = ended(child), log.read_text()
+        if code not in (0, *SIGNALS[kind]) or "Traceback" in said:
+            raise Failed(f"{name}, signal {number} ({kind.name}): exit code {code}: {said[-2000:]}")
+        if code > 0 and not said.splitlines()[-1].startswith("error: interrupted"):
+            raise Failed(f"{name}, signal {number} ({kind.name}) says {said[-2000:]}")
+        if code > 0 and (left := hidden(work)):
+            raise Failed(f"{name}, signal {number} ({kind.name}) leaves {left}")
         state = check(out, whole)
         found["ended before" if code == 0 else "old" if state == last else "new" if state == word else state] += 1
         if (number + 1) % every == 0:
             if ended(command([*lines[word], *flags(out)], log)):
-                raise Failed(f"{name}, after kill {number}: {log.read_text()[-2000:]}")
-            if left := hidden(work):
-                raise Failed(f"{name}, after kill {number}: {left} are left")
+                raise Failed(f"{name}, after signal {number}: {log.read_text()[-2000:]}")
+            if left := [*hidden(work), *(work / "temporary").iterdir()]:
+                raise Failed(f"{name}, after signal {number}: {left} are left")
             state = check(out, whole)
             if name == "tune":
                 shutil.rmtree(out)
         last = state if state in lines else last
-    report(f"{name}: {count} kills: {', '.join(f'{state} {n}' for state, n in found.most_common())}")
+    report(f"{name}: {count} signals: {', '.join(f'{state} {n}' for state, n in found.most_common())}")
     return found
 
 
-def _kill(child: int, work: Path, after: float, *, aimed: bool) -> None:
+def _stop(child: int, kind: signal.Signals, work: Path, after: float, *, aimed: bool) -> None:
     deadline, begun = time.monotonic() + after, time.monotonic()
     while time.monotonic() - begun < SECONDS:
         if aimed and any(name.name.startswith(".out.") for name in work.iterdir()):
@@ -258,11 +291,11 @@ def _kill(child: int, work: Path, after: float, *, aimed: bool) -> None:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
         time.sleep(0.0005)
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, kind)
 
 
 def _killed(inputs: Path, out: Path, name: str) -> Any:
-    """(word -> command line, flags for what is there, after how many kills one goes to its end, what checks it)."""
+    """(word -> command line, flags for what is there, after how many signals one goes to its end, what checks it)."""
     tiny, other = GOLDEN / "tiny_int8.tflite", GOLDEN / "tiny_float32.tflite"
     small = ["--recipe", "quickstart", "--set", "image_size=[32,32]", "--set", "batch_size=8", "--set", "epochs=1"]
 
@@ -270,8 +303,10 @@ def _killed(inputs: Path, out: Path, name: str) -> Any:
         return ["--overwrite"] if out.exists() else []
 
     def one_of(out: Path, whole: dict[str, str]) -> str:
-        if not out.exists() and name == "data":
+        if not out.exists() and name in ("data", "quickstart"):
             return "none"
+        if name == "quickstart":  # which has times in it
+            return _whole_quickstart(out)
         if digest(out) not in whole:
             raise Failed(f"{name}: {out} is neither the old nor the new one: {sorted(map(str, out.rglob('*')))}")
         return whole[digest(out)]
@@ -282,13 +317,15 @@ def _killed(inputs: Path, out: Path, name: str) -> Any:
     if name == "bundle":
         lines = {"a": [name, "--out", out], "b": [name, "--out", out, "--pictures", data / "mel"]}
         return lines, overwrite, 5, one_of
+
+    def removed(out: Path) -> list[str]:
+        shutil.rmtree(out, ignore_errors=True)
+        return []
+
     if name == "data":  # replaces nothing: it is whole or not there
-
-        def removed(out: Path) -> list[str]:
-            shutil.rmtree(out, ignore_errors=True)
-            return []
-
         return {"a": [name, data, "--out", out]}, removed, 1, one_of
+    if name == "quickstart":  # likewise
+        return {"whole": [name, "--out", out]}, removed, 10, one_of
     if name == "convert":
         run = inputs / "run"
         flags = ["--weights", "none", "--width", "0.25", "--image-size", "32", "--batch-size", "8", "--epochs", "1"]
@@ -306,8 +343,18 @@ def _killed(inputs: Path, out: Path, name: str) -> Any:
         json.loads((out / "tune.json").read_text())
         return "whole"
 
-    line = ["tune", data, "--out", out, *small, "--trials", 2, "--no-near-duplicates"][:-1]
+    line = ["tune", data, "--out", out, *small, "--trials", 2]
     return {"whole": line}, lambda out: ["--resume"] if (out / "trials").is_dir() else [], 10, searched
+
+
+def _whole_quickstart(out: Path) -> str:
+    from skin_edge.edge_runtime.classifier import SkinClassifier
+
+    SkinClassifier(out / "int8" / "model_int8.tflite").close()
+    for name in ("run/metrics.json", "run/split.csv", "run/report.html", "synthetic/HAM10000_metadata.csv"):
+        if not (out / name).is_file():
+            raise Failed(f"quickstart: {out} has no {name}")
+    return "whole"
 
 
 # ---- Two trainings.
@@ -330,7 +377,7 @@ def trainings(work: Path, report: Callable[[str], None]) -> Counter[str]:
     return Counter({"cache": 1, "run": 1})
 
 
-KILLED = ("evaluate", "tune", "convert", "data", "bundle")
+KILLED = ("evaluate", "tune", "convert", "data", "bundle", "quickstart")
 
 
 def main() -> int:
@@ -338,7 +385,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
     parser.add_argument("--work", type=Path, help="a folder for what is written; else a temporary one")
     parser.add_argument("--pairs", type=int, default=40, help="of writers, for each kind of output")
-    parser.add_argument("--kills", type=int, default=50, help="of each command")
+    parser.add_argument("--kills", type=int, default=50, help="signals for each command")
     parser.add_argument("--only", nargs="+", choices=["pairs", "trainings", *KILLED], help="these parts")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -1,11 +1,13 @@
 """What the commands print for people keeps to 80 columns, whatever pictures and settings are called.
 
-`predict` alone does not: it has one line for each picture, for programs too.
+`predict` has one line for each picture where a program reads it, and as many as it takes on a terminal.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 
 import pytest
 
@@ -66,3 +68,48 @@ def test_the_summary_of_a_search_keeps_to_80_columns(tmp_path):
     lines = str(tune_results.text(result, tmp_path)).splitlines()
     assert [one for one in lines if console.columns_of(one) > console.WIDTH and str(tmp_path) not in one] == []
     assert any(WIDE[:5] in one for one in lines)
+
+
+def on_a_terminal(*words, columns=80):
+    """The lines that a command prints on a terminal."""
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    child, terminal = pty.fork()
+    if not child:
+        fcntl.ioctl(
+            1, termios.TIOCSWINSZ, (24).to_bytes(2, sys.byteorder) + columns.to_bytes(2, sys.byteorder) + bytes(4)
+        )
+        os.execv(sys.executable, [sys.executable, "-m", "skin_edge.edge_runtime", *map(str, words)])
+    shown = b""
+    try:
+        while part := os.read(terminal, 65536):
+            shown += part
+    except OSError:  # Linux: the other end is closed
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return shown.decode().replace("\r\n", "\n").splitlines()
+
+
+def test_answers_and_reports_wrap_on_a_terminal(picture, tmp_path):
+    shown = on_a_terminal("predict", picture(), picture(name="second picture.jpg"))
+    path, *answer = shown[1:4]
+    assert path.endswith("picture.jpg") or "picture.jpg  " in path
+    assert [one for one in shown if len(one) > 80 and str(tmp_path) not in one] == []
+    assert sum("threshold" in one or "refer" in one for one in shown) == 2 and any(
+        one.startswith("    ") for one in answer
+    )
+    assert len(on_a_terminal("predict", picture(), columns=400)) == 3
+
+
+def test_what_is_reported_wraps_on_a_terminal_alone(monkeypatch, capsys):
+    line = "a report of many words " * 8
+    console.report(line)
+    assert capsys.readouterr().err == line + "\n"
+    monkeypatch.setattr(console, "is_terminal", lambda stream: True)
+    console.report(line)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= 80 and lines[1].startswith("  many")
+    console.say_parts(["name", *["0123456789"] * 8, "x" * 90])
+    assert capsys.readouterr().out.splitlines() == [
+        "name" + "  0123456789" * 6, "    0123456789  0123456789", "    " + "x" * 90
+    ]  # fmt: skip

@@ -310,7 +310,7 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path, code):
         files.replacing(new / "a.csv"),
     ):
         raise OSError(code, os.strerror(code), "whatever")
-    assert str(error.value) == f"{tmp_path / 'out'} cannot be written ({os.strerror(code)})"
+    assert str(error.value) == f"{tmp_path / 'out'} cannot be written ({os.strerror(code)}){files.ELSEWHERE}"
     assert error.value.exit_code == 1
     assert hidden(tmp_path) == []
 

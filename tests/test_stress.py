@@ -1,4 +1,4 @@
-"""A few of the pairs and kills of `python -m tests.stress`."""
+"""A few of the pairs and signals of `python -m tests.stress`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["pairs", "trainings", "evaluate", "tune", "convert", "data", "bundle"])
+@pytest.mark.parametrize("part", ["pairs", "trainings", "evaluate", "tune", "convert", "data", "bundle", "quickstart"])
 def test_outputs_are_whole_or_not_there(part, tmp_path):
     command = [sys.executable, "-m", "tests.stress", "--pairs", "3", "--kills", "4", "--only", part]
     done = subprocess.run(

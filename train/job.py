@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,8 +71,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
             with files.alone_in(settings.out, "skin-edge train", resume=settings.resume):
                 return _train(settings, here, report, fold)
         # What the others compute is what the chief has: they keep it as long as it takes.
-        with tempfile.TemporaryDirectory(prefix="skin-edge-worker-") as folder:
-            own = replace(settings, out=Path(folder) / "run", resume=False, overwrite=False, tensorboard=None)
+        with files.temporary_folder() as folder:
+            own = replace(settings, out=folder / "run", resume=False, overwrite=False, tensorboard=None)
             if own.cache:  # the machines may share it, and two must not write the same file
                 own = replace(own, cache=own.cache / f"worker-{here.worker}")
             return _train(own, here, report, fold)

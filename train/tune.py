@@ -9,12 +9,13 @@ so no choice can be made with it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
 import socket
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -22,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from ..edge_runtime import files
-from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
+from ..edge_runtime import files, stopping
+from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UnwritableError, UsageError
 from . import job, preflight, streams
 from .data import patients
 from .prepare import Report, prepare, with_fields, without_unreadable
@@ -94,8 +95,30 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
                 f"recipe '{recipe.name}' searches {name}: trials would not be compared on the same pictures"
             )
     _check_output(settings)
-    with files.alone_in(out, "skin-edge tune", resume=settings.resume):
+    with files.alone_in(out, "skin-edge tune", resume=settings.resume), _storing(settings):
         return _search(settings, space, train_line, report)
+
+
+@contextlib.contextmanager
+def _storing(settings: TuneSettings) -> Generator[None, None, None]:
+    """Makes one line of what the study's database says, at whatever moment it does not answer."""
+    import optuna
+    import sqlalchemy.exc
+
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = _reason(error)
+        if not settings.storage:
+            raise UnwritableError(settings.job.out / "study.db", reason) from None
+        raise DataError(f"--storage: {reason}; mend it, then {stopping.GOES_ON}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """What the database itself said. The URL is not repeated: it may hold a password."""
+    while error.__cause__:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _search(
@@ -192,8 +215,9 @@ def _study(settings: TuneSettings, about: Mapping[str, Any]) -> tuple[Any, bool]
             study.set_user_attr("about", dict(about))
             return study, True
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-        # The URL is not repeated: it may hold a password.
-        raise UsageError(f"--storage: {str(error.__cause__ or error).splitlines()[0]}") from None
+        if not settings.storage:
+            raise
+        raise UsageError(f"--storage: {_reason(error)}") from None
     if not settings.storage and not study.user_attrs.get("about"):  # this folder's alone: killed between two lines
         study.set_user_attr("about", dict(about))
         return study, True
@@ -409,6 +433,8 @@ class _Objective:
             state = self._trainer.fit(own, folder, _prefixed(self._report, trial.number), on_epoch)
         except optuna.TrialPruned:
             self._report(f"trial {trial.number}: pruned")
+            raise
+        except UnwritableError:  # no fault of the settings; it is trained again
             raise
         except (SkinEdgeError, tf.errors.OpError) as error:
             if defaults:

@@ -9,8 +9,6 @@ answers.jsonl` then says whether they are the same. The model is the bundle's.
 from __future__ import annotations
 
 import base64
-import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any
 
 import click
 
-from ...edge_runtime import console
+from ...edge_runtime import cli, console, files
 from ...edge_runtime.classifier import SkinClassifier
-from ...edge_runtime.errors import ImageError, SkinEdgeError
+from ...edge_runtime.errors import ImageError
 from . import golden
 from .verify import read_bundle
 
@@ -54,18 +52,14 @@ def main(bundle: Path) -> None:
     Example:
       python -m skin_edge.benchmarks.bundle.answers handover.zip > answers.jsonl
     """
-    try:
-        read = read_bundle(bundle)
-        with tempfile.TemporaryDirectory() as folder:
-            model = Path(folder) / "model.tflite"
-            model.write_bytes(read.files["model.tflite"])
-            with SkinClassifier(model) as classifier:
-                for line in answers(classifier, {name: read.files[f"golden/{name}"] for name in read.golden}):
-                    console.say_json(line, indent=None)
-    except SkinEdgeError as error:
-        console.say(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    read = read_bundle(bundle)
+    with files.temporary_folder() as folder:
+        model = folder / "model.tflite"
+        model.write_bytes(read.files["model.tflite"])
+        with SkinClassifier(model) as classifier:
+            for line in answers(classifier, {name: read.files[f"golden/{name}"] for name in read.golden}):
+                console.say_json(line, indent=None)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run_module(main)

@@ -54,7 +54,7 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, micro: bool, ov
     golden = sum(path.startswith("golden/pictures/") for path in made)
     console.say(f"{out}: {name}, {len(made)} files, {golden} golden pictures, {size / 1e6:.1f} MB")
     verify = console.command_line("skin-edge", "verify", out, "answers.jsonl")
-    console.say(f"next: the app answers golden/pictures and golden/broken; then {verify}")
+    console.say(console.page(["next: the app answers golden/pictures and golden/broken; then", f"  {verify}"]))
 
 
 @click.command()

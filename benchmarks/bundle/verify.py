@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import math
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...edge_runtime import files
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import GOLDEN
 from ...edge_runtime.errors import DataError, UsageError
@@ -118,8 +118,8 @@ def verify(bundle: Bundle, answers_path: Path) -> dict[str, Any]:
 
     Raises DataError where the answers are not of the form.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
+    with files.temporary_folder() as folder:
+        path = folder / "model.tflite"
         path.write_bytes(bundle.files["model.tflite"])
         with SkinClassifier(path) as classifier:
             return _Verifier(bundle, classifier, answers_path).verdict()

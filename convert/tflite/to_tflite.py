@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...edge_runtime import files
 from ...edge_runtime.classifier import METADATA_INPUT
-from ...edge_runtime.errors import ConversionError
+from ...edge_runtime.errors import ConversionError, UnwritableError
 from ...edge_runtime.quiet import quiet
 from ...train.engine import tf
 from . import flatbuffer
@@ -86,8 +87,10 @@ def order_ends(network: Any) -> None:
 def converting(name: str) -> Generator[None, None, None]:
     """Turns what TensorFlow's converter raises, whatever its passes meet, into a ConversionError of one line."""
     try:
-        with quiet():
+        with quiet(), files.temporary_folder():
             yield
+    except UnwritableError:
+        raise
     except Exception as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(f"TensorFlow's converter fails on {name}: {first_line}") from None

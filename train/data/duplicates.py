@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...edge_runtime import preprocess
+from ...edge_runtime import files, preprocess
 from ...edge_runtime.errors import ImageError
 from ...edge_runtime.training_pictures import digest
 
@@ -285,4 +284,5 @@ def _array(n: int) -> npt.NDArray[np.uint8]:
     shape = (n, SIDE, SIDE)
     if n <= _IN_MEMORY:
         return np.zeros(shape, np.uint8)
-    return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
+    with files.temporary_file(n * SIDE * SIDE) as file:
+        return np.memmap(file, np.uint8, "r+", shape=shape)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import zipfile
 import zlib
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
 
 DESCRIPTION, WEIGHTS = "config.json", "model.weights.h5"
@@ -44,7 +44,7 @@ def load(model: Any, path: Path) -> None:
     Raises DataError where the file is damaged, is of another network, or holds a weight that is not finite.
     """
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as unpacked:
+        with zipfile.ZipFile(path) as archive, files.temporary_file() as unpacked:
             _check_description(model, _member(archive, DESCRIPTION, _MOST_DESCRIPTION))
             _unpack(archive, WEIGHTS, unpacked, 4 * _bytes(model) + _OVERHEAD)  # an optimizer's state may be there
             unpacked.seek(0)
@@ -66,12 +66,12 @@ def load_backbone(network: Any, path: str | Path, what: str) -> None:
         DataError: Where the file is of another network or is no such file.
     """
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with files.temporary_folder() as folder:
             file, most = Path(path), 4 * _bytes(network) + _OVERHEAD
             if file.suffix == ".keras":
-                with zipfile.ZipFile(file) as archive, (Path(folder) / WEIGHTS).open("wb") as unpacked:
+                with zipfile.ZipFile(file) as archive, (folder / WEIGHTS).open("wb") as unpacked:
                     _unpack(archive, WEIGHTS, unpacked, most)
-                file = Path(folder) / WEIGHTS
+                file = folder / WEIGHTS
             elif file.suffix not in (".h5", ".hdf5"):
                 raise _UnfitError("it is neither a .h5 nor a .keras file")
             _check_hdf5(file, most)
