@@ -86,6 +86,8 @@ def read(path: str | Path, wanted: Callable[[str], bool] = lambda name: True, *,
             header = [original(name.strip()) for name in first_row]
             if not header:
                 raise DataError(f"{path} cannot be read as csv: it is empty")
+            if any("\0" in name for name in header):  # UTF-16 without its mark, or a spreadsheet's own file
+                raise DataError(f"{path} cannot be read as csv: it is no text in UTF-8: save it as CSV in UTF-8")
             at = [position for position, name in enumerate(header) if wanted(name)]
             table = Table([header[position] for position in at], [], [])
             twice = [name for position, name in enumerate(table.columns) if name and name in table.columns[:position]]

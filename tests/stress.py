@@ -31,7 +31,7 @@ from skin_edge.edge_runtime import cli, files, stopping
 from . import miniatures
 
 GOLDEN = Path(__file__).parent / "golden"
-SECONDS = 300  # after which a command hangs
+SECONDS = 1800  # after which a command hangs
 Writer = Callable[[Path, str], None]
 
 

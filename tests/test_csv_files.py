@@ -50,6 +50,8 @@ def test_excels_first_line(tmp_path):
         (b"path,label,label\na,b,c\n", "has the column label twice"),
         (b'path,label\na.jpg,"mel\nb.jpg,nv\n', "cannot be read as csv: after line 0: unexpected end of data"),
         (b"path,label\na.jpg,n\xe4vus\n", "not UTF-8: save it as CSV in UTF-8"),
+        ("path,label\na.jpg,mel\n".encode("utf-16-le"), "no text in UTF-8: save it as CSV in UTF-8"),
+        (b"PK\x03\x04" + bytes(100), "no text in UTF-8: save it as CSV in UTF-8"),
     ],
 )
 def test_what_would_lose_or_shift_cells_is_an_error(tmp_path, content, says):

@@ -362,3 +362,27 @@ def test_a_csv_that_is_something_else_does_not_disturb(tmp_path):
     for content in (b"", b"\xff\xfe\x00", b"who,when\nme,today\n"):
         (folder / "notes.csv").write_bytes(content)
         assert read_dataset(folder).layout == "class-folders"
+
+
+EVERY = [
+    small.ham10000_dataverse, small.isic2018_task3, small.isic2019, small.isic2020, small.isic2024, small.isic_cli,
+    small.pad_ufes_20,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_tables_without_rows_are_one_clear_line(tmp_path, make):
+    data = make(tmp_path)
+    tables = [path for path in data.rglob("*") if path.suffix in (".csv", ".tab") or "metadata" in path.name]
+    for path in tables:
+        path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert tables
+    with pytest.raises(DataError, match="has no rows below its header"):
+        read_dataset(data)
+
+
+def test_a_csv_without_rows_is_one_clear_line(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\n")
+    for data in (tmp_path, tmp_path / "t.csv"):
+        with pytest.raises(DataError, match=r"t\.csv has no rows below its header"):
+            read_dataset(data)

@@ -111,7 +111,7 @@ def _storing(settings: TuneSettings) -> Generator[None, None, None]:
         reason = _reason(error)
         if not settings.storage:
             raise UnwritableError(settings.job.out / "study.db", reason) from None
-        raise DataError(f"--storage: {reason}; mend it, then {stopping.GOES_ON}") from None
+        raise DataError(f"--storage: {reason}; fix it, then {stopping.GOES_ON}") from None
 
 
 def _reason(error: BaseException) -> str:

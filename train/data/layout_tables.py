@@ -36,15 +36,18 @@ def header(path: Path) -> list[str]:
     return csv_files.read(path, most=0).columns
 
 
-def read_table(path: Path, needed: Mapping[str, str], optional: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, needed: Mapping[str, str], optional: Mapping[str, str] | None = None, *, may_be_empty: bool = False
+) -> pd.DataFrame:
     """A table's columns, renamed, all text without spaces around it; other columns are not even kept.
 
     Args:
         needed, optional: Column in the file -> column here. A needed column has a value in every row; an optional one
             that is missing is left out. `csv_files.read` says what a table may look like.
+        may_be_empty: Whether it may have no rows.
 
     Raises:
-        DataError: Where the file cannot be read, or where a needed column or value is missing.
+        DataError: Where the file cannot be read, or where a needed column or value or any row is missing.
     """
     wanted = {**(optional or {}), **needed}
     table = csv_files.read(path, lambda name: name in wanted)
@@ -53,6 +56,8 @@ def read_table(path: Path, needed: Mapping[str, str], optional: Mapping[str, str
     if missing:
         found = ", ".join(header(path))
         raise DataError(f"{path} has no column {', '.join(missing)}; needed: {', '.join(needed)}; found: {found}")
+    if frame.empty and not may_be_empty:
+        raise DataError(f"{path} has no rows below its header")
     blank = np.flatnonzero((frame[list(needed)] == "").any(axis=1).to_numpy())
     if len(blank):
         raise DataError(f"{path} line {table.lines[blank[0]]}: one of {', '.join(needed)} is blank")

@@ -291,7 +291,7 @@ def isic2020(given: Given) -> Dataset | None:
     duplicates = find_table(given.root, "ISIC_2020_Training_Duplicates.csv")
     pairs: list[tuple[str, str]] = []
     if duplicates:
-        two = read_table(duplicates, {"image_name_1": "one", "image_name_2": "other"})
+        two = read_table(duplicates, {"image_name_1": "one", "image_name_2": "other"}, may_be_empty=True)
         there = two.isin(list(frame["image_id"])).all(axis=1)
         pairs = list(zip(two["one"][there], two["other"][there], strict=True))
     frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
