@@ -38,7 +38,6 @@ SLOW = {
     f"train DATA --out out {SMALL}": 50_000,
     f"tune DATA --out out --trials 1 {SMALL}": 50_000,
     f"tune DATA --out out --trials 1 {SMALL} ": 20_000,
-    "convert RUN --int8 --ptq --out out --representative 20": 200_000,  # the converter's temporary file
     "convert RUN --int8 --ptq --out out --representative 20 ": 5000,  # the unpacked weights
     "quickstart --out out": 6000,
 }
@@ -191,3 +190,33 @@ def test_without_any_place_for_temporary_files(monkeypatch):
     monkeypatch.setattr(tempfile, "gettempdir", none)
     with pytest.raises(UnwritableError, match="name another folder in TMPDIR"), files.temporary_folder():
         pass
+
+
+def test_the_database_of_a_search_says_what_the_disk_says(tmp_path):
+    pytest.importorskip("optuna")
+    import sqlite3
+
+    import optuna
+    from sqlalchemy.exc import OperationalError
+
+    from skin_edge.edge_runtime.errors import DataError
+    from skin_edge.train import tune
+
+    settings = tune.TuneSettings(miniatures.settings(tmp_path, tmp_path / "out"))
+
+    def fails():
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.OperationalError as error:
+            raise OperationalError("UPDATE", None, error) from error
+
+    for kind in (None, optuna.exceptions.StorageInternalError("at the commit")):
+        for storage, wanted in ((None, UnwritableError), ("mysql://me:secret@host/x", DataError)):
+            with pytest.raises(wanted) as said, tune._storing(tune.replace(settings, storage=storage)):
+                try:
+                    fails()
+                except OperationalError as error:
+                    if kind is None:
+                        raise
+                    raise kind from error
+            assert "database or disk is full" in str(said.value) and "secret" not in str(said.value)
