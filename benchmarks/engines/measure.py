@@ -20,6 +20,7 @@ from ...edge_runtime.quantization import Quantization, dequantize
 from ..inputs.cases import Case, read_cases
 from ..inputs.classes import is_table_of_labels, read_labels
 from ..inputs.columns import PATH_LABEL_GROUP, Columns
+from ..measure.caveats import caveats
 from ..measure.latency import summarize
 from ..measure.machine import describe_machine
 from ..stats import metrics
@@ -128,6 +129,7 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
                 "failed": list(prepared.failed),
             },
             "engines": results,
+            "warnings": caveats({"machine": machine}, None),
             "gate": None,
         }
 

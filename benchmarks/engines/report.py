@@ -35,7 +35,7 @@ def document(result: _Result) -> Document:
         Section("about", "", [Notes(about)]),
         Section("verdicts", "May this engine be used?", _verdicts(engines)),
         Section("answers", "Answers beside the reference's", _answers(engines)),
-        Section("cost", "What ran, and what it costs", _cost(engines)),
+        Section("cost", "What ran, and what it costs", [*_cost(engines), *_doubts(result.get("warnings", ()))]),
         Section("thresholds", "Decisions at the frozen thresholds", _thresholds(result), detail=True),
     ]
     missing = [one for one in engines if one["install"]]
@@ -128,6 +128,11 @@ def _cost(engines: Sequence[_Result]) -> list[Block]:
         )
     columns = ("engine", "load ms", "first ms", "median ms", "p95 ms", "peak MB", "operators", "version")
     return [Table(columns, rows)] if rows else []
+
+
+def _doubts(warnings: Sequence[Mapping[str, str]]) -> list[Block]:
+    """What makes the times doubtful."""
+    return [Notes([f"{one['what']}; {one['remedy']}" for one in warnings])] if warnings else []
 
 
 def executed(found: _Result | None) -> str:
