@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...edge_runtime import contract as contracts
+from ...edge_runtime import files
 from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ...edge_runtime.errors import PlatformError, UsageError
 from ...edge_runtime.labels import Label
@@ -96,8 +96,8 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
                 labels=of_data,
             )
         machine = describe_machine(classifier.interpreter.engine)
-        with tempfile.TemporaryDirectory(prefix="skin-edge-engines-") as name:
-            prepared = prepare(classifier, _plain(path, told), cases, Path(name), _told(progress, "reference"))
+        with files.temporary_folder() as folder:
+            prepared = prepare(classifier, _plain(path, told), cases, folder, _told(progress, "reference"))
             results = [
                 measured(catalogue.find(engine, settings.folder), classifier, prepared, settings, progress)
                 for engine in engines
@@ -206,9 +206,9 @@ def measured(
         "outputs": len(classifier.interpreter.outputs),
         "options": dict(found.options),
     }
-    with tempfile.TemporaryDirectory(prefix="skin-edge-engine-") as name:
+    with files.temporary_folder() as folder:
         outcome = process.run(
-            found.command, job, Path(name), timeout_s=settings.timeout_s, progress=_told(progress, engine.name)
+            found.command, job, folder, timeout_s=settings.timeout_s, progress=_told(progress, engine.name)
         )
     entry |= {
         "version": outcome.facts.get("version"),
