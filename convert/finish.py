@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..benchmarks.micro.arena import measure_arena
 from ..benchmarks.stats import metrics
 from ..benchmarks.stats.calibration import choose_temperature, softmax
 from ..edge_runtime import training_pictures
-from ..edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, labels_text
-from ..edge_runtime.errors import GateError
+from ..edge_runtime.contract import CONTRACT_FILE, LABELS_FILE, LOGITS, PROBABILITIES, labels_text
+from ..edge_runtime.errors import ConversionError, GateError
 from ..edge_runtime.files import replacing_folder
 from ..edge_runtime.preprocess import InputSpec
 from ..train.data import grouping, tables
@@ -68,14 +69,19 @@ def finalize(stage: Stage, kept: Attempt) -> tuple[Finished, Sequence[Any]]:
     if temperature != 1.0:
         network = confidence.apply_temperature(network, temperature)
     edited = flatbuffer.read(network)
-    flatbuffer.append_softmax(edited)
-    outputs = ["probabilities", "class_activation_map"][: 1 + settings.cam]
+    if settings.micro:
+        outputs = [LOGITS]
+    else:
+        flatbuffer.append_softmax(edited)
+        outputs = [PROBABILITIES, "class_activation_map"][: 1 + settings.cam]
     flatbuffer.name_ends(edited, to_tflite.input_names(stage.model), outputs)
     network = flatbuffer.write(edited)
-    scores = stage.answers(network)
+    scores = stage.answers(network, softmax=settings.micro)
     operators = census.take_census(network)
     if settings.name == "int8":
         census.assert_int8(network)
+    if settings.micro:
+        census.assert_no_float(network)
     quantization = {
         **kept.method,
         **_WORDS[settings.precision],
@@ -137,6 +143,7 @@ def write(stage: Stage, finished: Finished, fronted: Finished | None, operators:
     settings, run = stage.settings, stage.run
     seen = _training_pictures(run, stage.report)
     content, contract = _packed(stage, finished, seen)
+    _check_fits(settings, content)
     files = {
         settings.model_file: content,
         FLOAT_FILE: _packed(stage, float_twin(stage), seen)[0],
@@ -202,6 +209,24 @@ def summary(
     }
 
 
+def _check_fits(settings: ConvertSettings, content: bytes) -> None:
+    """Raises GateError where a microcontroller's memory is named and the file needs more."""
+    needs: list[tuple[str, int, int | None]] = [("flash", len(content), settings.flash_kb)]
+    if settings.arena_kb is not None:
+        arena = measure_arena(content)
+        if not arena["runs"]:
+            raise ConversionError(f"TFLite Micro cannot run the network: {arena['why']}")
+        needs.insert(0, ("arena", arena["arena_bytes"], settings.arena_kb))
+    broken = [
+        f"{name} {size / 1024:,.1f} KB of {limit:,} KB" for name, size, limit in needs if limit and size > 1024 * limit
+    ]
+    if broken:
+        raise GateError(
+            f"the network does not fit: {', '.join(broken)}: train a smaller one "
+            "(skin-edge train --width 0.25 --image-size 96, say); nothing was written"
+        )
+
+
 def _front_file(settings: ConvertSettings, fronted: Finished) -> str:
     return front.file_name(settings.model_file, fronted.spec.height, fronted.spec.width)
 
@@ -221,7 +246,8 @@ def _packed(stage: Stage, one: Finished, seen: Mapping[str, Any] | None) -> tupl
     run, settings = stage.run, stage.settings
     where = f"the {len(stage.truth)} validation images of {run.recipe.name}, seed {run.seed}, split {run.config.split}"
     thresholds = confidence.thresholds(one.scores, stage.truth, run.labels, where)
-    others = answers.of_others(one.network, one.spec, one.pictures, stage.vectors, stage.report)
+    logits = settings.micro and one.precision == settings.name  # the float baseline has its softmax
+    others = answers.of_others(one.network, one.spec, one.pictures, stage.vectors, stage.report, softmax=logits)
     contract = metadata.describe(
         one.network,
         run,

@@ -41,6 +41,10 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
     settings.check()
     run = run_folder.read(settings.run, settings.images)
     settings.front_size(run.input_spec)
+    if settings.micro and run.encoding is not None:
+        raise UsageError(
+            f"{run.folder} takes patient metadata as well, which the C port does not: --micro is for images"
+        )
     _check_output(settings, run)
     _check_there(run)
     with alone_in(settings.out, "skin-edge convert"):

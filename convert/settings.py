@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..edge_runtime.errors import UnknownNameError, UsageError
+from ..edge_runtime.errors import UnknownNameError, UsageError, require
 from ..edge_runtime.preprocess import InputSpec
 from .quantize.representative import PRECISIONS
 
@@ -36,6 +36,8 @@ class ConvertSettings:
         tau: Strength of the logit shift for rare classes, 0 is none, None is chosen on the validation part.
         cam: Whether a class activation map is the second output.
         front: "HEIGHTxWIDTH" or "auto": also a file that takes such a picture and reduces it by itself (`front`).
+        micro: Whether the file is for a microcontroller: int8 in and out, the softmax left to the port.
+        arena_kb, flash_kb: Memory and flash of that microcontroller, in units of 1024 bytes; None: not checked.
         scaled_decode: The file asks for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so.
         author, license: Of the model, for its metadata; by default skin-edge and what the data's terms ask.
         intended_use: What the model is for, in words; by default what is known of the data (`contract.describe`).
@@ -59,6 +61,9 @@ class ConvertSettings:
     tau: float | None = 0.0
     cam: bool = False
     front: str | None = None
+    micro: bool = False
+    arena_kb: int | None = None
+    flash_kb: int | None = None
     scaled_decode: bool = False
     author: str | None = None
     license: str | None = None
@@ -103,6 +108,14 @@ class ConvertSettings:
             raise UsageError(f"precision {self.precision} takes float32 input: leave --io out, or use --io float32")
         if self.front is not None and (self.name, self.io) != ("int8", "uint8"):
             raise UsageError("a front end goes before an int8 network that takes bytes: --front with --int8, no --io")
+        if self.micro and ((self.name, self.io) != ("int8", "int8") or self.cam or self.front):
+            raise UsageError(
+                "a microcontroller's file is int8 throughout, without a map and a front end: --micro alone"
+            )
+        if (self.arena_kb or self.flash_kb) and not self.micro:
+            raise UsageError("--arena and --flash go with --micro")
+        if self.arena_kb:
+            require("tflite_micro")  # before hours of training
         if self.percentile is not None and self.method == "qat":
             raise UsageError("a percentile is for post-training calibration: --ptq or --auto")
         if self.percentile is not None and self.precision in ("float16", "w8a32"):

@@ -95,9 +95,10 @@ class Stage:
         """Of logits or probabilities on the validation part."""
         return float(metrics.evaluate(self.truth, scores, self.codes, bootstrap=0)["balanced_accuracy"])
 
-    def answers(self, network: bytes) -> npt.NDArray[np.float32]:
-        """Of a .tflite on the validation part: [n, classes]."""
-        return answers.answers(network, self.spec, self.validation.pixels, self.vectors, self.report)
+    def answers(self, network: bytes, *, softmax: bool = False) -> npt.NDArray[np.float32]:
+        """Of a .tflite on the validation part: [n, classes]. softmax: see `answers.answers`."""
+        pixels = self.validation.pixels
+        return answers.answers(network, self.spec, pixels, self.vectors, self.report, softmax=softmax)
 
     def pictures(self, part: str, name: str) -> Any:
         """`batches.Pictures` of a part of the run.

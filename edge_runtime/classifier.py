@@ -20,7 +20,7 @@ from .errors import MetadataError, ModelFileError, PredictionError, SkinEdgeErro
 from .interpreter import Interpreter, Tensor
 from .model_file import ModelFile, read_model_file
 from .preprocess import ImageLike
-from .quantization import byte_table, dequantize, quantize
+from .quantization import byte_table, dequantize, quantize, softmax_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -448,21 +448,16 @@ def _check_input_bytes(file: ModelFile, unchanged: bool) -> None:
         raise ModelFileError(f"{file.path}: its contract says that bytes go in {said}, its tensor otherwise")
 
 
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    exponentials = np.exp(logits - logits.max())
-    return exponentials / exponentials.sum()
-
-
 def _of_two(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([1 - probability, probability])
 
 
 def _sigmoid_of_two(logit: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return _softmax(np.concatenate([np.zeros_like(logit), logit]))
+    return softmax_of(np.concatenate([np.zeros_like(logit), logit]))
 
 
 # ModelFile.scores -> what makes probabilities of them. Only files of others need it.
-_TO_PROBABILITIES = {"logits": _softmax, "probability": _of_two, "logit": _sigmoid_of_two}
+_TO_PROBABILITIES = {"logits": softmax_of, "probability": _of_two, "logit": _sigmoid_of_two}
 
 
 def _checked(interpreter: Interpreter, file: ModelFile) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """The contract: `metadata.json` inside a .tflite, everything an app must know to feed it and to read its answer.
 
-Normative text: docs/contract.md. Published schema: docs/contract.schema.json (JSON Schema 2020-12), versions 2 to 4.
+Normative text: docs/contract.md. Published schema: docs/contract.schema.json (JSON Schema 2020-12), versions 2 to 5.
 Version 4 says every step to the bit, names its thresholds and says what they decide; version 3 was 2 with a second
-input, `metadata` (`patient.py`), which 4 may have. Rules for readers:
+input, `metadata` (`patient.py`), which 4 may have; 5 is 4 with logits for an output. Rules for readers:
 
 - a reader reads its own format_version and every older one, which `upgraded` brings to the present form;
 - a newer format_version is refused: it may ask for what this reader does not do;
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from .patient import Encoding
 
 FORMAT = "skin-edge-model"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+"""The newest that is read. Written is 4, and 5 for a network that leaves the softmax to the port (`LOGITS`)."""
+
+PROBABILITIES, LOGITS = "probabilities", "logits"
+"""Names of the first output."""
 
 DECISIONS = {
     "score": "sum of the probabilities of a threshold's classes, in the order of labels, float64",
@@ -112,7 +116,7 @@ def _check_values(value: Any, depth: int = 0) -> None:
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """Version 1 in the form of 2; 2 to 4 as they are.
+    """Version 1 in the form of 2; 2 to 5 as they are.
 
     1 -> 2: `input` said the preprocessing in words and could mean one thing only, `output` was a single one, and a
     CRC-32 of the network stood for the seal.
@@ -155,13 +159,20 @@ def spec_of(contract: Mapping[str, Any]) -> InputSpec:
     return spec
 
 
+def scores_of(contract: Mapping[str, Any]) -> str:
+    """What the first output holds: PROBABILITIES or LOGITS."""
+    outputs: Sequence[Mapping[str, Any]] = contract.get("outputs") or [{}]
+    return LOGITS if outputs[0].get("name") == LOGITS else PROBABILITIES
+
+
 def threshold_name(row: Mapping[str, Any]) -> str:
     """ "mel-0.95": a threshold's target and the sensitivity that it was chosen for."""
     return str(row.get("name") or f"{row['target']}-{row['chosen_for_sensitivity']:.2f}")
 
 
 def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_bytes: str) -> dict[str, Any]:
-    """The contract in version 4: what is the same in every file of it, and names for its thresholds.
+    """The contract in version 4, or 5 with logits for an output: what is the same in every file of it, and names for
+    its thresholds.
 
     Args:
         contract: With `preprocessing` in the form of 4.
@@ -171,7 +182,7 @@ def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_by
     thresholds: list[Mapping[str, Any]] = contract["thresholds"]
     return {
         **contract,
-        "format_version": FORMAT_VERSION,
+        "format_version": 5 if scores_of(contract) == LOGITS else 4,
         "input": {**contract["input"], "bytes": input_bytes},
         "thresholds": [
             {"name": threshold_name(row), **row, "borderline_within": within}
@@ -215,6 +226,7 @@ def check(contract: Mapping[str, Any]) -> None:
         _require(label.get("malignant") is None or isinstance(label.get("malignant"), bool), "labels")
     outputs = _objects(contract, "outputs")
     _require(1 <= len(outputs) <= 2, "outputs")
+    _require((scores_of(contract) == LOGITS) == (contract["format_version"] == 5), "outputs")
     for row in _objects(contract, "thresholds"):
         classes: Any = row.get("classes")
         _require(isinstance(classes, list) and bool(classes) and codes.issuperset(map(str, classes)), "thresholds")  # pyright: ignore[reportUnknownArgumentType]

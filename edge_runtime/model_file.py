@@ -119,7 +119,7 @@ def read_model_file(
     except ModelFileError as error:
         message = str(error)  # it may quote the file, which may hold anything of any length
         raise ModelFileError(f"{path}: {message if len(message) <= 400 else message[:400] + ' ...'}") from None
-    return ModelFile(path, content, archive.start, spec, labels, "probabilities", contract, encoding)
+    return ModelFile(path, content, archive.start, spec, labels, contracts.scores_of(contract), contract, encoding)
 
 
 def is_network(path: str | Path) -> bool:

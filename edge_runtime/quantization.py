@@ -37,6 +37,13 @@ def dequantize(integers: npt.NDArray[Any], quantization: Quantization) -> npt.ND
     return (integers.astype(np.float32) - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
 
 
+def softmax_of(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of the real logits [classes], computed in 64 bits: docs/contract.md, section 7."""
+    values = logits.astype(np.float64)
+    exponentials = np.exp(values - values.max())
+    return (exponentials / sum(exponentials.tolist())).astype(np.float32)
+
+
 def byte_table(
     real_table: npt.NDArray[np.float32], quantization: Quantization, dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...edge_runtime import __version__
 from ...edge_runtime.classifier import DISCLAIMER
+from ...edge_runtime.contract import LOGITS
 from ...edge_runtime.model_file import ModelFile
 from ..report.escapes import markdown_text
 
@@ -98,6 +99,12 @@ def _steps(file: ModelFile) -> str:
         if spec.decoding == "full"
         else "a large JPEG at 1/8, 1/4 or 1/2 as CONTRACT.md says, which needs libjpeg"
     )
+    output, softmax = "`probabilities`", "No softmax: it is inside."
+    if file.scores == LOGITS:
+        output, softmax = (
+            "`logits`",
+            "The softmax is the app's, by CONTRACT.md, section 7: in C `skin_edge_probabilities`.",
+        )
     return f"""## The steps
 
 1. Decode the picture {decoded}. What fails is "cannot assess", never a class.
@@ -105,7 +112,7 @@ def _steps(file: ModelFile) -> str:
 3. 8-bit RGB: a profile (Display P3, say) is converted to sRGB, alpha is laid over white.
 4. Stretch the whole picture to {spec.height} rows and {spec.width} columns with the integer resize of CONTRACT.md,
    section 5: 30 lines in any language, and what the ports have. No crop, no bars, **not the platform's own resize**.
-5. Run the network and take the output `probabilities` by its name. No softmax: it is inside.
+5. Run the network and take the output {output} by its name. {softmax}
 6. Decide as below."""
 
 
@@ -131,7 +138,16 @@ score >= threshold, else `below`, which is not an all-clear. Borderline where th
 Chosen on {markdown_text(contract["thresholds"][0]["on"])}; not guaranteed on other data."""
 
 
+_MICRO = """## Microcontrollers
+
+Of the ports, the one in C alone reads this file (contract format 5): `ports/c` with `SKIN_EDGE_LOGITS` defined. A
+bundle made with `--micro` has model, golden pictures, arena and resolver for TensorFlow Lite Micro, and a self-test, in
+`micro/`. In Python `skin-edge predict` answers with it as with any other."""
+
+
 def _platforms(file: ModelFile) -> list[str]:
+    if file.scores == LOGITS:
+        return [_MICRO]
     size = f"{file.input_spec.height}x{file.input_spec.width}"
     return [
         """## Android
@@ -201,6 +217,9 @@ every decoder reads alike, through the resize alone."""
 
 
 def _faults(file: ModelFile) -> str:
+    softmax = "applies a softmax | it is in the network"
+    if file.scores == LOGITS:
+        softmax = "leaves the softmax out | CONTRACT.md, section 7"
     return f"""## What goes wrong
 
 | what an app does | remedy |
@@ -211,5 +230,5 @@ def _faults(file: ModelFile) -> str:
 | ignores the EXIF orientation | turn first, then resize: the two do not commute |
 | crops the centre, or adds bars | stretch the whole picture |
 | sorts the labels | the order of labels.txt |
-| applies a softmax | it is in the network |
+| {softmax} |
 | answers a file that it could not read to its end | "cannot assess" |"""

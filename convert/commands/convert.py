@@ -106,6 +106,26 @@ from ...train.commands.options import intended_use_option
     "480x640.",
 )
 @click.option(
+    "--micro",
+    is_flag=True,
+    help="Write a file for microcontrollers: int8 input and output, no float operator; the C port does the softmax.",
+)
+@click.option(
+    "--arena",
+    "arena_kb",
+    type=click.IntRange(min=1),
+    metavar="KB",
+    help="With --micro: exit with 3 if TFLite Micro needs more memory than this (1 KB is 1024 bytes; needs the extra "
+    "micro).",
+)
+@click.option(
+    "--flash",
+    "flash_kb",
+    type=click.IntRange(min=1),
+    metavar="KB",
+    help="With --micro: exit with 3 if the file is larger than this.",
+)
+@click.option(
     "--representative",
     type=click.IntRange(min=1),
     default=300,
@@ -143,6 +163,7 @@ def convert(
     calibration: str,
     keep_float: tuple[str, ...],
     io: str | None,
+    micro: bool,
     logit_shift: str,
     license_: str | None,
     as_json: bool,
@@ -158,8 +179,11 @@ def convert(
       skin-edge convert runs/first --int8 --auto --max-drop 0.005
       skin-edge convert runs/first --int8 --ptq --calibration percentile:99.9
       skin-edge convert runs/first --int8 --front 480x640
+      skin-edge convert runs/first --micro --arena 256 --flash 1024
     """
-    if not int8 and not precision:
+    if micro and io not in (None, "int8"):
+        raise UsageError(f"--micro and --io {io} contradict each other")
+    if not int8 and not precision and not micro:
         raise UsageError("name the precision: skin-edge convert RUN --int8")
     if int8 and precision not in (None, "int8"):
         raise UsageError(f"--int8 and --precision {precision} contradict each other")
@@ -176,6 +200,7 @@ def convert(
     precision = precision or "int8"
     post_training = ptq or precision != "int8"
     folder = "mixed" if keep_float else precision + ("-ptq" if ptq and precision == "int8" else "-auto" if auto else "")
+    folder += "-micro" if micro else ""
     settings = ConvertSettings(
         run,
         out or run / folder,
@@ -184,7 +209,8 @@ def convert(
         percentile=_percentile(calibration),
         max_drop=max_drop,
         keep_float=keep_float,
-        io=io or ("uint8" if precision == "int8" else "float32"),
+        io=io or ("int8" if micro else "uint8" if precision == "int8" else "float32"),
+        micro=micro,
         tau=_tau(logit_shift),
         license=license_,
         **others,

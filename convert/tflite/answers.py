@@ -13,7 +13,7 @@ from ...benchmarks.stats.borderline import moved
 from ...edge_runtime import preprocess
 from ...edge_runtime.interpreter import Interpreter
 from ...edge_runtime.preprocess import InputSpec
-from ...edge_runtime.quantization import byte_table, dequantize, quantize
+from ...edge_runtime.quantization import byte_table, dequantize, quantize, softmax_of
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -51,6 +51,7 @@ def answers(
     report: Callable[[str], None],
     *,
     delegate: str = "xnnpack",
+    softmax: bool = False,
 ) -> Floats:
     """The first output for each picture, as real numbers: float32 [n, classes].
 
@@ -61,6 +62,7 @@ def answers(
         vectors: What is known of the patients, [n, length], for a network that takes it.
         report: Called with each line of progress; one that begins with a carriage return replaces the one before.
         delegate: "xnnpack" or "none".
+        softmax: Whether the output is logits, and the probabilities that a port makes of them are wanted.
     """
     interpreter = Interpreter(network, delegate=delegate)
     source, target = interpreter.inputs[0], interpreter.outputs[0]
@@ -75,11 +77,18 @@ def answers(
             report(f"\rrunning the quantized network: {len(rows)}/{len(pictures)}")
     report("\r")
     raw = np.concatenate(rows)
-    return dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
+    real = dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
+    return np.stack([softmax_of(row) for row in real]) if softmax else real
 
 
 def of_others(
-    network: bytes, spec: InputSpec, pictures: Pictures, vectors: Floats | None, report: Callable[[str], None]
+    network: bytes,
+    spec: InputSpec,
+    pictures: Pictures,
+    vectors: Floats | None,
+    report: Callable[[str], None],
+    *,
+    softmax: bool = False,
 ) -> tuple[npt.NDArray[np.int64], list[Floats]]:
     """(positions of at most 200 pictures, what other implementations may answer for them: see `benchmarks.borderline`).
 
@@ -96,8 +105,8 @@ def of_others(
     known = None if vectors is None else vectors[some]
     taken = _Some(pictures, some)
     return some, [
-        answers(network, spec, _Moved(taken), known, report),
-        answers(network, spec, taken, known, report, delegate="none"),
+        answers(network, spec, _Moved(taken), known, report, softmax=softmax),
+        answers(network, spec, taken, known, report, delegate="none", softmax=softmax),
     ]
 
 

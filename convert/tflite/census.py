@@ -85,5 +85,15 @@ def assert_int8(network: bytes) -> None:
         raise ConversionError(f"{len(wrong)} operators of the int8 file compute in float: {listed}")
 
 
+def assert_no_float(network: bytes) -> None:
+    """Raises ConversionError where any operator takes or gives floating point, conversions included."""
+    wrong = [row for row in take_census(network) if any(name in f"{row.inputs} {row.outputs}" for name in FLOATS)]
+    if wrong:
+        listed = ", ".join(f"{row.operator} -> {row.output}" for row in wrong)
+        raise ConversionError(
+            f"{len(wrong)} operators are not in integers, which a microcontroller's file is: {listed}"
+        )
+
+
 def to_csv(rows: Sequence[Row]) -> str:
     return csv_files.text([field.name for field in fields(Row)], (list(asdict(row).values()) for row in rows))

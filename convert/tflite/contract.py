@@ -64,6 +64,7 @@ _METADATA_TEXT = (
 
 _OUTPUTS = {
     "probabilities": "One probability per label, in the order of the labels, summing to 1.",
+    "logits": "One logit per label, in the order of the labels: the softmax of contract.md, section 7, is the port's.",
     "class_activation_map": (
         "What each position of the picture adds to the logit of each label, [1, rows, columns, labels]; the mean over "
         "the positions is the logit. The positions cover the whole picture in equal parts."

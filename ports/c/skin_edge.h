@@ -1159,29 +1159,20 @@ static double se_exp(double x) {
   return sum;
 }
 
-static double se_value(const skin_edge_tensor *tensor, const void *values, size_t i) { /* in steps, where quantized */
-  float real;
-  if (tensor->type == SKIN_EDGE_INT8) return ((const int8_t *)values)[i];
-  if (tensor->type == SKIN_EDGE_UINT8) return ((const uint8_t *)values)[i];
-  memcpy(&real, (const uint8_t *)values + 4 * i, 4);
-  return (double)real;
-}
-
 skin_edge_status skin_edge_probabilities(const skin_edge_model *model, const void *values, float *probabilities) {
-  const skin_edge_tensor *tensor = &model->probabilities;
-  const double scale = tensor->scale > 0 ? tensor->scale : 1;
   double largest, sum = 0;
   uint32_t i;
-  if (!model->logits) return skin_edge_real(tensor, values, model->label_count, probabilities), SKIN_EDGE_OK;
-  largest = se_value(tensor, values, 0);
+  skin_edge_real(&model->probabilities, values, model->label_count, probabilities);
+  if (!model->logits) return SKIN_EDGE_OK;
+  largest = (double)probabilities[0];
   for (i = 0; i < model->label_count; i++) {
-    double value = se_value(tensor, values, i);
-    if (!(value - value == 0)) return SKIN_EDGE_NO_ANSWER; /* not finite */
-    if (value > largest) largest = value;
+    double logit = (double)probabilities[i];
+    if (!(logit - logit == 0)) return SKIN_EDGE_NO_ANSWER; /* not finite */
+    if (logit > largest) largest = logit;
   }
-  for (i = 0; i < model->label_count; i++) sum += se_exp(scale * (se_value(tensor, values, i) - largest));
+  for (i = 0; i < model->label_count; i++) sum += se_exp((double)probabilities[i] - largest);
   for (i = 0; i < model->label_count; i++)
-    probabilities[i] = (float)(se_exp(scale * (se_value(tensor, values, i) - largest)) / sum);
+    probabilities[i] = (float)(se_exp((double)probabilities[i] - largest) / sum);
   return SKIN_EDGE_OK;
 }
 
