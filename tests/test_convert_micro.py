@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused_with_the_figures(tiny_run, tmp_path, capsy
     [
         ({"io": "uint8"}, "int8 throughout"),
         ({"cam": True}, "int8 throughout"),
-        ({"front": "auto"}, "int8 throughout"),
+        ({"front": "auto"}, "a front end goes before"),
         ({"precision": "w8a32", "method": "ptq", "io": "float32"}, "int8 throughout"),
         ({"micro": False, "flash_kb": 3}, "go with --micro"),
     ],
