@@ -100,6 +100,7 @@ def of_others(
         pictures: uint8 [n, height, width, 3], RGB.
         vectors: [n, length], what is known of the patients; None where the network takes none.
         report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+        softmax: As of `answers`.
     """
     some = np.unique(np.linspace(0, len(pictures) - 1, min(_MOST_OTHERS, len(pictures))).astype(np.int64))
     known = None if vectors is None else vectors[some]
