@@ -160,5 +160,5 @@ def test_more_classes_than_there_are(monkeypatch, tiny_int8, tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(flatbuffer.write(model))
     monkeypatch.setattr(model_file, "MAX_CLASSES", 6)
-    with pytest.raises(ModelFileError, match="7 values; at most 6 classes"):
+    with pytest.raises(ModelFileError, match="7 output values; at most 6 classes"):
         read_model_file(path)

@@ -222,7 +222,7 @@ def renamed_layer(folder, target):
         (damaged_h5(large_chunk), "takes more bytes than its numbers"),
         (damaged_h5(words), "something other than arrays of numbers"),
         (damaged_h5(not_finite), "layer probabilities has a weight that is not a finite number"),
-        (damaged_h5(missing), "has nothing of the name 'dense'"),
+        (damaged_h5(missing), "has no entry named 'dense'"),
         (bomb, "its model.weights.h5 is larger than the "),
         (large_description, "its config.json is larger than 32 MB"),
         (deep_description, "cannot be loaded: "),

@@ -131,7 +131,7 @@ def test_a_killed_search_goes_on_and_loses_no_trial(searched, tmp_path):
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not (out / "trials/0001/checkpoints/epoch-0001").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

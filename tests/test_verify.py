@@ -312,9 +312,7 @@ def test_skin_edge_itself_answers_as_an_app_does(answers, handover, capsys):
     assert [line["file"] for line in lines] == list(answers)
     for line in lines:
         assert line["error"].startswith("cannot assess: ") if "error" in line else line == answers[line["file"]]
-    with pytest.raises(SystemExit) as ended:
-        own_answers.main(["nowhere"])
-    assert ended.value.code == 2 and capsys.readouterr().err == "error: no such bundle: nowhere\n"
+    assert run(["nowhere"], own_answers.main) == 2 and capsys.readouterr().err == "error: no such bundle: nowhere\n"
 
 
 def test_the_resize_is_judged_by_itself_where_the_upright_picture_is_right(answers, verdict, classifier, handover):

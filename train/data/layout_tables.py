@@ -42,6 +42,7 @@ def read_table(
     """A table's columns, renamed, all text without spaces around it; other columns are not even kept.
 
     Args:
+        path: A csv file.
         needed, optional: Column in the file -> column here. A needed column has a value in every row; an optional one
             that is missing is left out. `csv_files.read` says what a table may look like.
         may_be_empty: Whether it may have no rows.
