@@ -78,6 +78,22 @@ def test_a_good_engine_may_be_used(name, asked):
     assert one["peak_bytes"] > 10e6
 
 
+def test_the_peak_of_memory_does_not_grow_with_the_pictures(tiny_int8, asked, tmp_path):
+    """Inputs are read: pages of a mapped file would be the process's own."""
+    rows, shape = 4000, asked[1].inputs[0]["shape"]
+    described = {**asked[1].inputs[0], "file": str(tmp_path / "many.bin")}
+    (tmp_path / "many.bin").write_bytes(bytes(rows * int(np.prod(shape))))
+    assert (tmp_path / "many.bin").stat().st_size > 10e6
+    job = {"model": str(tiny_int8), "num_threads": 1, "inputs": [described], "pixels": described}
+    found = catalogue.find(catalogue.ENGINES["litert-plain"])
+    peaks = []
+    for name, sequence in (("few", [0, 1]), ("many", list(range(rows)))):
+        (tmp_path / name).mkdir()
+        job |= {"sequence": sequence, "options": dict(found.options)}
+        peaks.append(process.run(found.command, job, tmp_path / name, timeout_s=60).peak_bytes)
+    assert peaks[1] < peaks[0] + 5e6
+
+
 def test_what_executed_is_known(asked):
     executed = {name: entry(name, asked)["executed"] for name in GOOD}
     fast, plain = executed["litert-xnnpack"], executed["litert-plain"]

@@ -1,4 +1,4 @@
-"""What the engines are asked: golden and labelled pictures, prepared once and kept as files that each engine maps."""
+"""What the engines are asked: golden and labelled pictures, prepared once and kept as files that each engine reads."""
 
 from __future__ import annotations
 

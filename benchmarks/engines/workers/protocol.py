@@ -71,10 +71,9 @@ def serve(load: Callable[[dict[str, Any]], Engine]) -> None:
 
 def _answer(engine: Engine, job: dict[str, Any], out: Path) -> None:
     described = [job["pixels"]] if engine.takes == "pixels" else job["inputs"]
-    inputs = [rows(one) for one in described]
     with (out / "outputs.bin").open("wb", 0) as answers, (out / "milliseconds.bin").open("wb", 0) as times:
         for row in job["sequence"]:
-            values = [np.array(array[row : row + 1]) for array in inputs]  # copies: no engine may write into the file
+            values = [row_of(one, row) for one in described]
             start = perf_counter()
             outputs = engine.invoke(values)
             milliseconds = (perf_counter() - start) * 1000
@@ -82,9 +81,14 @@ def _answer(engine: Engine, job: dict[str, Any], out: Path) -> None:
             times.write(np.float64(milliseconds).tobytes())
 
 
-def rows(described: dict[str, Any]) -> Any:
-    """The array [rows, ...] of an entry {file, dtype, shape}, mapped from the file."""
-    return np.memmap(described["file"], described["dtype"], "r").reshape(-1, *described["shape"])
+def row_of(described: dict[str, Any], row: int) -> Any:
+    """The array [1, ...] of a row of an entry {file, dtype, shape}.
+
+    Read, not mapped: pages of a mapped file would count as this process's memory, the more the more pictures there are.
+    """
+    dtype, shape = np.dtype(described["dtype"]), described["shape"]
+    count = int(np.prod(shape))
+    return np.fromfile(described["file"], dtype, count, offset=row * count * dtype.itemsize).reshape(1, *shape)
 
 
 def output(name: str, array: Any, quantization: tuple[float, int] = (0.0, 0)) -> dict[str, Any]:
