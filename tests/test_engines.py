@@ -17,7 +17,7 @@ from skin_edge.benchmarks.engines import catalogue, limits, measure, process, ve
 from skin_edge.benchmarks.engines.measure import EngineSettings
 from skin_edge.benchmarks.engines.prepare import prepare
 from skin_edge.benchmarks.micro import measure as micro
-from skin_edge.edge_runtime.classifier import SkinClassifier
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UnknownNameError, UsageError
 
@@ -463,6 +463,7 @@ def test_the_default_gate_lets_an_engine_pass_that_is_not_here_unless_it_was_nam
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tflite-runtime", "tflm", "mediapipe", "litertjs-wasm"])
 def test_the_line_that_installs_an_engine_does(name, asked, tmp_path):
+    """On the packaged model in LiteRT.js, which refuses the miniature: the batch size of its input is not fixed."""
     [engine] = catalogue.named([name])
     found = catalogue.find(engine, tmp_path)
     if found.command is None:
@@ -472,6 +473,12 @@ def test_the_line_that_installs_an_engine_does(name, asked, tmp_path):
         subprocess.run(found.install, shell=True, check=True)
         found = catalogue.find(engine, tmp_path)
     classifier, prepared = asked
+    if name == "litertjs-wasm":
+        one = measure.measured(found, classifier, prepared, EngineSettings([name]), None)
+        assert one["verdict"]["use"] == verdict.NO and "litert_layout" in reasons(one)
+        classifier, plain = SkinClassifier(DEFAULT_MODEL), SkinClassifier(DEFAULT_MODEL, delegate="none")
+        (tmp_path / "prepared").mkdir()
+        prepared = prepare(classifier, plain, [], tmp_path / "prepared")
     one = measure.measured(found, classifier, prepared, EngineSettings([name]), None)
     assert one["status"] == "answered", one["detail"]
     assert one["verdict"]["use"] in (verdict.YES, verdict.MARGIN), reasons(one)
