@@ -263,7 +263,7 @@ def _said_of_noise(result: _Result, passed: bool, noise: bool | None) -> str:
         return ""
     figures = result["accuracy"]["model"]
     number, groups = figures["n"], figures["groups"]
-    few = f"{number:,} image{'s' if number != 1 else ''}"
+    few = f"{number:,} {'image' if number == 1 else 'images'}"
     if group_kinds.known(groups):
         few += f" of {group_kinds.counted(groups)}"
     if noise is None:

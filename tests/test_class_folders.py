@@ -171,7 +171,7 @@ def test_one_picture_under_two_labels(tmp_path, capsys):
     )
     assert run(["data", str(folder)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "1 sets, 1 of them under several labels mel/0.png, nv/copy.png: mel, nv" in out
+    assert "1 set, 1 of them under several labels mel/0.png, nv/copy.png: mel, nv" in out
 
 
 @pytest.mark.parametrize("suffix", [".heic", ".avif"])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from skin_edge.edge_runtime import console, errors
 from skin_edge.edge_runtime.cli import run
+from skin_edge.edge_runtime.wording import counted
 
 from . import miniatures
 
@@ -368,3 +369,8 @@ def test_what_a_file_says_makes_no_message_long():
     error = errors.ModelFileError("it asks for " + "x" * 10_000 + ": convert it again")
     assert len(str(error)) < errors.MOST_CHARACTERS
     assert str(error).startswith("it asks for xxx") and str(error).endswith("x: convert it again")
+
+
+def test_one_is_singular_and_none_is_plural():
+    assert [counted(n, "set") for n in (0, 1, 2)] == ["0 sets", "1 set", "2 sets"]
+    assert [counted(n, "class is", "classes are") for n in (0, 1)] == ["0 classes are", "1 class is"]

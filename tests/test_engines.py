@@ -67,6 +67,14 @@ def reasons(one):
     return "; ".join(one["verdict"]["reasons"])
 
 
+def test_every_engine_has_a_worker_and_a_line_in_the_guide():
+    guide = (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    table = "".join(line.rpartition(" | ")[0] for line in guide.splitlines() if line.startswith("| `"))
+    for engine in catalogue.ENGINES.values():
+        assert (catalogue.WORKERS / engine.worker).is_file(), engine.name
+        assert f"`{engine.name}`" in table, f"{engine.name} is not in the table of docs/engines.md"
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_engine_may_be_used(name, asked):
     one = entry(name, asked)
@@ -235,7 +243,10 @@ def test_the_three_verdicts():
     }
     found = verdict.judge(figures(golden=near), None)
     assert (found["use"], found["margin"]) == (verdict.MARGIN, 0.0125)
-    assert "1 decision change" in found["reasons"][0] and "does not call borderline" in found["reasons"][1]
+    assert (
+        "changed: 0 top classes, 1 decision" in found["reasons"][0]
+        and "does not call borderline" in found["reasons"][1]
+    )
     far = figures()["golden"] | {"largest_step": verdict.OTHER_KERNELS + 0.001}
     assert verdict.judge(figures(golden=far), None)["use"] == verdict.NO
 

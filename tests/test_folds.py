@@ -107,7 +107,7 @@ def test_a_near_duplicate_connects_two_lesions(tmp_path):
     assert joined["group"][one] == joined["group"][other] == min(joined["named_group"][[one, other]])
     assert joined["split"][one] == joined["split"][other]
     assert prepared.near_duplicates == {"on": True, "pairs": 1, "groups_connected": 1}
-    assert "near-duplicates: 1 pairs connect 2 groups to 1" in lines
+    assert "near-duplicates: 1 pair connects 2 groups to 1" in lines
     off = prepare(replace(settings, near_duplicates=False), lines.append).frame
     assert (off["group"] == off["named_group"]).all()
 
@@ -167,7 +167,7 @@ def test_a_split_file_that_names_cleaned_rows_says_the_rule(ham, tiny_run, tmp_p
     split = str(tiny_run / "split.csv")
     settings = settings_of(copy, tmp_path / "run", split=split, clean=("age-zero",))
     assert len(prepare(settings, lines.append).frame) == 61
-    assert f"2 images that {split} names are left out by --clean age-zero" in lines
+    assert f"left out by --clean age-zero: 2 images that {split} names" in lines
 
 
 def test_a_cross_validation_is_no_run_and_says_what_to_do(tmp_path, capsys):

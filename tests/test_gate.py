@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from skin_edge.benchmarks import gate
+from skin_edge.benchmarks.engines import limits as engine_limits
 from skin_edge.benchmarks.report import bench_report
 from skin_edge.benchmarks.report.document import plain
 from skin_edge.edge_runtime import contract as contracts
@@ -62,7 +63,7 @@ def noised(model):
 def test_the_good_pair_passes_the_default(tiny_int8, tiny_float32, folders, capsys):
     assert gated(tiny_int8, "--reference", tiny_float32, "--data", folders, "--gate", "default") == 0
     captured = capsys.readouterr()
-    assert "Gate: passed" in captured.out and "Limits from default" in captured.out
+    assert "Gate: passed" in captured.out and "The default limits" in captured.out
     assert "error" not in captured.err
     assert max(map(len, captured.out.splitlines())) <= 80
 
@@ -265,3 +266,9 @@ def test_the_default_has_known_limits_and_the_help_states_them(capsys):
     assert all(name in out for name in gate.LIMITS)
     for value in gate.DEFAULT.values():
         assert f"{value:g}" in out
+
+
+def test_the_help_of_bench_names_every_limit(capsys):
+    assert run(["bench", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert [name for name in (*gate.LIMITS, *engine_limits.LIMITS) if name not in said] == []

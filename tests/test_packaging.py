@@ -21,7 +21,7 @@ CONTENTS = {
     "edge_runtime": """__init__ __main__ archive classifier cli commands console containers contract csv_files errors
         files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file named_pictures
         network network_check operator_names operators patient pictures preprocess quantization quiet resize
-        stopping tflite_metadata training_pictures""",
+        stopping tflite_metadata training_pictures wording""",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity ports preprocessing",
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration micro mistakes pictures verify",

@@ -92,7 +92,7 @@ def test_the_gate_holds_for_every_model_and_names_the_one_that_fails(three, tiny
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert errors and all(line.startswith("error: gate: ") and f"permuted/{three[1].stem}: " in line for line in errors)
     assert any("min_agreement 0.98" in line and "most often mel to nv (5)" in line for line in errors)
-    assert "Gate: FAILED" in captured.out and "Limits from default" in captured.out
+    assert "Gate: FAILED" in captured.out and "The default limits" in captured.out
     gate = json.loads(written.read_text())["gate"]
     assert gate["passed"] is False and [one["passed"] for one in gate["models"]] == [True, False, True]
     assert bench(three[0], three[2], "--reference", tiny_float32, "--data", folders, "--gate", "default") == 0

@@ -25,6 +25,7 @@ from ..benchmarks.stats.subgroups import ATTRIBUTES
 from ..edge_runtime import csv_files, files, preprocess, training_pictures
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
 from ..edge_runtime.labels import Label
+from ..edge_runtime.wording import counted
 from .data import grouping, patients, seen, tables, tasks
 from .data.layouts import is_isic_export, read_dataset
 from .data.named_groups import groups_of
@@ -140,7 +141,7 @@ def _results(data: Path, new: NewData, answered: _Answered) -> dict[str, Any]:
         "model": answered.about,
         **report.of_labels(labels),
         "data": {
-            "name": f"{new.name}, {new.part}, {len(rows)} images",
+            "name": f"{new.name}, {new.part}, {counted(len(rows), 'image')}",
             "license": new.license,
             **report.counts(rows.assign(split="evaluated"), labels, ["evaluated"]),
             "unknown_labels": {str(label): int(n) for label, n in unknown.items()},

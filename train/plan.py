@@ -16,6 +16,7 @@ from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from ..edge_runtime.labels import Label
 from ..edge_runtime.patient import Encoding
+from ..edge_runtime.wording import counted
 from . import preflight, request
 from .data import clean, grouping, inventory, patients, splits
 from .data.layouts import Dataset
@@ -178,8 +179,8 @@ class TrainPlan:
         """Of the split and what leaks in it, for people."""
         counts = self.frame["split"].value_counts()
         lines = [
-            f"{self.dataset.layout}: {len(self.frame)} images, {len(self.labels)} classes; train {counts['train']}, "
-            f"val {counts['val']}, test {counts['test']}"
+            f"{self.dataset.layout}: {counted(len(self.frame), 'image')}, {len(self.labels)} classes; "
+            f"train {counts['train']}, val {counts['val']}, test {counts['test']}"
         ]
         leaked = {**self.leakage, **grouping.groups_in(self.part("test"))}
         for sentence in group_kinds.leaks(leaked, lambda name: f"{leaked[name]:.2%}"):
@@ -295,7 +296,9 @@ def check_output(settings: TrainSettings) -> None:
 def document(plan: TrainPlan) -> Document:
     told, recipe = plan.to_dict(), plan.recipe
     size = "x".join(map(str, recipe.image_size))
-    trained = "all layers" if recipe.unfreeze is None else f"the last {recipe.unfreeze} layers of the backbone"
+    trained = (
+        "all layers" if recipe.unfreeze is None else f"the last {counted(recipe.unfreeze, 'layer')} of the backbone"
+    )
     said = {
         "data": [f"{told['data']['path']} ({told['data']['layout']})"],
         "split": plan.split_lines(),
@@ -307,7 +310,10 @@ def document(plan: TrainPlan) -> Document:
             f"trained: {trained} and the head",
         ],
         "training": [f"{recipe.loss}, learning rate {recipe.learning_rate:g} ({recipe.schedule})"],
-        "steps": [f"{plan.steps} of {recipe.batch_size} images in each of at most {recipe.epochs} epochs"],
+        "steps": [
+            f"{plan.steps} of {counted(recipe.batch_size, 'image')} in each of at most "
+            f"{counted(recipe.epochs, 'epoch')}"
+        ],
         "time": [_time(plan)],
     }
     rows = [("" if i else name, line) for name, lines in said.items() for i, line in enumerate(lines)]

@@ -12,6 +12,7 @@ import pandas as pd
 from ..edge_runtime import csv_files
 from ..edge_runtime.errors import DataError, ImageError, UsageError
 from ..edge_runtime.preprocess import load_decoder
+from ..edge_runtime.wording import counted
 from .data import duplicates, grouping, inventory, patients, splits, tasks
 from .data.clean import clean, dropped_by
 from .data.layouts import Dataset, read_dataset
@@ -54,7 +55,7 @@ def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> P
         report(f"split: the folders train, val and test of {dataset.root} (--split lesion splits train/ alone)")
     found = inventory.unused(dataset)
     if found:
-        report(f"not used: {sum(map(len, found.values()))} files below {dataset.root}")
+        report(f"not used: {counted(sum(map(len, found.values())), 'file')} below {dataset.root}")
     for line in inventory.lines(found):
         report(f"  {line}")
     kept, dropped = _cleaned(dataset, settings, report)
@@ -126,7 +127,7 @@ def _cleaned(dataset: Dataset, settings: TrainSettings, report: Report) -> tuple
     """The rows that the rules leave, and rule -> how many it took."""
     kept, dropped = clean(dataset.frame, settings.clean)
     for rule, count in dropped.items():
-        report(f"--clean {rule} leaves out {count or 'no'} images")
+        report(f"--clean {rule} leaves out {counted(count, 'image')}")
     if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
         raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
     if not settings.skip_unreadable:
@@ -168,10 +169,10 @@ def _of_file(frame: pd.DataFrame, path: str, taken: Mapping[str, str], report: R
     frame = frame.assign(split=splits.read_split(path, frame, taken))
     named = csv_files.read(path, lambda name: name == "image_id").rows
     for flag, count in Counter(taken[name] for [name] in named if name in taken).most_common():
-        report(f"{count} images that {path} names are left out by {flag}")
+        report(f"left out by {flag}: {counted(count, 'image')} that {path} names")
     left_out = int((frame["split"] == "").sum())
     if left_out:
-        report(f"{left_out} images are not named in {path} and are left out")
+        report(f"left out: {counted(left_out, 'image')} that {path} does not name")
     frame = frame.loc[frame["split"] != ""].reset_index(drop=True)
     if absent := [part for part in splits.PARTS if part not in set(frame["split"])]:
         raise DataError(f"--clean leaves no image of {', '.join(absent)} in {path}")
@@ -232,7 +233,7 @@ def without_unreadable(
     skipped = {str(frame["image_id"][position]): reason for position, reason in failures.items()}
     kept = [position for position in range(len(frame)) if position not in failures]
     parts = [part for part in splits.PARTS if "split" in frame and (frame["split"] == part).any()]
-    report(f"leaving out {len(skipped)} images that cannot be read; they are listed in skipped.csv")
+    report(f"leaving out {counted(len(skipped), 'image')} that cannot be read: skipped.csv lists them")
     frame = frame.iloc[kept].reset_index(drop=True)
     for label in sorted(frame["label"].unique()) if parts else ():
         absent = [part for part in parts if not ((frame["label"] == label) & (frame["split"] == part)).any()]

@@ -40,7 +40,7 @@ def document(result: _Result) -> Document:
     ]
     missing = [one for one in engines if one["install"]]
     if missing:
-        lines = [f"{one['name']}: {one['detail']}; {one['install']}" for one in missing]
+        lines = [f"{one['name']}: {one['detail']}; install: {one['install']}" for one in missing]
         sections.append(Section("missing", "Not available here", [Notes(lines)]))
     if result["gate"]:
         rows = [(row["name"], "ok" if row["passed"] else "FAIL", row["says"]) for row in result["gate"]["limits"]]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...edge_runtime.contract import GOLDEN
+from ...edge_runtime.wording import counted
 from ..stats.borderline import score
 from ..stats.calibration import logits_of
 
@@ -202,13 +203,13 @@ def judge(figures: Mapping[str, Any], accelerator: str | None, within: float = O
     assert largest is not None
     notes = _notes(figures)
     if largest <= EXACT and not any(_flips(one) for one in sets):
-        said = f"every answer within {EXACT:g} of the reference"
+        said = f"every answer within {EXACT:.6f} of the reference"
         return {"use": YES, "margin": None, "margins": margins, "reasons": [said, *notes]}
     margin = max(margins.values(), default=largest)
     said = f"a probability differs by up to {largest:.2g}"
     flips = sum(row["flips"] for one in sets for row in one["decisions"].values())
     tops = sum(one["pictures"] - one["same_top_class"] for one in sets)
-    said += f"; {_counted(tops, 'top class', 'top classes')} and {_counted(flips, 'decision')} change"
+    said += f"; changed: {counted(tops, 'top class', 'top classes')}, {counted(flips, 'decision')}"
     return {"use": MARGIN, "margin": margin, "margins": margins, "reasons": [said, *notes]}
 
 
@@ -290,7 +291,7 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
         for row in one["decisions"].values()
     )
     if beyond:
-        notes.append(f"{_counted(beyond, 'decision')} that the file does not call borderline")
+        notes.append(f"{counted(beyond, 'changed decision')} that the file does not call borderline")
     if again and again["answers"] < REPEATS * again["inputs"]:
         notes.append(f"each golden picture was asked {again['answers'] // again['inputs']} times, not {REPEATS}")
     if not figures["labelled"]:
@@ -310,10 +311,6 @@ def _pictures(rows: npt.NDArray[np.int64], where: npt.NDArray[np.bool_]) -> int:
 def _logit_step(ours: Floats, theirs: Floats) -> float:
     moved = logits_of(np.maximum(ours, _LEAST)) - logits_of(np.maximum(theirs, _LEAST))
     return float(np.ptp(moved, axis=1).max() / 2)
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count or 'no'} {one if count == 1 else many or one + 's'}"
 
 
 def _ordinal(number: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
 
+from ...edge_runtime.wording import counted
 from ..stats import few, group_kinds, metrics
 from . import charts
 from .document import (
@@ -182,7 +183,7 @@ def _gate(bench: _Benchmark) -> list[Section]:
     gate = bench.result["gate"]
     if not gate:
         return []
-    notes = [f"Limits from {gate['source']}."]
+    notes = ["The default limits." if gate["source"] == "default" else f"Limits from {gate['source']}."]
     if "noise" in gate_verdict(gate):
         notes.append(
             "A question mark: the limit is within the 95% interval of what was measured. Other images of the same "
@@ -225,7 +226,7 @@ def _accuracy(bench: _Benchmark) -> Section:
     data = bench.models[0]["data"]
     part = f", {data['split']} part" if data["split"] else ""
     notes: list[Text] = [
-        f"{model['n']} images of {data['path']}{part}, of {group_kinds.counted(model['groups'])}.",
+        f"{counted(model['n'], 'image')} of {data['path']}{part}, of {group_kinds.counted(model['groups'])}.",
         f"{group_kinds.intervals(model['groups'])}.",
     ]
     if bench.several:
@@ -288,7 +289,7 @@ def _per_class(bench: _Benchmark) -> Section:
         for key, title in (("sensitivity", "Sensitivity"), ("specificity", "Specificity"), ("auc", "AUC"))
     ]
     left_out = len(labels) - len(codes)
-    notes = [f"{left_out} classes without images are left out."] if left_out else []
+    notes = [f"{counted(left_out, 'class', 'classes')} without images left out."] if left_out else []
     notes += _few(few.of_classes(figures[0]["per_class"]))
     blocks: list[Block] = [*([Notes(notes)] if notes else []), Charts(drawn), *tables]
     blocks += [
@@ -431,13 +432,12 @@ def _latency(bench: _Benchmark) -> Section:
 
 def _how_timed(bench: _Benchmark) -> list[Text]:
     latency = bench.models[0]["latency"]
-    threads = latency["num_threads"]
     notes: list[Text] = [
-        f"{latency['num_runs']} runs after {latency['warmup_runs']} to warm up, {threads} "
-        f"thread{'s' if threads > 1 else ''}; image {latency['image']} from {latency['image_source']}.",
+        f"{counted(latency['num_runs'], 'run')} after {latency['warmup_runs']} to warm up, "
+        f"{counted(latency['num_threads'], 'thread')}; image {latency['image']}, {latency['image_source']}.",
     ]
     if latency["p99_ms"] is None:
-        notes.append("p99 from 200 runs on: --num-runs 200.")
+        notes.append("p99 needs 200 runs or more: --num-runs 200.")
     cold = [one for _, one in bench.each("cold_start")]
     if cold:
         notes.append(f"Cold start: median of {len(cold[0]['runs_ms'])}; {cold[0]['measured']}.")
@@ -449,12 +449,16 @@ def _how_timed(bench: _Benchmark) -> list[Text]:
 
 
 def _starts(bench: _Benchmark) -> Table:
+    compared = any(column.one.get("ratios") for column in bench.columns)
     rows: list[tuple[Text, ...]] = []
     for column in bench.columns:
         timings, cold, ratios = column.one["latency"], column.one.get("cold_start"), column.one.get("ratios")
         cells = [number(cold and cold["median_ms"], ".0f"), *(number(timings[k], ".2f") for k in _STARTS)]
-        rows.append((column.name, *cells, *(number(ratios and ratios[k], ".2f") for k in _RATIOS)))
-    return Table(("ms", "cold start", "load", "first run", "to the reference", "to it, invoke"), rows)
+        if compared:
+            cells += [number(ratios and ratios[k], ".2f") for k in _RATIOS]
+        rows.append((column.name, *cells))
+    heads = ("total / reference", "invoke / reference") if compared else ()
+    return Table(("ms", "cold start", "load", "first run", *heads), rows)
 
 
 def _processes(bench: _Benchmark) -> list[Block]:
@@ -604,9 +608,17 @@ def _size(bench: _Benchmark) -> Section:
     return Section("size", "Size and memory", [Notes(notes), *tables])
 
 
+_MACHINE = {
+    "memory_bytes": "memory, bytes",
+    "temperature_c": "temperature, °C",
+    "temperature_after_c": "temperature after, °C",
+    "skin_edge": "skin-edge",
+}
+
+
 def _machine(machine: _Result) -> Section:
     rows = [
-        (key.replace("_", " "), "not reported by this system" if value is None else str(value))
+        (_MACHINE.get(key, key.replace("_", " ")), "not reported by this system" if value is None else str(value))
         for key, value in machine.items()
         if key != "versions"
     ]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ...benchmarks.stats import group_kinds
 from ...benchmarks.stats.group_kinds import UNKNOWN, Groups, known
+from ...edge_runtime.wording import counted
 from . import duplicates, splits
 
 MOST_BY_DEFAULT = 50_000
@@ -52,7 +53,11 @@ def connect(
     joined = len(set(groups)) - len(set(together))
     unions = len({union for group, union in zip(groups, together, strict=True) if group != union})
     report("\r")
-    report(f"near-duplicates: {len(pairs)} pairs connect {joined + unions} groups to {unions}")
+    if pairs:
+        connect = counted(len(pairs), "pair connects", "pairs connect")
+        report(f"near-duplicates: {connect} {joined + unions} groups to {unions}")
+    else:
+        report("near-duplicates: none")
     ids = list(frame["image_id"])
     for i, j, score in pairs[:_SHOWN]:
         report(f"  {ids[i]} {ids[j]}: correlation {score:.2f}, groups {groups[i]} and {groups[j]}")

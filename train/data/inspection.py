@@ -15,6 +15,7 @@ from ...benchmarks.report.document import Document, Notes, Section, Table, facts
 from ...benchmarks.stats.group_kinds import UNKNOWN
 from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
+from ...edge_runtime.wording import counted
 from . import contact_sheets, inventory, splits, tables
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
@@ -208,15 +209,20 @@ def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence
 def document(found: Mapping[str, Any]) -> Document:
     """found: what `inspect` returned."""
     n, classes = found["images"], found["classes"]
-    counted = [(code or "(none)", f"{count}", f"{count / n:.1%}") for code, count in classes.items()]
-    cleaned = [f"--clean {name} dropped {count} rows" for name, count in found["cleaned"].items()]
+    rows = [(code or "(none)", f"{count}", f"{count / n:.1%}") for code, count in classes.items()]
+    cleaned = [f"--clean {name} dropped {counted(count, 'row')}" for name, count in found["cleaned"].items()]
     head = "class" if found["labels_are"] == "diagnosis" else "target"
     sections = [
-        Section("classes", "", [Notes([*found["notes"], *cleaned]), Table((head, "images", "share"), counted)]),
+        Section("classes", "", [Notes([*found["notes"], *cleaned]), Table((head, "images", "share"), rows)]),
         Section("pictures", "", [facts([*_groups(found), *_files(found)])]),
         Section("duplicates", "", [facts([*_duplicates(found), *_default_split(found["default_split"])])]),
     ]
-    return Document(f"{found['layout']}: {n} images, {len(classes)} classes", "", sections, "skin-edge data")
+    return Document(
+        f"{found['layout']}: {counted(n, 'image')}, {counted(len(classes), 'class', 'classes')}",
+        "",
+        sections,
+        "skin-edge data",
+    )
 
 
 def _groups(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -230,7 +236,7 @@ def _groups(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if disagreeing is None:
         yield "labels disagree", "not known: no lesion is named"
     else:
-        yield "labels disagree", f"{len(disagreeing)} lesions {', '.join(disagreeing[:_SHOWN])}".rstrip()
+        yield "labels disagree", f"{counted(len(disagreeing), 'lesion')} {', '.join(disagreeing[:_SHOWN])}".rstrip()
 
 
 def _files(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -239,19 +245,19 @@ def _files(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "unreadable", f"{len(found['unreadable'])}"
     yield from (("", f"{name}: {reason}") for name, reason in list(found["unreadable"].items())[:_SHOWN])
     if found["unused"]:
-        yield "not used", f"{sum(map(len, found['unused'].values()))} files"
+        yield "not used", counted(sum(map(len, found["unused"].values())), "file")
         yield from (("", line) for line in inventory.lines(found["unused"]))
     for name, count in found["would_be_dropped"].items():
-        yield f"--clean {name}", f"would drop {count} rows"
+        yield f"--clean {name}", f"would drop {counted(count, 'row')}"
 
 
 def _duplicates(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     several, near = found["same_pixels_with_several_labels"], found["near_duplicates_across_groups"]
-    yield "same file", f"{len(found['same_file'])} sets"
+    yield "same file", counted(len(found["same_file"]), "set")
     under = f", {len(several)} of them under several labels" if several else ""
-    yield "same pixels", f"{len(found['same_pixels'])} sets{under}"
+    yield "same pixels", counted(len(found["same_pixels"]), "set") + under
     yield from (("", f"{', '.join(one['image_ids'])}: {', '.join(one['labels'])}") for one in several[:_SHOWN])
-    yield "near-duplicates", "not looked for" if near is None else f"{len(near)} pairs across groups"
+    yield "near-duplicates", "not looked for" if near is None else f"{counted(len(near), 'pair')} across groups"
     for pair in (near or [])[:_SHOWN]:
         yield "", f"{', '.join(pair['image_ids'])}: {', '.join(pair['labels'])}; {pair['correlation']:.3f}"
 
@@ -264,7 +270,7 @@ def _default_split(split: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]
     by = ": the folders' own parts" if official else f" (seed {split['seed']})"
     yield "default split", ", ".join(f"{part} {count}" for part, count in split["images"].items()) + by
     if split["official_parts_left_out"]:
-        yield "", f"{split['official_parts_left_out']} images of the official val and test parts left out"
+        yield "", f"{counted(split['official_parts_left_out'], 'image')} of the official val and test parts left out"
     if leaked is None:
         yield "leaked", "not known: no lesion or patient is named;"
         yield "", f"{split['near_duplicate_share_of_test']:.2%} of its test images have a near-duplicate in training"

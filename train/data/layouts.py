@@ -19,6 +19,7 @@ from ...benchmarks.inputs.locate import folder_of, located
 from ...benchmarks.stats import group_kinds
 from ...edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ...edge_runtime.labels import HAM10000, ISIC2019, ISIC_DIAGNOSES, PAD_UFES_20, Label, label_for
+from ...edge_runtime.wording import counted
 from . import layout_tables as tables
 from .layout_tables import find_table, finished, read_table
 from .named_groups import groups_of
@@ -59,7 +60,7 @@ class Dataset:
       path        text, absolute, or "file.hdf5::member" (`edge_runtime/containers.py`), or "" where it is missing
       image_id    text, once each
       group       text: pictures that must stay together in a split: the patient, else the lesion, else the picture
-      group_kind  text, of `benchmarks/group_kinds.KINDS`: what `group` is, "unknown" where nobody names one
+      group_kind  text, of `benchmarks/stats/group_kinds.KINDS`: what `group` is, "unknown" where nobody names one
       label       text: the diagnosis' code; "" where the data set names none
       patient, lesion, image_type      text, "" where not known
       age         float64, years; NaN where blank; 0 is what the file says
@@ -295,7 +296,9 @@ def isic2020(given: Given) -> Dataset | None:
         there = two.isin(list(frame["image_id"])).all(axis=1)
         pairs = list(zip(two["one"][there], two["other"][there], strict=True))
     frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, table)
-    notes = [f"{len(pairs)} pairs of duplicates are kept together"] if pairs else []
+    notes = (
+        [f"{counted(len(pairs), 'pair of duplicates is', 'pairs of duplicates are')} kept together"] if pairs else []
+    )
     return _dataset(given, "isic2020", finished(frame, table, pairs=pairs), ISIC2019, notes, read=(table, duplicates))
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from ...benchmarks.inputs.classes import SIDES, TASKS, class_of, read_labels
 from ...edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ...edge_runtime.labels import BENIGN_MALIGNANT, Label, is_precancerous, label_for, same_label
+from ...edge_runtime.wording import counted
 from .layouts import Dataset
 
 _MOST_SHOWN = 12  # classes in a message
@@ -87,7 +88,7 @@ def without_classes(dataset: Dataset, names: Sequence[str] = (), *, min_images: 
     if not gone:
         return dataset
     left_out = {code: counts.get(code, 0) for code in sorted(gone)}
-    named = ", ".join(f"{code} ({count} images)" for code, count in left_out.items())
+    named = ", ".join(f"{code} ({counted(count, 'image')})" for code, count in left_out.items())
     rows = dataset.frame["label"].isin(list(gone))
     return replace(
         dataset,
@@ -102,8 +103,8 @@ def without_classes(dataset: Dataset, names: Sequence[str] = (), *, min_images: 
 def described(mapping: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each diagnosis: where it counts, how many images, who says so."""
     return [
-        f"  {row['diagnosis'] or 'no diagnosis'}: {row['side']}, {row['images']} images, according to {row['source']}"
-        + (f" ({row['remark']})" if row.get("remark") else "")
+        f"  {row['diagnosis'] or 'no diagnosis'}: {row['side']}, {counted(row['images'], 'image')}, "
+        f"according to {row['source']}" + (f" ({row['remark']})" if row.get("remark") else "")
         for row in mapping
     ]
 
@@ -136,7 +137,7 @@ def as_classes(
     counts = Counter(zip(rows["label"], labels, strict=True))
     sides = [code for code in codes if same_label(code, SIDES)]
     lines = [
-        f"  {label or 'no diagnosis'}: counts as {meant}, {count} images"
+        f"  {label or 'no diagnosis'}: counts as {meant}, {counted(count, 'image')}"
         + (" (holds precancerous keratoses)" if meant in sides and is_precancerous(label) else "")
         for (label, meant), count in sorted(counts.items())
         if label != meant

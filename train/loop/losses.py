@@ -50,7 +50,7 @@ def loss(
     """(targets, probabilities), each float32 [b, classes] -> float32 [b], the loss of each picture.
 
     Args:
-        name: Of recipes.LOSSES.
+        name: Of recipe.LOSSES.
         shares, weights: Of each class, float [classes]: its share among the pictures shown, and what it counts.
         label_smoothing: The part of a target, 0..1, that is spread evenly over all classes (Szegedy et al., arXiv
             1512.00567).

@@ -26,7 +26,7 @@ from .search_space import Space
 NO_AUGMENTATION = Augmentation()
 
 LOSSES = ("cross-entropy", "focal", "logit-adjusted")
-"""See losses.py."""
+"""See `train/loop/losses.py`, which has a function for each."""
 
 BATCH_NORMS = ("trained-layers", "frozen", "all")
 """Whose BatchNormalization adapts: that of the layers that are trained, none of the backbone's, or every one."""

@@ -16,6 +16,7 @@ from ...benchmarks.stats import describe, operating_points
 from ...benchmarks.stats.calibration import choose_temperature
 from ...benchmarks.stats.subgroups import ATTRIBUTES
 from ...edge_runtime.labels import Label
+from ...edge_runtime.wording import counted
 from ..data import grouping, splits
 from ..runs.run_folder import Run
 
@@ -164,7 +165,7 @@ def counts(frame: pd.DataFrame, labels: Sequence[Label], parts: Sequence[str]) -
 
 def _left_out(run: Run) -> str:
     classes = run.config.found.get("left_out") or {}
-    named = ", ".join(f"{code} ({count} images)" for code, count in classes.items())
+    named = ", ".join(f"{code} ({counted(count, 'image')})" for code, count in classes.items())
     return f"; classes left out: {named}" if named else ""
 
 

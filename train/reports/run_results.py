@@ -15,6 +15,7 @@ from ...benchmarks.inputs.locate import relative_to
 from ...benchmarks.report.page import page
 from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
+from ...edge_runtime.wording import counted
 from ..data import tables
 from ..data.tables import HISTORY_COLUMNS
 from ..runs.run_folder import Run
@@ -116,7 +117,7 @@ def _draw_confusion(figures: Mapping[str, Any], codes: tuple[str, ...], run: Run
         axis.set_yticks(range(len(codes)), names)
         axis.set(xlabel="predicted", ylabel="truth")
         axis.set_title(
-            f"Test part, {figures['n']} images: balanced accuracy {figures['balanced_accuracy']:.3f}\n"
+            f"Test part, {counted(figures['n'], 'image')}: balanced accuracy {figures['balanced_accuracy']:.3f}\n"
             f"accuracy {figures['accuracy']:.3f} "
             f"(always {drawn.name(figures['majority_class'], 20)}: {figures['majority_class_baseline']:.3f})",
             fontsize=8,

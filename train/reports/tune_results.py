@@ -12,6 +12,7 @@ from ...benchmarks.report import charts, terminal
 from ...benchmarks.report.document import Block, Charts, Code, Document, Notes, Section, Table, number
 from ...benchmarks.report.page import page
 from ...edge_runtime import console, csv_files, files
+from ...edge_runtime.wording import counted
 
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 
@@ -215,7 +216,7 @@ def _trials(result: Mapping[str, Any]) -> Section:
     ]
     columns = ("trial", _spoken(result["figure"]), "state", "epochs", "s", *names)
     counts = ", ".join(f"{n} {state}" for state, n in _counts(result).items())
-    notes = Notes([f"{len(result['trials'])} trials: {counts}; the best first."])
+    notes = Notes([f"{counted(len(result['trials']), 'trial')}: {counts}; the best first."])
     return Section("trials", "Trials", [notes, Table(columns, rows, detail=True)])
 
 
