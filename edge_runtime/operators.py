@@ -543,6 +543,10 @@ def _space_to_depth(step: Step) -> list[Shape]:
     return [(shape[0], shape[1] // side, shape[2] // side, shape[3] * side**2)]
 
 
+_KERNEL_COLUMNS = 64
+"""Of a float32 matrix product: at most (XNNPACK's kernels have 8 to 64)."""
+
+
 def _matmul(step: Step) -> list[Shape]:
     a, b = step.input(0), step.input(1)
     require(2 <= len(a.shape) == len(b.shape) <= 4 and not a.is_constant, "takes shapes that do not fit")
@@ -550,7 +554,9 @@ def _matmul(step: Step) -> list[Shape]:
     other, columns = b.shape[-2:][:: -1 if step.flag(1) else 1]
     require(inner == other, "takes shapes that do not fit")
     shape = (*_broadcast(a.shape[:-2], b.shape[:-2]), rows, columns)
-    step.work, step.workspace = math.prod(shape) * inner, a.size + b.size
+    # XNNPACK packs each matrix of b: columns filled up to those of a kernel, and a row of biases.
+    packed = 4 * math.prod(b.shape[:-2]) * (inner + 1) * -(-columns // _KERNEL_COLUMNS) * _KERNEL_COLUMNS
+    step.work, step.workspace = math.prod(shape) * inner, a.size + packed
     return [shape]
 
 

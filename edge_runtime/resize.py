@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _BITS = 22
+_BAND = 128  # rows
 
 
 def resize(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -52,12 +53,15 @@ def coefficients(length: int, target: int) -> list[tuple[int, npt.NDArray[np.int
 
 
 def along_rows(pixels: npt.NDArray[np.uint8], target: int) -> npt.NDArray[np.uint8]:
-    """uint8 [n, ...] -> [target, ...]: one pass, along the first axis, by the formula itself."""
+    """uint8 [n, ...] -> [target, ...]: one pass, along the first axis, by the formula itself.
+
+    In doubles, which hold every sum: whole numbers of at most 255 x 2^22. Integers have no fast product in NumPy.
+    """
     resized = np.empty((target, *pixels.shape[1:]), np.uint8)
     for position, (first, weights) in enumerate(coefficients(len(pixels), target)):
-        part = pixels[first : first + len(weights)].astype(np.int32)
-        total = np.tensordot(weights, part, 1) + 2 ** (_BITS - 1)
-        resized[position] = np.minimum(np.maximum(total >> _BITS, 0), 255)
+        part = pixels[first : first + len(weights)].reshape(len(weights), -1).astype(np.float64)
+        total = np.floor((weights.astype(np.float64) @ part + 2 ** (_BITS - 1)) / 2**_BITS)
+        resized[position] = np.clip(total, 0, 255).reshape(pixels.shape[1:])
     return resized
 
 
@@ -66,11 +70,16 @@ def _along(image: Image.Image, target: int, *, horizontal: bool) -> Image.Image:
     if _pillow_is_exact(length, target):
         size = (target, image.height) if horizontal else (image.width, target)
         return image.resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    if horizontal:
-        columns = along_rows(np.swapaxes(pixels, 0, 1), target)
-        return Image.fromarray(np.ascontiguousarray(np.swapaxes(columns, 0, 1)))
-    return Image.fromarray(along_rows(pixels, target))
+    if not horizontal:
+        return Image.fromarray(along_rows(np.asarray(image), target))
+    # By bands of rows: a picture at the limit of pixels takes hundreds of MB, and would be copied whole.
+    resized = np.empty((image.height, target, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        band = np.asarray(image.crop((0, top, image.width, min(top + _BAND, image.height))))
+        resized[top : top + _BAND] = np.swapaxes(
+            along_rows(np.ascontiguousarray(np.swapaxes(band, 0, 1)), target), 0, 1
+        )
+    return Image.fromarray(resized)
 
 
 def _pillow_is_exact(length: int, target: int) -> bool:

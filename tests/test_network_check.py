@@ -237,6 +237,21 @@ def million_classes(model, graph):
     )
 
 
+def many_small_matrices(model, graph):
+    """65 MB of tensors, 2 GiB as a matrix product packs them."""
+    found = []
+    for shape in ((256, 1024, 1, 31), (256, 1024, 31, 1)):
+        pixel = tensor(model, graph, (256, 1, 1, shape[3]), values=np.ones(256 * shape[3], np.float32))
+        sides = tensor(model, graph, (2,), "INT32", ints(*shape[1:3]))
+        found.append(tensor(model, graph, shape))
+        options = schema.ResizeBilinearOptionsT()
+        operator(model, graph, schema.BuiltinOperator.RESIZE_BILINEAR, [pixel, sides], [found[-1]], options)
+    product = tensor(model, graph, (256, 1024, 1, 1))
+    operator(
+        model, graph, schema.BuiltinOperator.BATCH_MATMUL, found, [product], schema.BatchMatMulOptionsT(), before=2
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -263,6 +278,7 @@ def million_classes(model, graph):
         (custom, "CUSTOM TFLite_Detection_PostProcess, is not one"),
         (padded_to_gigabytes, "MiB of memory, over the limit of 768 MiB"),
         (million_classes, "MiB of memory, over the limit"),
+        (many_small_matrices, "MiB of memory, over the limit"),
         (asked_of_a_window, "multiply-accumulates, over the limit"),
         (sparse, "sparse"),
         (variable, "variables"),
