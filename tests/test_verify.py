@@ -13,7 +13,7 @@ from PIL import Image
 
 from skin_edge.benchmarks.accuracy import preprocessing
 from skin_edge.benchmarks.bundle import answers as own_answers
-from skin_edge.benchmarks.bundle import mistakes, pictures, verify
+from skin_edge.benchmarks.bundle import mistakes, pictures, reading
 from skin_edge.edge_runtime import SkinClassifier, preprocess
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.cli import run
@@ -254,7 +254,7 @@ def test_an_answer_that_does_not_follow_is_refused(change, said, answers, verdic
 )
 def test_answers_of_another_form_end_in_one_line(text, said, handover, tmp_path, capsys):
     (tmp_path / "answers.jsonl").write_text(text)
-    assert run(["verify", str(handover), str(tmp_path / "answers.jsonl")]) == 1
+    assert run(["verify", str(handover), str(tmp_path / "answers.jsonl")]) == 2
     err = capsys.readouterr().err
     assert said in err and len(err.splitlines()) == 1
 
@@ -267,7 +267,7 @@ def test_a_changed_golden_file_is_no_witness(handover, answers, verdict, tmp_pat
     path = tmp_path / "copy" / "golden" / "golden.jsonl"
     path.write_text(path.read_text().replace("0.", "0.1", 1))
     code, said = verdict(answers, tmp_path / "copy")
-    assert code == 1 and "golden/golden.jsonl is not the one" in said
+    assert code == 2 and "golden/golden.jsonl is not the one" in said
     assert verdict(answers, tmp_path / "nowhere")[0] == 2
     (tmp_path / "empty").mkdir()
     assert verdict(answers, tmp_path / "empty")[0] == 2
@@ -277,7 +277,7 @@ def test_a_changed_golden_file_is_no_witness(handover, answers, verdict, tmp_pat
 
 def test_a_zip_is_a_bundle_too(handover, answers, verdict, tmp_path):
     assert run(["bundle", "--out", str(tmp_path / "a.zip")]) == 0
-    assert verify.read_bundle(tmp_path / "a.zip").golden == verify.read_bundle(handover).golden
+    assert reading.read_bundle(tmp_path / "a.zip").golden == reading.read_bundle(handover).golden
 
 
 def test_engine_and_decoder_are_tested_apart(answers, golden, verdict):

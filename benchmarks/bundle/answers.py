@@ -16,11 +16,11 @@ from typing import Any
 
 import click
 
-from ...edge_runtime import cli, console, files
+from ...edge_runtime import cli, console
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.errors import ImageError
 from . import golden
-from .verify import read_bundle
+from .reading import classifier_of, read_bundle
 
 
 def answers(classifier: SkinClassifier, files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
@@ -53,12 +53,9 @@ def main(bundle: Path) -> None:
       python -m skin_edge.benchmarks.bundle.answers handover.zip > answers.jsonl
     """
     read = read_bundle(bundle)
-    with files.temporary_folder() as folder:
-        model = folder / "model.tflite"
-        model.write_bytes(read.files["model.tflite"])
-        with SkinClassifier(model) as classifier:
-            for line in answers(classifier, {name: read.files[f"golden/{name}"] for name in read.golden}):
-                console.say_json(line, indent=None)
+    with classifier_of(read) as classifier:
+        for line in answers(classifier, {name: read.files[f"golden/{name}"] for name in read.golden}):
+            console.say_json(line, indent=None)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def verify(bundle: Path, answers: Path, as_json: bool) -> int:
 
     Every stage that the app reports is checked: upright images, input bytes, probabilities, labels, decisions and
     refusals (CONTRACT.md in the bundle, section 9). Known mistakes are named. Exit code 0: level A, all exact. 1: level
-    B or C, within tolerances. 3: refused.
+    B or C, within tolerances. 2: BUNDLE or ANSWERS is damaged or of another form. 3: refused.
 
     \b
     Example:
@@ -74,8 +74,9 @@ def verify(bundle: Path, answers: Path, as_json: bool) -> int:
     """
     from ..report import terminal
     from . import verify as module
+    from .reading import read_bundle
 
-    verdict = module.verify(module.read_bundle(bundle), answers)
+    verdict = module.verify(read_bundle(bundle), answers)
     if as_json:
         console.say_json(verdict)
     else:

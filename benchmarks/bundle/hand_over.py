@@ -151,7 +151,7 @@ def _member(file: ModelFile, name: str) -> bytes:
 def _own(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         raise UsageError(f"--pictures {folder} is not a folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.is_file())
     if not paths:
         raise UsageError(f"--pictures {folder} holds no pictures ({', '.join(sorted(_PICTURES))})")
     return {f"pictures/own/{path.name}": path.read_bytes() for path in paths}

@@ -88,6 +88,7 @@ class Scene:
     """
 
     def __init__(self, content: bytes):
+        self.upright = preprocess.decode(content)  # first: it refuses what would take too much memory
         opened: Any = Image.open(io.BytesIO(content))
         with opened as image:
             image.load()
@@ -96,7 +97,6 @@ class Scene:
             self.is_cmyk = image.mode == "CMYK"
             self.has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             self._stored: Any = image.copy()
-        self.upright = preprocess.decode(content)
 
     def without(self, *keys: str) -> Image.Image:
         """Decoded as if its file had no such block: "exif", "icc_profile"."""

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import io
-import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...edge_runtime import files
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import GOLDEN
-from ...edge_runtime.errors import DataError, UsageError
+from ...edge_runtime.errors import ImageError, UsageError
 from ..report.document import Document, Notes, Section, Table
 from . import mistakes
-from .hand_over import SUMS
+from .reading import Bundle, Record, classifier_of, is_number, read_answers
 
 Pixels = npt.NDArray[np.uint8]
-Record = Mapping[str, Any]
 
 LEVELS = ("A", "B", "C", "refused")
 
@@ -37,92 +28,16 @@ _NEAR = {"B": (1, 0.05), "C": (2, 0.2)}  # largest and mean difference of the in
 _FEW = 2e-6  # between a score and the sum of probabilities that were printed
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle that was read.
-
-    Attributes:
-        files: Path within it -> content.
-        golden: File -> its line of golden.jsonl.
-    """
-
-    files: Mapping[str, bytes]
-    golden: Mapping[str, Record]
-
-
-def read_bundle(path: Path) -> Bundle:
-    """Reads a folder or a zip of `skin-edge bundle`. Raises UsageError where it is none, DataError where changed."""
-    files = _zip(path) if path.is_file() else _folder(path)
-    try:
-        pairs = [line.split("  ", 1) for line in files[SUMS].decode().splitlines()]
-        sums = {name: digest for digest, name in pairs}
-        lines = [json.loads(line) for line in files["golden/golden.jsonl"].splitlines()]
-        golden = {str(line["file"]): line for line in lines}
-    except (KeyError, ValueError, TypeError):
-        raise UsageError(f"{path} is not a bundle of 'skin-edge bundle', or a damaged one") from None
-    for name in ("model.tflite", *(name for name in sums if name.startswith("golden/"))):
-        if hashlib.sha256(files.get(name, b"")).hexdigest() != sums.get(name):
-            raise DataError(f"{path}: {name} is not the one that {SUMS} names: make the bundle again")
-    return Bundle(files, golden)
-
-
-def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int], classes: int) -> dict[str, Record]:
-    """file -> the app's line.
-
-    Bytes become arrays under "pixels", probabilities become float64 arrays. A line may also name a file of
-    golden/inputs, which the app's engine answered by itself.
-
-    Args:
-        path: A file with one JSON object per line.
-        golden: File -> its golden answer.
-        size, classes: Of the model.
-
-    Raises:
-        DataError: Where a line is not of the form.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-    inputs = {str(line["input"]["file"]) for line in golden.values() if "input" in line}
-    answers: dict[str, Record] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            answer: Any = json.loads(line)
-        except (ValueError, RecursionError):
-            raise DataError(f"{where}: not JSON: one object a line") from None
-        if not isinstance(answer, dict) or not isinstance(answer.get("file"), str):  # pyright: ignore[reportUnknownMemberType]
-            raise DataError(f'{where}: no object with a "file"')
-        reported: dict[str, Any] = answer  # pyright: ignore[reportUnknownVariableType]
-        name = str(reported["file"]).removeprefix("golden/")
-        if name not in golden and name not in inputs:
-            raise DataError(
-                f"{where}: {reported['file']!r} is not a file of golden/: take the bundle that the app was given"
-            )
-        if name in answers:
-            raise DataError(f"{where}: {name} is answered twice")
-        answers[name] = _checked(reported, where, size, classes)
-    if not answers:
-        raise DataError(f"{path} has no answers")
-    return answers
-
-
 def verify(bundle: Bundle, answers_path: Path) -> dict[str, Any]:
     """The verdict, JSON-ready: {level, stages, missing, refused_though_good, mistake}.
 
     stages: {stage: {checked, missing, level, said}}; level None where nothing of it was reported. missing: files
     without a line. mistake: {names, remedies, explained, by, nearest}, or None.
 
-    Raises DataError where the answers are not of the form.
+    Raises UsageError where the bundle or the answers are not of the form.
     """
-    with files.temporary_folder() as folder:
-        path = folder / "model.tflite"
-        path.write_bytes(bundle.files["model.tflite"])
-        with SkinClassifier(path) as classifier:
-            return _Verifier(bundle, classifier, answers_path).verdict()
+    with classifier_of(bundle) as classifier:
+        return _Verifier(bundle, classifier, answers_path).verdict()
 
 
 class _Verifier:
@@ -293,8 +208,9 @@ class _Verifier:
     def _decision_fault(self, golden: Record, given: Record | None, probabilities: Any) -> str:
         if given is None:
             return "missing"
-        score, decision = given.get("score"), given.get("decision")
-        if not isinstance(score, (int, float)) or not math.isfinite(score) or decision not in ("refer", "below"):
+        score: Any = given.get("score")
+        decision = given.get("decision")
+        if not is_number(score) or decision not in ("refer", "below"):
             return "malformed"
         row = next(row for row in self.classifier.contract["thresholds"] if row["name"] == golden["name"])
         if probabilities is not None:
@@ -327,7 +243,10 @@ class _Verifier:
 
     def _mistake(self) -> dict[str, Any] | None:
         files = self.bundle.files
-        scenes = {name: mistakes.Scene(files[f"golden/{name}"]) for name in self.reported}
+        try:
+            scenes = {name: mistakes.Scene(files[f"golden/{name}"]) for name in self.reported}
+        except ImageError as error:
+            raise UsageError(f"{self.bundle.path}: a golden picture cannot be read: {error}") from None
         right = {name: self.right[name] for name in self.reported}
         seen = {name: one["pixels"] for name, one in self.reported.items() if "pixels" in one}
         hashes = {name: one["input_sha256"] for name, one in self.reported.items() if "input_sha256" in one}
@@ -435,54 +354,3 @@ def _size(line: Record) -> tuple[int, int] | None:
 
 def _pixels(bundle: Bundle, line: Record, size: tuple[int, int]) -> Pixels:
     return np.reshape(np.frombuffer(bundle.files[f"golden/{line['input']['file']}"], np.uint8), (*size, 3))
-
-
-def _checked(reported: dict[str, Any], where: str, size: tuple[int, int], classes: int) -> Record:
-    """A line whose fields have their form; raises DataError else."""
-    checked: dict[str, Any] = {
-        key: reported[key] for key in ("file", "error", "label") if reported.get(key) is not None
-    }
-    if "label" in checked and not isinstance(checked["label"], str):
-        raise DataError(f"{where}: label is not text")
-    for key, kind in (("upright", dict), ("input", dict), ("decisions", list)):
-        if reported.get(key) is not None:
-            if not isinstance(reported[key], kind) or (
-                kind is list and not all(isinstance(one, dict) for one in reported[key])
-            ):
-                raise DataError(f"{where}: {key} is not of the form of CONTRACT.md, section 9")
-            checked[key] = reported[key]
-    if reported.get("probabilities") is not None:
-        try:
-            values = np.asarray(reported["probabilities"], np.float64)
-        except (TypeError, ValueError):
-            values = np.zeros(0)
-        if values.shape != (classes,):
-            raise DataError(f"{where}: probabilities are not {classes} numbers, in the order of labels.txt")
-        checked["probabilities"] = values
-    image = checked.pop("input", {})
-    if isinstance(image.get("sha256"), str):
-        checked["input_sha256"] = image["sha256"].lower()
-    if image.get("base64") is not None:
-        try:
-            content = base64.b64decode(image["base64"], validate=True)
-        except (binascii.Error, ValueError, TypeError):
-            content = b""
-        if len(content) != size[0] * size[1] * 3:
-            raise DataError(f"{where}: input.base64 is not {size[0] * size[1] * 3} bytes, RGB of {size[0]}x{size[1]}")
-        checked["pixels"] = np.reshape(np.frombuffer(content, np.uint8), (*size, 3))
-    return checked
-
-
-def _folder(path: Path) -> dict[str, bytes]:
-    if not path.is_dir():
-        raise UsageError(f"no such bundle: {path}")
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
-def _zip(path: Path) -> dict[str, bytes]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
-            return {name.partition("/")[2]: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
-        raise UsageError(f"{path} is not a zip of 'skin-edge bundle'") from None
