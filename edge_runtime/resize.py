@@ -59,9 +59,9 @@ def along_rows(pixels: npt.NDArray[np.uint8], target: int) -> npt.NDArray[np.uin
     """
     resized = np.empty((target, *pixels.shape[1:]), np.uint8)
     for position, (first, weights) in enumerate(coefficients(len(pixels), target)):
-        part = pixels[first : first + len(weights)].reshape(len(weights), -1).astype(np.float64)
-        total = np.floor((weights.astype(np.float64) @ part + 2 ** (_BITS - 1)) / 2**_BITS)
-        resized[position] = np.clip(total, 0, 255).reshape(pixels.shape[1:])
+        part = pixels[first : first + len(weights)].astype(np.float64)
+        total = np.tensordot(weights.astype(np.float64), part, 1) + 2.0 ** (_BITS - 1)
+        resized[position] = np.minimum(np.maximum(np.floor(total * 2.0**-_BITS), 0), 255)
     return resized
 
 
