@@ -156,8 +156,8 @@ def _module_problem(name: str, arguments: list[str]) -> str | None:
         return _click_problem(module.main, arguments)
     parse = argparse.ArgumentParser.parse_args
 
-    def only_parse(parser: argparse.ArgumentParser) -> None:
-        parse(parser)
+    def only_parse(parser: argparse.ArgumentParser, words: list[str] | None = None) -> None:
+        parse(parser, words)
         raise _ParsedError
 
     with (
