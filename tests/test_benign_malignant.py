@@ -101,7 +101,7 @@ def test_labels_in_a_models_own_words():
     )
     labels, lines = tasks.as_classes(rows, ["Benign", "malignant"])
     assert labels.tolist() == ["malignant", "malignant", "wart", "Benign", "Benign", "malignant"]
-    assert len(lines) == 5 and "  mel: counts as malignant, 1 images" in lines
+    assert len(lines) == 5 and "  mel: counts as malignant, 1 image" in lines
     labels, _ = tasks.as_classes(rows[["label"]], ["mel", "nv", "benign"])
     assert labels.tolist() == ["mel", "nv", "wart", "ak", "benign", ""]
 

@@ -145,7 +145,7 @@ def test_isic2020_has_its_own_target_and_keeps_duplicates_together(tmp_path, ver
     assert frame["group"]["ISIC_0000003"] == frame["group"]["ISIC_0000503"]
     assert frame["group"]["ISIC_0000000"] == frame["group"]["ISIC_0000500"]  # all of both patients
     assert frame["patient"]["ISIC_0000003"] != frame["patient"]["ISIC_0000503"]
-    assert dataset.notes == ("1 pairs of duplicates are kept together",)
+    assert dataset.notes == ("1 pair of duplicates is kept together",)
 
 
 @pytest.mark.parametrize("images", ["hdf5", "folder", "both"])
