@@ -98,9 +98,9 @@ def compare(a: _Result, b: _Result, *, different_machines: bool = False) -> dict
 def document(comparison: _Result) -> Document:
     """The comparison as a document."""
     notes = [
-        f"{who}: {comparison[who]['path']} ({comparison[who]['precision'] or 'precision unknown'}), "
-        f"measured {comparison[who]['measured_at']}"
-        for who in ("a", "b")
+        f"{side}: {comparison[side]['path']} ({comparison[side]['precision'] or 'precision unknown'}), "
+        f"measured {comparison[side]['measured_at']}"
+        for side in ("a", "b")
     ]
     sections = [Section("results", "", [Notes(notes)])]
     for key, title in (

@@ -34,9 +34,10 @@ from typing import Any
 import numpy as np
 
 from skin_edge.benchmarks.engines.catalogue import WORKERS
-from skin_edge.benchmarks.engines.process import environment_variables, last_line
+from skin_edge.benchmarks.engines.process import environment_variables
 from skin_edge.benchmarks.measure.machine import describe_machine
 from skin_edge.benchmarks.measure.picture import generated_picture, read_picture
+from skin_edge.benchmarks.measure.processes import last_line
 from skin_edge.edge_runtime import console, files
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError

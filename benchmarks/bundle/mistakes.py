@@ -39,7 +39,7 @@ class Mistake:
     """A known mistake of an app.
 
     Attributes:
-        name: As it is said.
+        name: Shown to the user.
         remedy: One line.
         stage: "decode", "resize", "values" or "outputs".
     """

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -107,8 +107,7 @@ def read_answers(path: Path, golden: Mapping[str, Record], size: tuple[int, int]
         UsageError: Where it cannot be read or a line is not of the form.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = _head(path, _MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > _MOST_BYTES:
@@ -226,12 +225,13 @@ def _folder(path: Path) -> dict[str, bytes]:
     named = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
     needed = {name: (file, file.stat().st_size) for name, file in named.items() if _is_needed(name)}
     _check_sizes(path, (size for _, size in needed.values()))
+    return {name: _head(file, size) for name, (file, size) in needed.items()}
 
-    def content(opened: BinaryIO, size: int) -> bytes:
-        with opened:
-            return opened.read(size)
 
-    return {name: content(file.open("rb"), size) for name, (file, size) in needed.items()}
+def _head(path: Path, most: int) -> bytes:
+    """A file's first bytes: it may have grown, or never end."""
+    with path.open("rb") as file:
+        return file.read(most)
 
 
 def _zip(path: Path) -> dict[str, bytes]:

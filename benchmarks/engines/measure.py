@@ -42,7 +42,7 @@ class EngineSettings:
         engines: Names, as `catalogue.named` takes them.
         model: A .tflite, None: the packaged one.
         data, split, images, columns: As `cases.read_cases` takes them.
-        num_threads: Of engines that can be told.
+        num_threads: Of engines that have the option.
         repeats: Answers to each golden picture, at least 2.
         timeout_s: The longest time without an answer.
         folder: With the engines' environments.
@@ -83,8 +83,8 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
     of_data: Sequence[Label] = ()
     if settings.labels and is_table_of_labels(settings.labels):
         of_data, settings = read_labels(settings.labels), replace(settings, labels=None)
-    told: dict[str, Any] = {"mean": settings.mean, "std": settings.std, "labels": settings.labels}
-    with SkinClassifier(path, **told) as classifier:
+    input_options: dict[str, Any] = {"mean": settings.mean, "std": settings.std, "labels": settings.labels}
+    with SkinClassifier(path, **input_options) as classifier:
         cases: list[Case] = []
         if settings.data is not None:
             cases = read_cases(
@@ -97,7 +97,7 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
             )
         machine = describe_machine(classifier.interpreter.engine)
         with files.temporary_folder() as folder:
-            prepared = prepare(classifier, _plain(path, told), cases, folder, _told(progress, "reference"))
+            prepared = prepare(classifier, _plain(path, input_options), cases, folder, _counting(progress, "reference"))
             results = [
                 measured(catalogue.find(engine, settings.folder), classifier, prepared, settings, progress)
                 for engine in engines
@@ -134,10 +134,10 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
         }
 
 
-def _plain(path: Path, told: Mapping[str, Any]) -> SkinClassifier | None:
+def _plain(path: Path, input_options: Mapping[str, Any]) -> SkinClassifier | None:
     """Without XNNPACK, where this installation can choose."""
     try:
-        return SkinClassifier(path, delegate="none", **told)
+        return SkinClassifier(path, delegate="none", **input_options)
     except PlatformError:
         return None
 
@@ -208,7 +208,7 @@ def measured(
     }
     with files.temporary_folder() as folder:
         outcome = process.run(
-            found.command, job, folder, timeout_s=settings.timeout_s, progress=_told(progress, engine.name)
+            found.command, job, folder, timeout_s=settings.timeout_s, progress=_counting(progress, engine.name)
         )
     entry |= {
         "version": outcome.facts.get("version"),
@@ -281,7 +281,7 @@ def _scores(outcome: process.Outcome, classifier: SkinClassifier) -> verdict.Flo
         return np.stack([classifier.to_probabilities(row) for row in flat]).astype(np.float64)
 
 
-def _told(progress: Say | None, name: str) -> Callable[[int, int], None] | None:
+def _counting(progress: Say | None, name: str) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     return lambda done, total: progress(name, done, total)

@@ -86,15 +86,16 @@ def prepare(
             case = question if isinstance(question, Case) else None
             try:
                 pixels = preprocess.to_pixels(case.path if case else question, spec)  # pyright: ignore[reportArgumentType]
-                tensors = _tensors(classifier, pixels, case)
-                answers.append(_asked(classifier, pixels, case))
+                tensor, vector = classifier.to_tensor(pixels), _vector(classifier, case)
+                answers.append(classifier.invoke(tensor, vector))
                 if case is None and plain:
-                    plain_answers.append(_asked(plain, pixels, None))
+                    plain_answers.append(plain.invoke(tensor, vector))
             except (ImageError, MetadataError, PredictionError) as error:
                 if case is None:
                     raise
                 failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
                 continue
+            tensors = [vector if vector is not None and source.shape == vector.shape else tensor for source in sources]
             files.write([pixels, *tensors])
             if case:
                 kept.append(case)
@@ -114,19 +115,11 @@ def prepare(
     return Prepared(inputs, described, len(golden), kept, failed, reference, within)
 
 
-def _asked(classifier: SkinClassifier, pixels: npt.NDArray[np.uint8], case: Case | None) -> npt.NDArray[np.float32]:
-    vector = classifier.row_to_vector(case.metadata) if case else None
-    return classifier.invoke(classifier.to_tensor(pixels), vector)
-
-
-def _tensors(classifier: SkinClassifier, pixels: npt.NDArray[np.uint8], case: Case | None) -> list[npt.NDArray[Any]]:
-    """One array per input of the network, in its order."""
-    tensor = classifier.to_tensor(pixels)
-    if classifier.encoding is None:
-        return [tensor]
-    vector = classifier.row_to_vector(case.metadata) if case else classifier.to_vector(None)
-    assert vector is not None
-    return [vector if source.shape == vector.shape else tensor for source in classifier.interpreter.inputs]
+def _vector(classifier: SkinClassifier, case: Case | None) -> npt.NDArray[Any] | None:
+    """The network's second input, where it has one: nothing is known of a golden picture's patient."""
+    if case:
+        return classifier.row_to_vector(case.metadata)
+    return None if classifier.encoding is None else classifier.to_vector(None)
 
 
 class _Files:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..measure.processes import last_line, signal_name
+
 ANSWERED, REFUSED, FAILED, CRASHED, HUNG = "answered", "does not load", "fails", "crashed", "hung"
 
 _PLACE = re.compile(r"^ERROR: \[[^\]]*\] ?")  # LiteRT's errors begin with the line of its source
@@ -101,12 +103,6 @@ def environment_variables() -> dict[str, str]:
     return {**kept, "PYTHONNOUSERSITE": "1"}
 
 
-def last_line(text: str) -> str:
-    """The last line that is not empty, at most 300 characters of it."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends the worker and what it started, where it still runs."""
     for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
@@ -134,7 +130,7 @@ def _outcome(folder: Path, code: int, late: bool, timeout_s: float, total: int) 
             detail += f", after {count} of {total} answers"
     elif code < 0:
         doing = f"after {count} of {total} answers" if facts else "while it loaded"
-        status, detail = CRASHED, f"{_signal(-code)} {doing}"
+        status, detail = CRASHED, f"{signal_name(-code)} {doing}"
     elif done is None or count < total:
         said = last_line(_text(folder / "log.txt"))
         status = FAILED if facts else REFUSED
@@ -150,13 +146,6 @@ def _said(message: str, log: Path) -> str:
         told = [line for line in _text(log).splitlines() if line.startswith("ERROR") and _PLACE.sub("", line).strip()]
         first = told[0] if told else first
     return (_PLACE.sub("", first).strip() or first)[:300]
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _answers(folder: Path, facts: Mapping[str, Any]) -> tuple[Sequence[npt.NDArray[Any]], npt.NDArray[np.float64]]:

@@ -139,13 +139,13 @@ def executed(found: _Result | None) -> str:
     """Who ran the operators, in a few words."""
     if found is None:
         return NOT_KNOWN
-    who, count, taken = found["delegate"], found["operators"], found["delegated"]
-    if who is None:
+    delegate, count, taken = found["delegate"], found["operators"], found["delegated"]
+    if delegate is None:
         return f"none of {count}" if count else "none"
     if count is None or taken is None:
-        return f"all {who}" if found["whole"] else f"part {who}"
+        return f"all {delegate}" if found["whole"] else f"part {delegate}"
     parts = found["partitions"]
-    return f"{taken} of {count} {who}" + (f", {parts} partitions" if parts and parts > 1 else "")
+    return f"{taken} of {count} {delegate}" + (f", {parts} partitions" if parts and parts > 1 else "")
 
 
 def _thresholds(result: _Result) -> list[Block]:

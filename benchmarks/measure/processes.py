@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -110,6 +111,20 @@ def measure_spread(
         "spread": (max(medians) - min(medians)) / middle if middle else None,
         "measured": measured,
     }
+
+
+def signal_name(number: int) -> str:
+    """Such as "SIGSEGV"; "signal 34" for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty, at most 300 characters of it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
 
 
 def _run(command: list[str], image_bytes: bytes) -> bytes | str:

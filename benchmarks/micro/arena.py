@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from ...edge_runtime.errors import PredictionError, require
 from ..measure.memory import ROOT
+from ..measure.processes import signal_name
 
 _TIMEOUT_S = 600
 _MOST = 256 * 2**20  # bytes: no microcontroller has more
@@ -57,7 +57,7 @@ def measure_arena(content: bytes) -> dict[str, Any]:
         return found | {"why": f"it ran for more than {_TIMEOUT_S} s"}
     stages = _stages(done.stderr.decode("utf-8", "replace"))
     if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+        name = signal_name(-done.returncode)
         said = _reason(stages[-1][1])
         return found | {"why": f"TFLite Micro's process died of {name}" + (f": {said}" if said else "")}
     if done.returncode:

@@ -6,15 +6,15 @@ import csv
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+from ...edge_runtime import files
 from ...edge_runtime.errors import UnknownNameError, require
 from ...edge_runtime.model_file import network_length
 from ...edge_runtime.network import Network
+from ..measure.processes import last_line
 
 NPUS = tuple(
     f"ethos-{family}-{macs}"
@@ -62,29 +62,21 @@ def compile_for(content: bytes, name: str) -> tuple[dict[str, Any], bytes | None
     """
     require("ethosu")
     told: dict[str, Any] = {"npu": name, "vela": version("ethos-u-vela"), "compiles": False, "why": None}
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "model.tflite"
+    with files.temporary_folder() as folder:
+        model = folder / "model.tflite"
         model.write_bytes(content)
-        command = [
-            sys.executable,
-            "-m",
-            "ethosu.vela",
-            str(model),
-            "--accelerator-config",
-            name,
-            "--output-dir",
-            folder,
-        ]
+        options = ["--accelerator-config", name, "--output-dir", str(folder)]
+        command = [sys.executable, "-m", "ethosu.vela", str(model), *options]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, cwd=folder)
         except subprocess.TimeoutExpired:
             return told | {"why": f"it ran for more than {_TIMEOUT_S} s"}, None
-        made = Path(folder) / "model_vela.tflite"
+        made = folder / "model_vela.tflite"
         if done.returncode or not made.is_file():
-            said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            return told | {"why": said[-1].strip() if said else f"it ended with {done.returncode}"}, None
+            why = last_line(done.stderr or done.stdout) or f"it ended with {done.returncode}"
+            return told | {"why": why}, None
         compiled = made.read_bytes()
-        (summary,) = Path(folder).glob("model_summary_*.csv")
+        (summary,) = folder.glob("model_summary_*.csv")
         with summary.open(newline="") as file:
             row = next(csv.DictReader(file))
     return told | {"compiles": True} | _figures(row, content, compiled, done.stdout), compiled

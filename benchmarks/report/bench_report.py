@@ -95,10 +95,10 @@ class _Benchmark:
         return (title, *map(cell, self.columns))
 
 
-def _column(name: str, one: _Result, accuracy: _Result | None, who: str) -> _Column:
+def _column(name: str, one: _Result, accuracy: _Result | None, model: str) -> _Column:
     if not accuracy:
         return _Column(name, one, None, [])
-    return _Column(name, one, accuracy[who], accuracy["operating_points"].get(who) or [])
+    return _Column(name, one, accuracy[model], accuracy["operating_points"].get(model) or [])
 
 
 def document(result: _Result) -> Document:
@@ -378,7 +378,7 @@ def _flipped(begin: str, flipped: Sequence[_Result], sharing: int) -> list[Block
         Picture(
             flip["path"],
             flip["image_id"],
-            [f"truth {flip['truth']}", *(_marked(who, flip) for who in ("reference", "model"))],
+            [f"truth {flip['truth']}", *(_marked(model, flip) for model in ("reference", "model"))],
             f"{flip['image_id']}, {flip['truth']}",
         )
         for flip in flipped[:most]
@@ -387,7 +387,7 @@ def _flipped(begin: str, flipped: Sequence[_Result], sharing: int) -> list[Block
         (
             flip["image_id"],
             flip["truth"],
-            *(f"{flip[who]['label']} {flip[who]['probability']:.3f}" for who in ("reference", "model")),
+            *(f"{flip[model]['label']} {flip[model]['probability']:.3f}" for model in ("reference", "model")),
         )
         for flip in flipped
     ]
@@ -403,10 +403,10 @@ def _flipped(begin: str, flipped: Sequence[_Result], sharing: int) -> list[Block
     ]
 
 
-def _marked(who: str, flip: _Result) -> Text:
-    right = flip[who]["label"] == flip["truth"]
-    said = f"{flip[who]['label']} {flip[who]['probability']:.2f} {'✓' if right else '✗'}"
-    return (f"{who} ", Span(said, "good" if right else "bad"))
+def _marked(model: str, flip: _Result) -> Text:
+    right = flip[model]["label"] == flip["truth"]
+    answer = f"{flip[model]['label']} {flip[model]['probability']:.2f} {'✓' if right else '✗'}"
+    return (f"{model} ", Span(answer, "good" if right else "bad"))
 
 
 def _latency(bench: _Benchmark) -> Section:

@@ -150,7 +150,7 @@ def plain(text: Text) -> str:
 
 
 def facts(rows: Iterable[tuple[Text, Text]]) -> Table:
-    """Names and what is said of them, without titles; under one name all but the first have the name ""."""
+    """A table of (name, value) rows without a header; further values of one name have the name ""."""
     return Table(("", ""), list(rows), words=True)
 
 

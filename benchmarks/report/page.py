@@ -19,7 +19,7 @@ _THUMBNAIL = 224  # pixels, the longer side
 
 
 def page(document: Document) -> str:
-    """Pictures are read from where they are; one that is gone is said to be."""
+    """The document as one HTML page. Pictures are read from their paths; a missing one is reported on the page."""
     return _environment().get_template("page.html.jinja").render(document=document, disclaimer=DISCLAIMER)
 
 

@@ -41,10 +41,9 @@ def describe(
         y_true: int [n], the position of each image's label.
         probabilities: Rows that sum to 1.
         labels: The classes, in the order of the columns.
-        groups: What is known of them; names alone are groups that were given, None makes every image its own. frozen
-            and temperature come from other pictures (the validation part): nothing is chosen here.
-        frozen: Rows of `freeze`, from other images.
-        temperature: What the logits are divided by; None recalibrates nothing.
+        groups: What is known of them; names alone are groups that were given, None makes every image its own.
+        frozen: Rows of `freeze`, from other images (the validation part): nothing is chosen here.
+        temperature: What the logits are divided by, from other images; None recalibrates nothing.
         attributes: Name -> one text per image, such as age, sex and site.
         bootstrap: Number of resamples, 0 or more.
         seed: Random seed, 0 to 2**32 - 1.
@@ -69,21 +68,7 @@ def describe(
             for name in resamples.CLASS_FIGURES
         }
         row |= class_calibration(y_true == i, probabilities[:, i])
-    result["targets"] = {}
-    result["roc"] = {}
-    for name, classes in [*aims.items(), *((code, [code]) for code in codes if code not in aims)]:
-        positive, scores = _binary(y_true, probabilities, codes, classes)
-        curve = roc_curve(positive, scores)
-        if name in aims:
-            auc = float(metrics.weighted_auc(positive, scores, np.ones((1, len(y_true))))[0])
-            result["targets"][name] = {
-                "classes": classes,
-                "n": int(positive.sum()),
-                "auc": metrics.defined(auc),
-                "interval": intervals["targets", name, "auc"] if curve else None,
-            }
-        if curve:
-            result["roc"][name] = curve
+    result["targets"], result["roc"] = _one_against_others(y_true, probabilities, codes, aims, intervals)
     result["calibration"] = {
         **metrics.calibration(y_true, probabilities),
         "intervals": {name: intervals["calibration", name] for name in ("ece", "brier")},
@@ -101,6 +86,32 @@ def describe(
         y_true, probabilities, labels, grouped, attributes or {}, bootstrap=bootstrap, seed=seed
     )
     return result
+
+
+def _one_against_others(
+    y_true: metrics.Truth,
+    probabilities: metrics.Scores,
+    codes: Sequence[str],
+    aims: Mapping[str, Sequence[str]],
+    intervals: Mapping[tuple[str, ...], Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(AUC of each of `aims`, ROC curve of each aim and class for which it is defined)."""
+    areas: dict[str, Any] = {}
+    curves: dict[str, Any] = {}
+    for name, classes in [*aims.items(), *((code, [code]) for code in codes if code not in aims)]:
+        positive, scores = _binary(y_true, probabilities, codes, classes)
+        curve = roc_curve(positive, scores)
+        if name in aims:
+            auc = float(metrics.weighted_auc(positive, scores, np.ones((1, len(y_true))))[0])
+            areas[name] = {
+                "classes": classes,
+                "n": int(positive.sum()),
+                "auc": metrics.defined(auc),
+                "interval": intervals["targets", name, "auc"] if curve else None,
+            }
+        if curve:
+            curves[name] = curve
+    return areas, curves
 
 
 def class_calibration(positive: npt.NDArray[np.bool_], scores: metrics.Scores) -> dict[str, float]:

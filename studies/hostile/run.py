@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 
 from skin_edge.benchmarks.measure.machine import describe_machine
 from skin_edge.benchmarks.measure.memory import peak_resident_bytes
+from skin_edge.benchmarks.measure.processes import signal_name
 from skin_edge.edge_runtime import console, files
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, Prediction, SkinClassifier
 from skin_edge.edge_runtime.errors import SkinEdgeError, UsageError
@@ -263,10 +263,7 @@ class Worker:
 
 
 def _ending(code: int) -> str:
-    try:
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    except ValueError:
-        return f"signal {-code}"
+    return signal_name(-code) if code < 0 else f"exit code {code}"
 
 
 def measure(

@@ -41,6 +41,7 @@ def serve(classify: Callable[[str], str]) -> None:
 
 
 def peak_bytes() -> int | None:
+    """As benchmarks/measure/memory.py, which a peer's environment lacks; nothing is imported that would count."""
     # VmHWM belongs to this program. ru_maxrss survives exec: it would hold the peak of the parent that forked.
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
