@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -117,6 +116,7 @@ def predict(
         --metadata age=45,sex=female,site=back
     """
     with _loading():
+        from .answers import record
         from .classifier import DISCLAIMER, SkinClassifier
 
         model, named = _model_and_images(files)
@@ -134,27 +134,15 @@ def predict(
     width = max(console.columns_of(console.escaped(image)) for image in images)
     failed = False
     for image, prediction in zip(images, _answers(classifier, images, drawings, metadata), strict=True):
-        if isinstance(prediction, SkinEdgeError):
-            failed = True
-            if as_json:
-                console.say_json({"file": image, "error": str(prediction)}, indent=None)
-            else:
-                console.say(f"{console.pad(image, width)}  cannot assess: {prediction}")
-            continue
-        shown = dict(list(prediction.probabilities.items())[: top_k or (None if as_json else 3)])
-        decisions = [d for d in prediction.decisions if operating_point in (None, d.name)]
+        failed |= isinstance(prediction, SkinEdgeError)
         if as_json:
-            record: dict[str, Any] = {
-                "file": image,
-                "label": prediction.label,
-                "probabilities": shown,
-                "decisions": [dataclasses.asdict(decision) for decision in decisions],
-                "preprocess_ms": round(prediction.preprocess_ms, 3),
-                "inference_ms": round(prediction.inference_ms, 3),
-            }
-            console.say_json(record, indent=None)
+            console.say_json(record(image, prediction, top_k=top_k, operating_point=operating_point), indent=None)
+        elif isinstance(prediction, SkinEdgeError):
+            console.say(f"{console.pad(image, width)}  cannot assess: {prediction}")
         else:
-            scores = [f"{code} {probability:.3f}" for code, probability in shown.items()]
+            shown = list(prediction.probabilities.items())[: top_k or 3]
+            scores = [f"{code} {probability:.3f}" for code, probability in shown]
+            decisions = [d for d in prediction.decisions if operating_point in (None, d.name)]
             milliseconds = prediction.preprocess_ms + prediction.inference_ms
             name = names[prediction.label]
             said = [] if name == prediction.label else [name]

@@ -470,7 +470,7 @@ def _copy_checkout(target: Path) -> None:
     target.mkdir()
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, target / name)
-    for floor in ("edge_runtime", "benchmarks", "train", "convert", "docs", "ports"):
+    for floor in ("edge_runtime", "benchmarks", "apps", "train", "convert", "docs", "ports"):
         shutil.copytree(CHECKOUT / floor, target / floor, ignore=shutil.ignore_patterns("__pycache__", ".*"))
 
 

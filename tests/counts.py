@@ -14,7 +14,7 @@ import ast
 import sys
 from pathlib import Path
 
-FLOORS = ("edge_runtime", "benchmarks", "train", "convert")
+FLOORS = ("edge_runtime", "benchmarks", "apps", "train", "convert")
 _REPORTS = {
     "bench_report", "charts", "compare_views", "diff", "document", "escapes", "markdown", "page", "parts",
     "report_markdown", "report_page", "run_report", "sections", "several", "summary", "terminal", "tune_results",

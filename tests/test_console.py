@@ -160,7 +160,7 @@ def _calls(path: Path):
 def test_no_module_prints_by_itself():
     """The peers' scripts run in environments of their own, without skin-edge, and talk to their parent."""
     found = []
-    for folder in ("edge_runtime", "benchmarks", "train", "convert", "studies"):
+    for folder in ("edge_runtime", "benchmarks", "apps", "train", "convert", "studies"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if path.name == "console.py" or path.parent.name == "peer_scripts":
                 continue

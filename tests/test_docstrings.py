@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("edge_runtime", "benchmarks", "train", "convert")
+FLOORS = ("edge_runtime", "benchmarks", "apps", "train", "convert")
 MOST_WITHOUT = 3  # arguments that a summary line can still explain
 
 

@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ __main__ archive classifier cli commands console containers contract csv_files errors
-        files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file named_pictures
-        network network_check operator_names operators patient pictures preprocess quantization quiet resize
-        stopping tflite_metadata training_pictures wording""",
+    "edge_runtime": """__init__ __main__ answers archive classifier cli commands console containers contract csv_files
+        errors files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file
+        named_pictures network network_check operator_names operators patient pictures preprocess quantization
+        quiet resize stopping tflite_metadata training_pictures wording""",
+    "edge_runtime/bulk": "__init__",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity ports preprocessing",
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration micro mistakes pictures reading "
@@ -34,6 +35,9 @@ CONTENTS = {
     "benchmarks/report": "__init__ bench_report charts document escapes markdown page terminal",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
+    "apps": "__init__",
+    "apps/serve": "__init__",
+    "apps/web": "__init__",
     "train": """__init__ api compare cross_validation engine evaluate job plan prepare preflight request streams
         tune""",
     "train/commands": "__init__ data options recipes report train tune",
@@ -70,7 +74,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
         licenses = [name for name in archive.namelist() if ".dist-info/licenses/" in name]
     expected = {f"skin_edge/{room}/{name}.py" for room, names in CONTENTS.items() for name in names.split()}
     expected |= {f"skin_edge/edge_runtime/models/{name}" for name in MODELS}
-    expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks")}
+    expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks", "apps")}
     expected |= {"skin_edge/benchmarks/engines/workers/litertjs.mjs"}
     expected |= {f"skin_edge/benchmarks/report/{name}" for name in ("page.html.jinja", "page.css")}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
@@ -123,7 +127,8 @@ def test_the_device_install_is_light(wheel):
     required = {re.match(r"[\w-]+", line)[0] for line in requirements if "extra ==" not in line}
     assert required == {"click", "pillow", "numpy", "ai-edge-litert", "tflite-runtime"}
     extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra")}
-    assert extras == {"heic", "bench", "train", "train-gpu", "micro", "fuzz", "dev"}
+    known = {"heic", "bench", "train", "train-gpu", "micro", "serve", "watch", "parquet", "dask", "fuzz", "dev"}
+    assert extras == known
 
 
 def test_the_version_has_one_source():

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("edge_runtime", "benchmarks", "train", "convert", "studies")
+FLOORS = ("edge_runtime", "benchmarks", "apps", "train", "convert", "studies")
 
 
 @dataclass(frozen=True)

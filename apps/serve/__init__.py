@@ -1,0 +1,1 @@
+"""The server: the page and its API over HTTP."""

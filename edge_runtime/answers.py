@@ -1,0 +1,34 @@
+"""The answer for one picture as JSON: what `predict --json`, answers in bulk and the server give."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from .errors import SkinEdgeError
+
+if TYPE_CHECKING:
+    from .classifier import Prediction
+
+
+def record(
+    name: str, answer: Prediction | SkinEdgeError, *, top_k: int | None = None, operating_point: str | None = None
+) -> dict[str, Any]:
+    """The answer as one JSON object; of a picture that could not be assessed, its name and the error alone.
+
+    Args:
+        name: Of the picture, as the user gave it.
+        answer: Of `predict` or `predict_many`.
+        top_k: How many classes, the most probable first; None for all.
+        operating_point: The one threshold whose decision is wanted; None for all.
+    """
+    if isinstance(answer, SkinEdgeError):
+        return {"file": name, "error": str(answer)}
+    return {
+        "file": name,
+        "label": answer.label,
+        "probabilities": dict(list(answer.probabilities.items())[:top_k]),
+        "decisions": [dataclasses.asdict(one) for one in answer.decisions if operating_point in (None, one.name)],
+        "preprocess_ms": round(answer.preprocess_ms, 3),
+        "inference_ms": round(answer.inference_ms, 3),
+    }
