@@ -681,8 +681,8 @@ def test_auto_keeps_the_smallest_effort_that_serves(learned_run, tmp_path, capsy
     result = json.loads(capsys.readouterr().out)
     assert [row["effort"] for row in result["tried"]] == ["post-training, min/max"]
 
-    def spoiled(stage, network):  # post-training answers are made worthless: training must follow
-        logits = original(stage, network)
+    def spoiled(stage, network, **how):  # post-training answers are made worthless: training must follow
+        logits = original(stage, network, **how)
         return logits if len(calls := spoiled.calls) >= 2 or calls.append(1) else np.roll(logits, 1, axis=1)
 
     spoiled.calls = []
@@ -718,8 +718,7 @@ def test_other_precisions_carry_their_own_names(learned_run, tmp_path, capsys, f
     assert set(census[census["computes_in"] == "float"]["operator"]) == in_float
     classifier, twin = (SkinClassifier(tmp_path / "out" / f"model_{kind}.tflite") for kind in (name, "float32"))
     assert classifier.contract["precision"] == name
-    rows = pd.read_csv(learned_run / "split.csv")
-    paths = rows[rows["split"] == "test"]["path"]
+    paths = run_folder.read(learned_run).part("test")["path"]
     same = [classifier.predict(path).label == twin.predict(path).label for path in paths]
     assert np.mean(same) >= 0.9
     if name == "mixed":

@@ -34,7 +34,7 @@ def test_a_run_holds_all_that_is_promised(tiny_run):
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
     assert config["seed"] == 42
     assert config["recipe"]["image_size"] == [32, 32]
-    assert config["recipe"]["name"] == "mobilenet-enhanced"
+    assert config["recipe"]["name"] == "mobilenet-balanced"
     assert (tiny_run / "labels.txt").read_text().split() == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
     history = pd.read_csv(tiny_run / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
@@ -82,7 +82,7 @@ def test_only_the_last_layers_learn_and_frozen_statistics_stay(ham, tmp_path):
     assert changed
     assert changed.isdisjoint(backbone[:-8])
     assert {name for name in backbone[-8:] if name.endswith("_bn")} <= changed
-    assert published.get("mobilenet-enhanced").unfreeze == 50
+    assert published.get(published.DEFAULT).unfreeze == 50
     assert sum(layer.trainable for layer in keras.applications.MobileNet(weights=None, include_top=False).layers) == 86
 
 

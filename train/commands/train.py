@@ -52,7 +52,7 @@ _RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_
 @click.option(
     "--recipe",
     metavar="NAME",
-    help="Recipe with the network and its settings; 'skin-edge recipes' lists them.  [default: mobilenet-enhanced]",
+    help="Recipe with the network and its settings; 'skin-edge recipes' lists them.  [default: mobilenet-balanced]",
 )
 @click.option(
     "--weights",

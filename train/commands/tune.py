@@ -34,7 +34,7 @@ _FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to create.")
 @click.option(
-    "--recipe", "recipe_name", metavar="NAME", help="Recipe whose settings are searched.  [default: mobilenet-enhanced]"
+    "--recipe", "recipe_name", metavar="NAME", help="Recipe whose settings are searched.  [default: mobilenet-balanced]"
 )
 @click.option(
     "--set",
