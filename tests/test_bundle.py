@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -139,6 +140,53 @@ def test_what_is_no_bundle_is_not_replaced(tiny_int8, tmp_path, capsys):
     assert run(["bundle", str(tiny_int8), "--out", str(tmp_path / "new")]) == 2
     assert "format 4" in capsys.readouterr().err and not (tmp_path / "new").exists()
     assert run(["bundle", "--out", str(tmp_path / "new"), "--pictures", str(tmp_path / "nowhere")]) == 2
+
+
+def test_what_is_no_bundle_is_named_before_the_work(tmp_path, monkeypatch, capsys):
+    def work(*_, **__):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(hand_over, "contents", work)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file.txt").write_text("mine")
+    for out in (tmp_path / "there", tmp_path / "file.txt"):
+        assert run(["bundle", "--out", str(out), "--overwrite"]) == 2
+        assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a\nb.jpg", "rename it"), ("a\\b.jpg", "rename it"), ("a\x1b.jpg", "rename it"), ("a.heic", "more platforms")],
+)
+def test_a_picture_that_a_bundle_cannot_name_is_refused(tmp_path, picture, capsys, name, said):
+    """SHA256SUMS has a line for each file."""
+    picture("mel", name="own/good.jpg")
+    (tmp_path / "own" / name).write_bytes((tmp_path / "own" / "good.jpg").read_bytes())
+    assert run(["bundle", "--out", str(tmp_path / "out"), "--pictures", str(tmp_path / "own")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and "\x1b" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_own_pictures_that_could_not_be_read_back_are_refused(tmp_path, capsys):
+    (tmp_path / "own").mkdir()
+    for number in range(2):
+        with (tmp_path / "own" / f"{number}.jpg").open("wb") as file:
+            file.truncate(300 << 20)  # takes no room
+    assert run(["bundle", "--out", str(tmp_path / "out"), "--pictures", str(tmp_path / "own")]) == 2
+    assert "600 MiB in 2 files; a bundle takes 512" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("card", [b"\xff\xfe no text", None])
+def test_a_card_beside_the_model_that_is_no_text_is_not_taken(tiny_int8, tmp_path, card):
+    from . import miniatures
+    from .test_decisions import in_format_4
+
+    model = miniatures.resealed(tiny_int8, tmp_path / "tiny4.tflite", in_format_4)
+    beside = tmp_path / "MODEL_CARD.md"
+    os.mkfifo(beside) if card is None else beside.write_bytes(card)  # which would be waited for forever
+    _, made = hand_over.contents(model)
+    assert b"nothing else was provided" in made["MODEL_CARD.md"]
 
 
 def test_a_bundle_needs_no_more_than_the_device_install():

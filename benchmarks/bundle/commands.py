@@ -39,15 +39,10 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, micro: bool, ov
         --pictures clinic
       skin-edge bundle --micro --out firmware
     """
-    from ...edge_runtime import files
     from ...edge_runtime.classifier import DEFAULT_MODEL
-    from ...edge_runtime.errors import OutputExistsError
     from . import hand_over
 
-    if out.exists() and not overwrite:
-        raise OutputExistsError(out)
-    check = files.check_writable_file if out.suffix.lower() == ".zip" else files.check_writable
-    check(out)
+    hand_over.check(out, overwrite=overwrite)
     name, made = hand_over.contents(model or DEFAULT_MODEL, pictures, for_micro=micro)
     hand_over.write(out, name, made, overwrite=overwrite)
     size = sum(map(len, made.values())) if out.is_dir() else out.stat().st_size

@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...edge_runtime import __version__, files, info
+from ...edge_runtime import __version__, console, files, info
+from ...edge_runtime import pictures as pictures_of
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import CONTRACT_FILE, LABELS_FILE
 from ...edge_runtime.errors import DataError, ImageError, OutputExistsError, UsageError
@@ -24,6 +25,9 @@ _PORT_FILES = {".h", ".c", ".js", ".mjs", ".ts", ".kt", ".kts", ".swift", ".md",
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
 
 SUMS = "SHA256SUMS"
+
+_MOST_OWN_BYTES = 2**29  # half of what `reading` takes, unpacked
+_MOST_TEXT_BYTES = 2**20
 
 
 def name_of(file: ModelFile) -> str:
@@ -99,10 +103,8 @@ def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = 
     Raises:
         OutputExistsError: Where it is there and may not be replaced, or is not a bundle.
     """
-    is_zip = out.suffix.lower() == ".zip"
-    if out.exists() and (not overwrite or not (out.is_file() if is_zip else (out / SUMS).is_file())):
-        raise OutputExistsError(out)
-    if is_zip:
+    check(out, overwrite=overwrite)
+    if _is_zip(out):
         files.write(out, zipped(name, made))
         return
     with files.replacing_folder(out) as folder:
@@ -110,6 +112,26 @@ def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = 
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+
+
+def check(out: Path, *, overwrite: bool) -> None:
+    """That a bundle can be written to `out`, before the work.
+
+    Args:
+        out: As `write` takes it.
+        overwrite: As `write` takes it.
+
+    Raises:
+        OutputExistsError: As `write` does.
+        UnwritableError: Where nothing can be written.
+    """
+    if out.exists() and (not overwrite or not (out.is_file() if _is_zip(out) else (out / SUMS).is_file())):
+        raise OutputExistsError(out)
+    (files.check_writable_file if _is_zip(out) else files.check_writable)(out)
+
+
+def _is_zip(out: Path) -> bool:
+    return out.suffix.lower() == ".zip"
 
 
 def zipped(name: str, made: Mapping[str, bytes]) -> bytes:
@@ -149,26 +171,46 @@ def _member(file: ModelFile, name: str) -> bytes:
 
 
 def _own(folder: Path) -> dict[str, bytes]:
+    """The user's pictures. Raises UsageError for names that a list of sums cannot hold, and above what is read back."""
     if not folder.is_dir():
         raise UsageError(f"--pictures {folder} is not a folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.is_file())
+    paths = sorted(path for path in folder.iterdir() if pictures_of.has_suffix(path.name) and path.is_file())
     if not paths:
         raise UsageError(f"--pictures {folder} holds no pictures ({', '.join(sorted(_PICTURES))})")
+    for path in paths:
+        if path.suffix.lower() not in _PICTURES:
+            raise UsageError(
+                f"{path}: golden pictures are {', '.join(sorted(_PICTURES))}, which more platforms can decode"
+            )
+        if console.escaped(path.name) != path.name or "\\" in path.name:
+            raise UsageError(f"{path}: rename it; the names in a bundle have no control characters and no backslash")
+    total = sum(path.stat().st_size for path in paths)
+    if total > _MOST_OWN_BYTES:
+        size = f"{total / 2**20:,.0f} MiB in {len(paths)} files"
+        raise UsageError(f"--pictures {folder}: {size}; a bundle takes {_MOST_OWN_BYTES >> 20}")
     return {f"pictures/own/{path.name}": path.read_bytes() for path in paths}
 
 
 def _card(file: ModelFile, said: str) -> bytes:
     """The card beside the file where it is that of this very file, else what the file says of itself."""
-    beside = file.path.with_name("MODEL_CARD.md")
-    if beside.is_file() and golden.digest(file.content) in beside.read_text(encoding="utf-8"):
-        return beside.read_bytes()
+    beside = _beside(file, "MODEL_CARD.md")
+    if golden.digest(file.content).encode() in beside:
+        return beside
     shown = "\n".join(line for line in said.splitlines() if not line.startswith("file "))
     head = "# Model card\n\nGenerated from the description in the file; nothing else was provided."
     return f"{head}\n\n```\n{shown}\n```\n".encode()
 
 
+def _beside(file: ModelFile, name: str) -> bytes:
+    """What a file beside the model holds; nothing where there is none or it is too large for a text."""
+    path = file.path.with_name(name)
+    if not path.is_file() or path.stat().st_size > _MOST_TEXT_BYTES:
+        return b""
+    return path.read_bytes()
+
+
 def _license(file: ModelFile) -> bytes:
-    beside = file.path.with_name("LICENSE.txt")
-    if beside.is_file() and file.path.name.startswith("skin_edge_default"):
-        return beside.read_bytes()
+    beside = _beside(file, "LICENSE.txt")
+    if beside and file.path.name.startswith("skin_edge_default"):
+        return beside
     return f"Model: {file.contract.get('license', 'not given')}\n\nPorts and golden pictures: Apache-2.0\n".encode()
