@@ -129,7 +129,8 @@ def test_a_cross_validation_and_its_figures(ham, tmp_path, capsys):
     out = tmp_path / "cv"
     assert run(["train", str(ham), "--out", str(out), "--folds", "2", *SMALL, "--epochs", "2"]) == 0
     told = capsys.readouterr().out
-    assert "2 folds: 63 images in 42 groups" in told and max(map(len, told.splitlines())) <= 80 + len(str(out))
+    assert "2 folds: 63 images of 42 lesions, each tested once" in told
+    assert max(map(len, told.splitlines())) <= 80 + len(str(out))
     results = json.loads((out / "metrics.json").read_text())
     predictions = pd.read_csv(out / "predictions.csv")
     assert len(predictions) == 63 and predictions["image_id"].is_unique
