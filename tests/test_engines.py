@@ -358,10 +358,12 @@ def test_the_command_writes_what_the_schema_describes(tiny_int8, delegate, tmp_p
     where = ["--engines-dir", tmp_path / "none", "--data", data, "--gate", gate]
     assert run(["bench", str(tiny_int8), *flags, *map(str, [*where, *outputs])]) == 3
     out, err = capsys.readouterr()
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(len(line) for line in out.splitlines() if " install " not in line) <= 80
+    result = json.loads((tmp_path / "a.json").read_text())
+    installs = [one["install"] for one in result["engines"] if one["install"]]  # each on one line, to be pasted
+    assert len(installs) == 2 and all(f"  {line}\n" in out for line in installs)
     assert "must not be used" in out and "npm install --prefix" in out
     assert "error: gate: delegate:" in err and "error: gate: tflm: max_refused 0: not measured" in err
-    result = json.loads((tmp_path / "a.json").read_text())
     jsonschema.validate(result, schema)
     first, cpu, portable, browser, zero = result["engines"]
     assert first["verdict"]["use"] == cpu["verdict"]["use"] == verdict.YES
@@ -493,3 +495,10 @@ def test_the_line_that_installs_an_engine_does(name, asked, tmp_path):
     one = measure.measured(found, classifier, prepared, EngineSettings([name]), None)
     assert one["status"] == "answered", one["detail"]
     assert one["verdict"]["use"] in (verdict.YES, verdict.MARGIN), reasons(one)
+
+
+def test_labels_of_data_need_data(tiny_int8, tmp_path, capsys):
+    table = tmp_path / "labels.csv"
+    table.write_text("code,name,malignant\nmel,Melanoma,1\n")
+    assert run(["bench", str(tiny_int8), "--engine", "litert-xnnpack", "--labels", str(table)]) == 2
+    assert "names the classes of --data, which is not given" in capsys.readouterr().err

@@ -82,6 +82,8 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
         raise UsageError("--split, --images and the columns' names go with --data, which is not given")
     of_data: Sequence[Label] = ()
     if settings.labels and is_table_of_labels(settings.labels):
+        if settings.data is None:
+            raise UsageError(f"--labels {settings.labels} names the classes of --data, which is not given")
         of_data, settings = read_labels(settings.labels), replace(settings, labels=None)
     input_options: dict[str, Any] = {"mean": settings.mean, "std": settings.std, "labels": settings.labels}
     with SkinClassifier(path, **input_options) as classifier:

@@ -9,7 +9,7 @@ from typing import Any
 from ...edge_runtime.errors import DataError, SkinEdgeError, UsageError
 from ..inputs import documents
 from ..micro import measure as micro
-from ..report.document import Block, Document, Notes, Section, Span, Table, Text, number
+from ..report.document import Block, Code, Document, Notes, Section, Span, Table, Text, number
 from .measure import FORMAT, FORMAT_VERSION
 
 _Result = Mapping[str, Any]
@@ -40,8 +40,8 @@ def document(result: _Result) -> Document:
     ]
     missing = [one for one in engines if one["install"]]
     if missing:
-        lines = [f"{one['name']}: {one['detail']}; install: {one['install']}" for one in missing]
-        sections.append(Section("missing", "Not available here", [Notes(lines)]))
+        lines = [line for one in missing for line in (f"# {one['name']}: {one['detail']}", one["install"])]
+        sections.append(Section("missing", "Not available here, and the line that installs it", [Code(lines)]))
     if result["gate"]:
         rows = [(row["name"], "ok" if row["passed"] else "FAIL", row["says"]) for row in result["gate"]["limits"]]
         sections.append(Section("gate", "Gate", [Table(("limit", "", "measured"), rows)]))
