@@ -45,6 +45,7 @@ COMMANDS = {
         "skin_edge.benchmarks.bundle.commands:bundle", "Package a model for app developers, as one zip."
     ),
     "verify": _Command("skin_edge.benchmarks.bundle.commands:verify", "Check an app's answers against a bundle."),
+    "web": _Command("skin_edge.apps.web.commands:web", "Make a page that assesses photographs in the browser."),
     "info": _Command("skin_edge.edge_runtime.commands:info", "Describe a .tflite file."),
     "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
 }

@@ -433,6 +433,18 @@ def write(path: str | Path, content: str | bytes) -> None:
     write_all({Path(path): content})
 
 
+def write_folder(folder: str | Path, contents: Mapping[str, bytes]) -> None:
+    """Writes path within `folder` -> content, in the place of what the folder held: whole or not at all.
+
+    Raises UnwritableError where it cannot be written.
+    """
+    with replacing_folder(folder) as temporary:
+        for path, content in contents.items():
+            target = temporary / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
 def write_all(contents: Mapping[Path, str | bytes]) -> None:
     """Writes several files as `write` does: where one cannot be written none is; then they are renamed one by one."""
     with contextlib.ExitStack() as stack:

@@ -37,7 +37,7 @@ CONTENTS = {
         subgroups""",
     "apps": "__init__",
     "apps/serve": "__init__",
-    "apps/web": "__init__",
+    "apps/web": "__init__ commands icons litert_js site",
     "train": """__init__ api compare cross_validation engine evaluate job plan prepare preflight request streams
         tune""",
     "train/commands": "__init__ data options recipes report train tune",
@@ -55,6 +55,8 @@ CONTENTS = {
     "convert/quantize": "__init__ fold heatmap post_training qat representative",
     "convert/tflite": "__init__ answers census contract flatbuffer front tflite_metadata to_tflite",
 }
+PAGE = """answer.js app.js assessor.js camera.js check-view.js check.js dom.js heat.js index.html model-view.js
+    offline.js result.js runtime.js style.css sw.js texts.json verdict.js words.js"""
 MODELS = ["LICENSE.txt", "MODEL_CARD.md", "skin_edge_default_int8.tflite"]
 
 
@@ -77,6 +79,7 @@ def test_the_wheel_holds_the_list_and_nothing_else(wheel):
     expected |= {f"skin_edge/{floor}/py.typed" for floor in ("edge_runtime", "benchmarks", "apps")}
     expected |= {"skin_edge/benchmarks/engines/workers/litertjs.mjs"}
     expected |= {f"skin_edge/benchmarks/report/{name}" for name in ("page.html.jinja", "page.css")}
+    expected |= {f"skin_edge/apps/web/page/{name}" for name in PAGE.split()}
     expected |= {"skin_edge/docs/contract.md", "skin_edge/docs/contract.schema.json"}  # of `skin-edge bundle`
     expected |= {f"skin_edge/{name}" for name in hand_over.ports()}
     expected |= {f"skin_edge/ports/micro/{name}" for name in micro.sources() if name != "skin_edge.h"}

@@ -107,11 +107,7 @@ def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = 
     if _is_zip(out):
         files.write(out, zipped(name, made))
         return
-    with files.replacing_folder(out) as folder:
-        for path, content in made.items():
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+    files.write_folder(out, made)
 
 
 def check(out: Path, *, overwrite: bool) -> None:

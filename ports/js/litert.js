@@ -2,18 +2,33 @@
 //
 // The network by LiteRT.js, which is given in: import * as litert from '@litertjs/core', after loadLiteRt(...).
 
+/** async (tensor) -> the values of the output `probabilities`: what `assess` takes. */
 export async function litertEngine(litert, bytes, model) {
-  const compiled = await litert.loadAndCompile(bytes, {accelerator: 'wasm'});
+  const {run} = await litertNetwork(litert, bytes, model);
+  return async (tensor) => (await run(tensor)).probabilities;
+}
+
+/**
+ * All outputs of the network.
+ *
+ * accelerator: 'wasm' or 'webgpu'. Returns {run, accelerator, whole}: run, async (tensor) -> {name of an output: its values}; accelerator,
+ * what LiteRT.js took; whole, whether that runs every operator.
+ */
+export async function litertNetwork(litert, bytes, model, accelerator = 'wasm') {
+  const compiled = await litert.loadAndCompile(bytes, {accelerator});
   const {shape, dtype} = model.input;
-  return async (tensor) => {
+  const names = compiled.getOutputDetails().map(({name}, _, all) => (all.length === 1 ? 'probabilities' : name));
+  const run = async (tensor) => {
     const input = new litert.Tensor(dtype === 'int8' ? Int32Array.from(tensor) : tensor, shape);
     const outputs = await compiled.run(input);
-    const named = Array.isArray(outputs) ? outputs : Object.values(outputs);
-    const details = compiled.getOutputDetails();
-    const position = details.length === 1 ? 0 : details.findIndex(({name}) => name === 'probabilities');
-    const values = (await named[position].data()).slice();
+    const values = {};
+    for (const [position, output] of (Array.isArray(outputs) ? outputs : Object.values(outputs)).entries()) {
+      const near = output.accelerator === 'wasm' ? output : await output.moveTo('wasm');
+      values[names[position]] = (await near.data()).slice();
+      near.delete();
+    }
     input.delete();
-    named.forEach((output) => output.delete());
     return values;
   };
+  return {run, accelerator: compiled.options.accelerator, whole: compiled.isFullyAccelerated};
 }
