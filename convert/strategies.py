@@ -132,8 +132,8 @@ def select(ways: Sequence[Strategy], stage: Stage) -> tuple[Attempt, list[dict[s
         meets = limit is None or made.drop <= limit
         tried.append({"effort": name, "balanced_accuracy": made.balanced_accuracy, "drop": made.drop, "kept": meets})
         if limit is not None:
+            report(f"{name}: balanced accuracy {made.balanced_accuracy:.3f}, float {stage.float_balanced_accuracy:.3f}")
             report(
-                f"{name}: balanced accuracy {made.balanced_accuracy:.3f}, float {stage.float_balanced_accuracy:.3f}\n"
                 f"  {abs(made.drop) * 100:.1f} points {'lost' if made.drop > 0 else 'gained'}, at most "
                 f"{limit * 100:g} may be lost: {'kept, the smallest effort that serves' if meets else 'not kept'}"
             )

@@ -157,6 +157,23 @@ def _calls(path: Path):
             yield node, ast.unparse(node.func)
 
 
+def test_no_line_is_printed_with_a_newline_in_it():
+    """It would be escaped, as one that a file name brings: several lines are `console.page`, or several calls."""
+    found = []
+    for folder in ("edge_runtime", "benchmarks", "apps", "train", "convert", "studies"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for call, name in _calls(path):
+                if name.split(".")[-1] not in ("report", "say", "progress", "saying", "_fail"):
+                    continue
+                parts = [
+                    part for one in call.args for part in (one.values if isinstance(one, ast.JoinedStr) else [one])
+                ]
+                constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+                if any("\n" in value for value in constants if isinstance(value, str)):
+                    found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {name}")
+    assert found == []
+
+
 def test_no_module_prints_by_itself():
     """The peers' scripts run in environments of their own, without skin-edge, and talk to their parent."""
     found = []
