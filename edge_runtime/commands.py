@@ -253,11 +253,9 @@ def _metadata(classifier: SkinClassifier, told: Sequence[str]) -> dict[str, str]
 def _with_heatmap(
     classifier: SkinClassifier, image: str | bytes, drawing: Path, metadata: Mapping[str, str] | None
 ) -> Prediction:
-    from . import files, heatmap, preprocess
+    from . import files, heatmap
 
-    prediction, activation = classifier.predict_with_map(image, metadata)
-    position = [label.code for label in classifier.labels].index(prediction.label)
-    drawn = heatmap.overlay(preprocess.decode(image), activation[..., position])
+    prediction, drawn = heatmap.predicted(classifier, image, metadata)
     with files.replacing(drawing) as temporary:
         drawn.save(temporary)
     return prediction

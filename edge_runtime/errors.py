@@ -147,6 +147,9 @@ EXTRA_OF_MODULE = {
     "atheris": "fuzz",
     "tflite_micro": "micro",
     "ethosu": "micro",
+    "flask": "serve",
+    "werkzeug": "serve",
+    "waitress": "serve",
 }
 
 

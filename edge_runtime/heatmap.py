@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from . import preprocess
+
+if TYPE_CHECKING:
+    from .classifier import Prediction, SkinClassifier
 
 LARGEST = 800  # pixels of the longer side of what is drawn
 
@@ -31,3 +39,21 @@ def overlay(picture: Image.Image, activation: npt.NDArray[np.float32], strength:
     coloured = np.stack([np.interp(heat, stops, _COLOURS[:, channel]) for channel in range(3)], axis=-1)
     weight = strength * heat[..., None]  # what adds nothing stays visible
     return Image.fromarray((small * (1 - weight) + coloured * weight + 0.5).astype(np.uint8))
+
+
+def predicted(
+    classifier: SkinClassifier, image: str | bytes, metadata: Mapping[str, object] | None = None
+) -> tuple[Prediction, Image.Image]:
+    """The answer for a picture, and the map of its most probable class over it.
+
+    Args:
+        classifier: Of a model that has a map.
+        image: Its path, or the bytes of its file.
+        metadata: As `SkinClassifier.predict` takes it.
+
+    Raises:
+        SkinEdgeError: As `SkinClassifier.predict_with_map` does.
+    """
+    prediction, activation = classifier.predict_with_map(image, metadata)
+    position = [label.code for label in classifier.labels].index(prediction.label)
+    return prediction, overlay(preprocess.decode(image), activation[..., position])

@@ -31,6 +31,7 @@ NOT_RUN = {
     "skin-edge train HAM10000 --out runs/first --distribute": "several GPUs; tests/test_distribution.py has two",
     "docs/engines.md": "tests/test_engines.py runs engines and delegates, and the lines that install them",
     "skin-edge quickstart": "tests/test_quickstart.py runs it",
+    "skin-edge serve": "it runs until it is stopped; tests/test_serve.py runs and asks it",
     **dict.fromkeys(
         ("skin-edge bench quickstart/", "skin-edge convert quickstart/", "skin-edge bench micro/"),
         "figures of the quickstart's network; tests/test_micro.py and tests/test_convert_micro.py run the commands",

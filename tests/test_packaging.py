@@ -36,7 +36,7 @@ CONTENTS = {
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
     "apps": "__init__",
-    "apps/serve": "__init__",
+    "apps/serve": "__init__ access answering app commands limits metrics openapi pool run server sign_in tls",
     "apps/web": "__init__ commands icons litert_js site",
     "train": """__init__ api compare cross_validation engine evaluate job plan prepare preflight request streams
         tune""",

@@ -1,0 +1,66 @@
+"""Pictures of one request -> the records of their answers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from ...edge_runtime import heatmap
+from ...edge_runtime.answers import record
+from ...edge_runtime.classifier import SkinClassifier
+from ...edge_runtime.errors import PredictionError, SkinEdgeError, UsageError
+
+
+def records(
+    classifier: SkinClassifier,
+    pictures: Sequence[tuple[str, bytes]],
+    metadata: Mapping[str, str] | None,
+    *,
+    with_map: bool,
+    until: float,
+) -> list[dict[str, Any]]:
+    """One record for each picture, in their order; a picture that cannot be assessed does not stop the others.
+
+    Args:
+        classifier: That no other request uses meanwhile.
+        pictures: Name as the client gave it, bytes of the file.
+        metadata: Of the patient, the same for all.
+        with_map: Whether each record has its class activation map, "heatmap": a PNG as a data URL.
+        until: As `time.monotonic` counts; a picture whose turn comes later is not assessed.
+
+    Raises:
+        UsageError: Where the model has no map, or takes no such metadata.
+    """
+    if metadata:
+        classifier.to_vector(metadata)  # what is wrong with it is wrong for every picture
+    if with_map and not classifier.has_map:
+        raise UsageError("this model has no class activation map: it was converted without --cam")
+    return [_record(classifier, name, content, metadata, with_map, until) for name, content in pictures]
+
+
+def _record(
+    classifier: SkinClassifier,
+    name: str,
+    content: bytes,
+    metadata: Mapping[str, str] | None,
+    with_map: bool,
+    until: float,
+) -> dict[str, Any]:
+    try:
+        if monotonic() > until:
+            raise PredictionError("cannot assess: the time for this request was over; send fewer pictures in one")
+        if not with_map:
+            return record(name, classifier.predict(content, metadata))
+        prediction, drawn = heatmap.predicted(classifier, content, metadata)
+        return {**record(name, prediction), "heatmap": _data_url(drawn)}
+    except SkinEdgeError as error:
+        return record(name, error)
+
+
+def _data_url(drawn: Any) -> str:
+    png = io.BytesIO()
+    drawn.save(png, "PNG")
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")
