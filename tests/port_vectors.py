@@ -14,6 +14,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms
+
+from skin_edge.benchmarks.bundle import pictures as golden_pictures
 from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.archive import Archive
 from skin_edge.edge_runtime.model_file import with_archive
@@ -265,8 +270,6 @@ def exif(value: int, order: str = "<", kind: str = "H", tag: int = 0x0112, entri
 
 
 def in_jpeg(block: bytes | None) -> bytes:
-    from PIL import Image
-
     stream = io.BytesIO()
     Image.new("RGB", (9, 5), (10, 200, 30)).save(stream, "JPEG")
     data = stream.getvalue()
@@ -277,8 +280,6 @@ def in_jpeg(block: bytes | None) -> bytes:
 
 
 def in_png(block: bytes) -> bytes:
-    from PIL import Image
-
     stream = io.BytesIO()
     Image.new("RGB", (9, 5), (10, 200, 30)).save(stream, "PNG")
     data = stream.getvalue()
@@ -351,8 +352,6 @@ def spoilt(content: bytes, name: bytes) -> bytes:
 
 def p3_profile() -> bytes:
     """A profile with Display-P3's primaries: sRGB's with other colorants and another name."""
-    from PIL import ImageCms
-
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     colorants = {b"rXYZ": (0.51512, 0.2412, -0.00105), b"gXYZ": (0.29198, 0.69225, 0.04189)}
     colorants[b"bXYZ"] = (0.1571, 0.06657, 0.78407)
@@ -365,8 +364,6 @@ def p3_profile() -> bytes:
 
 def pictures(folder: Path) -> dict[str, Path]:
     """Files of every kind that a port decodes, of noise over a gradient: name -> path. Those of "profile" need one."""
-    from PIL import Image
-
     draw = random.Random(9)
     width, height = 75, 53
     base = bytes(
@@ -436,6 +433,43 @@ def odd_pngs(width: int, height: int) -> dict[str, bytes]:
     for depth, colour in ((1, 0), (4, 0), (8, 2), (16, 6)):
         made[f"interlaced {depth} {colour}"] = png(width, height, depth, colour, depth, interlaced=1)
     return made
+
+
+def icc_table(values: list[int]) -> bytes:
+    """A curve as a table of 16-bit values; one value is a gamma in steps of 1/256, none the identity."""
+    return b"curv\0\0\0\0" + struct.pack(f">I{len(values)}H", len(values), *values)
+
+
+def icc_formula(kind: int, values: list[float]) -> bytes:
+    """A parametric curve."""
+    fixed = [round(value * 65536) for value in values]
+    return b"para\0\0\0\0" + struct.pack(f">HH{len(values)}i", kind, 0, *fixed)
+
+
+def p3_profile_with(curve: bytes | None) -> bytes:
+    """Display P3 with another curve; None for its own."""
+    profile = bytearray(golden_pictures.display_p3())
+    if curve is None:
+        return bytes(profile)
+    at = len(profile)
+    profile += curve + bytes(-len(curve) % 4)
+    for entry in range(132, 132 + 12 * struct.unpack_from(">I", profile, 128)[0], 12):
+        if profile[entry : entry + 4] in (b"rTRC", b"gTRC", b"bTRC"):
+            struct.pack_into(">II", profile, entry + 4, at, len(curve))
+    struct.pack_into(">I", profile, 0, len(profile))
+    return bytes(profile)
+
+
+def to_srgb(pixels: npt.NDArray[np.uint8], profile: bytes) -> npt.NDArray[np.uint8]:
+    """By Little CMS, as skin-edge asks it."""
+    converted = ImageCms.profileToProfile(
+        Image.fromarray(pixels),
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+    )
+    return np.asarray(converted)
 
 
 NEEDS_COLOUR = ("profile", "profile in png", "profile behind sRGB", "profile of rgb 16")

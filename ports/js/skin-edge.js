@@ -470,33 +470,61 @@ export function toUpright({data, width, height, layout, orientation = 1}) {
   require(channels && width >= 1 && height >= 1 && data?.length === width * height * channels, 'no picture, or an unknown layout');
   const exchanged = orientation >= 5 && orientation <= 8;
   const [columns, rows] = exchanged ? [height, width] : [width, height];
-  const [lastX, lastY] = [width - 1, height - 1];
-  const source = { // where the upright (x, y) is stored
-    2: (x, y) => y * width + lastX - x,
-    3: (x, y) => (lastY - y) * width + lastX - x,
-    4: (x, y) => (lastY - y) * width + x,
-    5: (x, y) => x * width + y,
-    6: (x, y) => (lastY - x) * width + y,
-    7: (x, y) => (lastY - x) * width + lastX - y,
-    8: (x, y) => x * width + lastX - y,
-  }[orientation] ?? ((x, y) => y * width + x);
+  const [lastColumn, lastRow] = [width - 1, (height - 1) * width];
+  const [origin, stepX, stepY] = { // the upright (x, y) is stored at origin + x stepX + y stepY
+    2: [lastColumn, -1, width],
+    3: [lastRow + lastColumn, -1, -width],
+    4: [lastRow, 1, -width],
+    5: [0, width, 1],
+    6: [lastRow, -width, 1],
+    7: [lastRow + lastColumn, -width, -1],
+    8: [lastColumn, width, -1],
+  }[orientation] ?? [0, 1, width];
   const out = new Uint8Array(3 * width * height);
-  const wide = data instanceof Uint16Array;
-  const byte = wide ? (i) => data[i] >> 8 : (i) => data[i];
-  const white = (c, a) => Math.floor((c * a + 255 * (255 - a) + 127) / 255);
+  const put = PIXELS[layout];
+  const wide = data instanceof Uint16Array ? 8 : 0;
   for (let y = 0, o = 0; y < rows; y++)
-    for (let x = 0; x < columns; x++, o += 3) {
-      const i = source(x, y) * channels;
-      if (layout === 'grey') out.fill(wide ? Math.floor((data[i] + 128) / 257) : data[i], o, o + 3);
-      else if (layout === 'greyAlpha') out.fill(white(byte(i), byte(i + 1)), o, o + 3);
-      else if (layout === 'rgb') for (let c = 0; c < 3; c++) out[o + c] = byte(i + c);
-      else if (layout === 'rgba') for (let c = 0; c < 3; c++) out[o + c] = white(byte(i + c), byte(i + 3));
-      else if (layout === 'bgr') for (let c = 0; c < 3; c++) out[o + c] = byte(i + 2 - c);
-      else if (layout === 'bgra') for (let c = 0; c < 3; c++) out[o + c] = white(byte(i + 2 - c), byte(i + 3));
-      else for (let c = 0; c < 3; c++) out[o + c] = Math.floor((byte(i + c) * byte(i + 3) + 127) / 255);
-    }
+    for (let x = 0, i = channels * (origin + y * stepY); x < columns; x++, o += 3, i += channels * stepX) put(data, i, out, o, wide);
   return {data: out, width: columns, height: rows};
 }
+
+const white = (c, a) => (a === 255 ? c : ((c * a + 255 * (255 - a) + 127) / 255) | 0);
+
+// One pixel, data[i...] -> out[o], out[o + 1], out[o + 2]. wide: how far samples are shifted, 8 of 16 bits, else 0.
+const PIXELS = {
+  grey(data, i, out, o, wide) {
+    out[o] = out[o + 1] = out[o + 2] = wide ? ((data[i] + 128) / 257) | 0 : data[i];
+  },
+  greyAlpha(data, i, out, o, wide) {
+    out[o] = out[o + 1] = out[o + 2] = white(data[i] >> wide, data[i + 1] >> wide);
+  },
+  rgb(data, i, out, o, wide) {
+    out[o] = data[i] >> wide;
+    out[o + 1] = data[i + 1] >> wide;
+    out[o + 2] = data[i + 2] >> wide;
+  },
+  rgba(data, i, out, o, wide) {
+    const alpha = data[i + 3] >> wide;
+    out[o] = white(data[i] >> wide, alpha);
+    out[o + 1] = white(data[i + 1] >> wide, alpha);
+    out[o + 2] = white(data[i + 2] >> wide, alpha);
+  },
+  bgr(data, i, out, o, wide) {
+    out[o] = data[i + 2] >> wide;
+    out[o + 1] = data[i + 1] >> wide;
+    out[o + 2] = data[i] >> wide;
+  },
+  bgra(data, i, out, o, wide) {
+    const alpha = data[i + 3] >> wide;
+    out[o] = white(data[i + 2] >> wide, alpha);
+    out[o + 1] = white(data[i + 1] >> wide, alpha);
+    out[o + 2] = white(data[i] >> wide, alpha);
+  },
+  cmyk(data, i, out, o, wide) {
+    const black = data[i + 3] >> wide;
+    for (let c = 0; c < 3; c++) out[o + c] = (((data[i + c] >> wide) * black + 127) / 255) | 0;
+  },
+};
 
 // CONTRACT.md, section 5: for each output the first sample, and the weights.
 function weights(n, target) {
@@ -521,21 +549,22 @@ const quotient = (a, b) => (a - (a % b)) / b;
 // One pass. source: `lines` lines of n pixels whose samples are `step` apart, lines `stride` apart; likewise the result.
 function pass(source, n, target, lines, step, stride, outStep, outStride) {
   const out = new Uint8Array(3 * target * lines);
-  weights(n, target).forEach(({first, k}, i) => {
-    for (let line = 0; line < lines; line++) {
+  const all = weights(n, target);
+  for (let line = 0; line < lines; line++)
+    for (let i = 0; i < target; i++) {
+      const {first, k} = all[i];
       let [red, green, blue] = [1 << 21, 1 << 21, 1 << 21];
-      let at = line * stride + first * step;
-      for (let t = 0; t < k.length; t++, at += step) {
-        red += k[t] * source[at];
-        green += k[t] * source[at + 1];
-        blue += k[t] * source[at + 2];
+      for (let t = 0, at = line * stride + first * step; t < k.length; t++, at += step) {
+        const weight = k[t];
+        red = (red + Math.imul(weight, source[at])) | 0;
+        green = (green + Math.imul(weight, source[at + 1])) | 0;
+        blue = (blue + Math.imul(weight, source[at + 2])) | 0;
       }
       const o = line * outStride + i * outStep;
       out[o] = Math.min(255, red >> 22);
       out[o + 1] = Math.min(255, green >> 22);
       out[o + 2] = Math.min(255, blue >> 22);
     }
-  });
   return out;
 }
 

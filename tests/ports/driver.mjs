@@ -39,6 +39,12 @@ const answers = {
     return 'ok';
   },
   number: (word) => Object.is(JSON.parse(word), -0) ? '-0' : JSON.parse(word),
+  srgb(profile, from, to) {
+    const rgb = bytesOf(from);
+    toSrgb(rgb, bytesOf(profile), false);
+    writeFileSync(to, rgb);
+    return 'ok';
+  },
   async picture(path) { // upright and input of a file
     const upright = await port.decode(model, bytesOf(path), decodeJpeg, toSrgb);
     const rgb = port.resize(model, upright);
