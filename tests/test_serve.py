@@ -28,6 +28,7 @@ from skin_edge.apps.serve.access import Access, from_elsewhere
 from skin_edge.apps.serve.limits import Limits
 from skin_edge.apps.serve.metrics import Metrics
 from skin_edge.apps.serve.pool import BusyError, Pool
+from skin_edge.apps.web import site
 from skin_edge.edge_runtime.answers import record
 from skin_edge.edge_runtime.classifier import DISCLAIMER, SkinClassifier
 from skin_edge.edge_runtime.cli import COMMANDS
@@ -194,7 +195,9 @@ def test_what_is_known_of_the_patient_is_query_or_form(service):
     assert client.post("/v1/predict?sex=male", **form(("a", picture()), age="45")).status_code == 200
     assert client.post("/v1/predict", **form(("a", picture()))).status_code == 200
     assert model.told == [{"age": "45"}, {"sex": "male", "age": "45"}, None]
-    for wrong in ("?age=200", "?sex=none-of-these", "?site=back", "?age=1&age=2", "?heatmap=1", "?heatmap=yes"):
+    (answer,) = client.post("/v1/predict?heatmap=1", data=picture(), content_type="image/png").json["answers"]
+    assert answer["heatmap"] is None  # it has no map
+    for wrong in ("?age=200", "?sex=none-of-these", "?site=back", "?age=1&age=2", "?heatmap=yes"):
         answer = client.post(f"/v1/predict{wrong}", data=picture(), content_type="image/png")
         assert answer.status_code == 400, wrong
         assert "\n" not in answer.json["error"]
@@ -332,6 +335,8 @@ def test_a_browser_is_asked_for_the_token(guarded):
     assert answer.status_code == 401 and answer.mimetype == "text/html"
     assert b"Token needed" in answer.data and "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
     assert TOKEN not in answer.text
+    again = guarded.get("/?sign-in", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert again.status_code == 200 and b"Token needed" in again.data  # the token does not stay in the address
 
 
 def test_tokens_are_compared_in_constant_time(monkeypatch):
@@ -423,6 +428,31 @@ def test_files_of_the_page_and_no_others(client):
     assert first.data == b"<!doctype html><p>page" and first.mimetype == "text/html"
     assert client.get("/port/a.js").mimetype == "text/javascript"
     assert client.get("/", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+def test_the_page_is_that_of_the_web_command():
+    """The same files, told that there is an API, each with its type and under the page's own policy."""
+    service = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
+    assert service.site == site.files(None, server=True)
+    client = app.create(service).test_client()
+    assert client.get("/config.json").json["server"] == "v1"
+    for path, content in service.site.items():
+        answer = client.get(f"/{path}")
+        assert answer.data == content and answer.status_code == 200
+        assert answer.content_type == site.TYPES["." + path.rpartition(".")[2]], path
+        assert answer.headers["Content-Security-Policy"].startswith(site.policy(own=False))
+
+
+def test_a_model_without_a_page_has_the_api(monkeypatch):
+    def refuses(*_, **__):
+        raise UsageError("no page for this model")
+
+    monkeypatch.setattr(site, "files", refuses)
+    said = []
+    client = app.create(run.prepare(run.Setup(limits=LIMITS), said.append)).test_client()
+    assert said == ["the API alone is served, without the page: no page for this model"]
+    assert client.get("/").status_code == 404
+    assert client.post("/v1/predict", data=picture(), content_type="image/jpeg").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -647,7 +677,7 @@ def test_a_process_answers_and_ends_with_0(tmp_path):
     token = tmp_path / "token"
     token.write_text(TOKEN + "\n")
     with process("--token-file", str(token)) as (started, link):
-        url, _, fragment = link.partition("#token=")
+        url, _, fragment = link.partition("?sign-in#token=")
         assert fragment == TOKEN
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
         port = int(url.rstrip("/").rpartition(":")[2])
@@ -694,7 +724,7 @@ def test_what_is_exposed_is_said():
     (no_tls,) = run.exposed(run.Setup(host="0.0.0.0", access=Access(TOKEN)))
     assert "TLS" in no_tls
     assert any("everybody" in line for line in run.exposed(run.Setup(host="0.0.0.0")))
-    assert run.link(run.Setup(host="::1", access=Access(TOKEN)), 8000) == f"http://[::1]:8000/#token={TOKEN}"
+    assert run.link(run.Setup(host="::1", access=Access(TOKEN)), 8000) == f"http://[::1]:8000/?sign-in#token={TOKEN}"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 from ...edge_runtime import heatmap
 from ...edge_runtime.answers import record
 from ...edge_runtime.classifier import SkinClassifier
-from ...edge_runtime.errors import PredictionError, SkinEdgeError, UsageError
+from ...edge_runtime.errors import PredictionError, SkinEdgeError
 
 
 def records(
@@ -28,16 +28,15 @@ def records(
         classifier: That no other request uses meanwhile.
         pictures: Name as the client gave it, bytes of the file.
         metadata: Of the patient, the same for all.
-        with_map: Whether each record has its class activation map, "heatmap": a PNG as a data URL.
+        with_map: Whether each record has its class activation map, "heatmap": a PNG as a data URL, None where the model
+            has no map.
         until: As `time.monotonic` counts; a picture whose turn comes later is not assessed.
 
     Raises:
-        UsageError: Where the model has no map, or takes no such metadata.
+        MetadataError: Where the model takes no such metadata.
     """
     if metadata:
         classifier.to_vector(metadata)  # what is wrong with it is wrong for every picture
-    if with_map and not classifier.has_map:
-        raise UsageError("this model has no class activation map: it was converted without --cam")
     return [_record(classifier, name, content, metadata, with_map, until) for name, content in pictures]
 
 
@@ -54,6 +53,8 @@ def _record(
             raise PredictionError("cannot assess: the time for this request was over; send fewer pictures in one")
         if not with_map:
             return record(name, classifier.predict(content, metadata))
+        if not classifier.has_map:
+            return {**record(name, classifier.predict(content, metadata)), "heatmap": None}
         prediction, drawn = heatmap.predicted(classifier, content, metadata)
         return {**record(name, prediction), "heatmap": _data_url(drawn)}
     except SkinEdgeError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import mimetypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from time import monotonic
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from ...edge_runtime import __version__, console
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.errors import SkinEdgeError, UsageError, unknown
+from ..web import site
 from . import openapi, sign_in
 from .access import COOKIE, OPEN_PATHS, Access, from_elsewhere
 from .answering import records
@@ -53,6 +54,7 @@ class Service:
         pool: The classifiers.
         info: Of the model, JSON-ready (`edge_runtime.info.describe`).
         site: Path -> content of the page's files; empty where there is no page.
+        policy: The page's Content-Security-Policy.
         access: Who may ask.
         limits: What a request may take.
         metrics: What is counted.
@@ -65,6 +67,7 @@ class Service:
     access: Access
     limits: Limits
     metrics: Metrics
+    policy: str = "default-src 'none'"
     secure: bool = False
 
 
@@ -143,9 +146,7 @@ def _errors(app: flask.Flask, service: Service) -> None:
     @app.errorhandler(_RequestError)
     def refused(error: _RequestError) -> Response:  # pyright: ignore[reportUnusedFunction]
         if error.code == 401 and request.method == "GET" and request.path in _pages(service):
-            page = Response(sign_in.PAGE, 401, {"WWW-Authenticate": "Bearer"}, mimetype="text/html")
-            page.headers["Content-Security-Policy"] = sign_in.CONTENT_SECURITY_POLICY
-            return page
+            return _sign_in(401)
         return _json({"error": str(error)}, error.code, error.headers)
 
     @app.errorhandler(BusyError)
@@ -179,6 +180,12 @@ _SAID = {
     405: "this path does not take this method",
     413: "the request has too many bytes, parts or fields; /v1/openapi.json says how many it may have",
 }
+
+
+def _sign_in(code: int) -> Response:
+    page = Response(sign_in.PAGE, code, {"WWW-Authenticate": "Bearer"} if code == 401 else {}, mimetype="text/html")
+    page.headers["Content-Security-Policy"] = sign_in.CONTENT_SECURITY_POLICY
+    return page
 
 
 def _json(value: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -317,31 +324,18 @@ def _page(app: flask.Flask, service: Service) -> None:
         if content is None:
             raise NotFound
         # A file object, which the HTTP server sends piece by piece, without a copy for each slow reader.
-        response = flask.send_file(
-            io.BytesIO(content), mimetype=_TYPES.get(path.rpartition(".")[2]) or _guessed(path), etag=tags[path]
-        )
+        response = flask.send_file(io.BytesIO(content), "application/octet-stream", etag=tags[path])
+        response.content_type = site.TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
         response.headers["Cache-Control"] = "no-cache"  # asks whether it has changed
-        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"  # the page brings the rest itself
+        response.headers["Content-Security-Policy"] = f"{service.policy}; frame-ancestors 'none'"
         response.make_conditional(request, accept_ranges=False)
         return response
 
-    show: Callable[[str], Response] = page_file
-    app.add_url_rule("/", "index", lambda: show("index.html"))
-    app.add_url_rule("/<path:path>", "page", show)
+    def index() -> Response:
+        return _sign_in(200) if sign_in.ASKED in request.args else page_file("index.html")
 
-
-_TYPES = {
-    "js": "text/javascript",
-    "mjs": "text/javascript",
-    "wasm": "application/wasm",
-    "webmanifest": "application/manifest+json",
-    "tflite": "application/octet-stream",
-    "svg": "image/svg+xml",
-}
-
-
-def _guessed(path: str) -> str:
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+    app.add_url_rule("/", "index", index)
+    app.add_url_rule("/<path:path>", "page", page_file)
 
 
 def _pages(service: Service) -> frozenset[str]:

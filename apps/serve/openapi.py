@@ -151,7 +151,7 @@ _HEATMAP = {
     "type": "string",
     "enum": ["0", "1", "false", "true"],
     "default": "0",
-    "description": "Whether each answer has its class activation map; for models that have one.",
+    "description": "Whether each answer has its class activation map; null where the model has none.",
 }
 
 
@@ -195,7 +195,7 @@ def _schemas(info: Mapping[str, Any]) -> dict[str, Any]:
         preprocess_ms=milliseconds,
         inference_ms=milliseconds,
     )
-    answer["properties"]["heatmap"] = {"type": "string", "pattern": "^data:image/png;base64,"}
+    answer["properties"]["heatmap"] = {"type": ["string", "null"], "pattern": "^data:image/png;base64,"}
     not_assessed = _object(file={"type": "string"}, error={"type": "string"})
     not_assessed["description"] = "Cannot assess: no class is given, least of all benign."
     return {

@@ -19,6 +19,7 @@ from .access import Access, is_loopback
 from .limits import Limits
 from .metrics import Metrics
 from .pool import Pool
+from .sign_in import ASKED
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def prepare(setup: Setup, warn: Callable[[str], None]) -> app.Service:
         pool=Pool(classifiers, setup.limits.waiting),
         info=info,
         site=_site(setup, warn),
+        policy=site.policy(own=setup.runtime is not None),
         access=setup.access,
         limits=setup.limits,
         metrics=Metrics(),
@@ -137,7 +139,7 @@ def link(setup: Setup, port: int) -> str:
         host = min(own_names(), key=lambda name: not name.endswith(".local"))
     elif ":" in host:
         host = f"[{host}]"
-    token = f"#token={setup.access.token}" if setup.access.token else ""
+    token = f"?{ASKED}#token={setup.access.token}" if setup.access.token else ""
     return f"{scheme}://{host}:{port}/{token}"
 
 

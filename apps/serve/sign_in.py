@@ -9,6 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 
+ASKED = "sign-in"
+"""In the query of "/": this page, also for who is signed in, so that the token does not stay in the address. (Without a
+query, the page's service worker would answer from its cache.)"""
+
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
 body { max-width: 30rem; margin: 3rem auto; padding: 0 1rem; }
@@ -28,7 +32,7 @@ async function signIn(token) {
     said.textContent = "The server does not answer.";
     return;
   }
-  if (answer.ok) location.reload();
+  if (answer.ok) location.replace(location.pathname);
   else said.textContent = "This is not the token of this server.";
 }
 form.addEventListener("submit", event => { event.preventDefault(); signIn(form.elements.token.value.trim()); });
