@@ -12,11 +12,13 @@ a folder too, `.skin-edge.<...>.writing` where the system keeps temporary files 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
 import re
 import shutil
+import time
 from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +37,9 @@ _FILE = re.compile(r"\.[0-9a-f]{16}\.tmp(\.[^.]*)?$")
 _FILE_BEFORE = re.compile(r"\.[0-9]+\.tmp(\.[^.]*)?$")
 """What earlier versions left, which held no locks."""
 _FOLDER = re.compile(r"\.[0-9a-f]{16}\.(writing|old)$")
+
+_made: set[tuple[int, Path]] = set()
+"""(process, path) of temporary files and folders that are there or are about to be made."""
 
 _cleared: set[tuple[Path, str]] = set()
 """(folder, start of the names) that this process has cleared: not again for each of thousands of files."""
@@ -58,7 +63,7 @@ def replacing(path: str | Path) -> Generator[Path, None, None]:
             _sync(temporary)
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
             os.close(descriptor)
 
 
@@ -83,7 +88,7 @@ def replacing_folder(folder: str | Path) -> Generator[Path, None, None]:
                 _sync(written)
             _put(temporary, folder)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
             if descriptor is not None:
                 os.close(descriptor)
 
@@ -120,7 +125,7 @@ def temporary_folder() -> Generator[Path, None, None]:
             yield folder
         finally:
             tempfile.tempdir = before
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             if descriptor is not None:
                 os.close(descriptor)
 
@@ -273,6 +278,7 @@ def _new_file(path: Path) -> tuple[Path, int]:
     """A temporary file for `path`, open and locked."""
     while True:
         temporary = path.with_name(f"{_start(path.stem)}.{os.urandom(8).hex()}.tmp{path.suffix}")
+        _made.add((os.getpid(), temporary))
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         if _is_ours(temporary, descriptor):
             return temporary, descriptor
@@ -283,6 +289,7 @@ def _new_folder(folder: Path, mode: int = 0o777) -> tuple[Path, int | None]:
     """A temporary folder for `folder`, open and locked; None where the system opens no folders."""
     while True:
         temporary = _beside(folder, "writing")
+        _made.add((os.getpid(), temporary))
         temporary.mkdir(mode)
         try:
             descriptor = os.open(temporary, os.O_RDONLY)
@@ -293,6 +300,27 @@ def _new_folder(folder: Path, mode: int = 0o777) -> tuple[Path, int | None]:
         if _is_ours(temporary, descriptor):
             return temporary, descriptor
         os.close(descriptor)
+
+
+def _remove(temporary: Path) -> None:
+    """What a library's thread still writes into a folder is waited for."""
+    for _ in range(_TRIES):
+        if not temporary.is_dir():
+            temporary.unlink(missing_ok=True)
+            _made.discard((os.getpid(), temporary))
+            return
+        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.exists():
+            time.sleep(0.01)
+
+
+@atexit.register
+def _remove_rest() -> None:
+    """Those whose block a signal cut off before it began, or within its end."""
+    for process, temporary in list(_made):
+        if process == os.getpid():
+            with contextlib.suppress(OSError):
+                _remove(temporary)
 
 
 def _is_ours(temporary: Path, descriptor: int) -> bool:

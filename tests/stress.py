@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,6 @@ def writers(work: Path) -> dict[str, tuple[str, Writer]]:
 
     run = miniatures.measured(work / "run", miniatures.ham10000(work / "ham", lesions=16))
     begun = run_folder.read(run)
-    config = {key: value for key, value in begun.config.items() if key not in ("recipe", "labels")}
     runs = {word: [compare.read(run)] * (1 + len(word)) for word in WORDS}
     comparisons = {word: compare.compare(runs[word]) for word in WORDS}
     results, table, _ = evaluate.evaluate(
@@ -134,10 +134,9 @@ def writers(work: Path) -> dict[str, tuple[str, Writer]]:
         evaluate.write(out, {**results, "title": word}, table, overwrite=True)
 
     def beginning(out: Path, word: str) -> None:
-        run_folder.begin(
-            out, recipe=begun.recipe, labels=begun.labels, config={**config, "seed": len(word)}, split=begun.split,
-            skipped={word: "unreadable"},
-        )  # fmt: skip
+        settings = {**begun.config.settings, "seed": len(word)}
+        config = replace(begun.config, settings=settings)
+        run_folder.begin(out, config=config, split=begun.split, skipped={word: "unreadable"})
 
     def conversion(out: Path, word: str) -> None:
         with files.replacing_folder(out) as folder:
@@ -239,7 +238,7 @@ def kills(work: Path, name: str, count: int, report: Callable[[str], None]) -> C
     Every other signal comes at a random moment of the whole command, the rest while it writes: when its temporary name
     has appeared. A signal that can be caught ends in one line and leaves nothing hidden; what a killed one leaves,
     there or where the system keeps temporary files, goes with the next run, which ends well on what was there (of
-    commands with TensorFlow: after every tenth signal).
+    commands with TensorFlow: after every third or tenth signal).
     """
     shutil.rmtree(work, ignore_errors=True)
     (work / "temporary").mkdir(parents=True)
@@ -254,6 +253,8 @@ def kills(work: Path, name: str, count: int, report: Callable[[str], None]) -> C
         seconds[word] = time.monotonic() - begun
         whole[digest(out)] = word
     last, found = word, Counter[str]()
+    if name == "tune":  # which goes on with what is there, and has nothing to do on a whole search
+        shutil.rmtree(out)
     for number in range(count):
         word = next((one for one in lines if one != last), last)
         child, kind = command([*lines[word], *flags(out)], log), [*SIGNALS][number % 3]
@@ -273,8 +274,8 @@ def kills(work: Path, name: str, count: int, report: Callable[[str], None]) -> C
             if left := [*hidden(work), *(work / "temporary").iterdir()]:
                 raise Failed(f"{name}, after signal {number}: {left} are left")
             state = check(out, whole)
-            if name == "tune":
-                shutil.rmtree(out)
+        if name == "tune" and state == "whole":
+            shutil.rmtree(out)
         last = state if state in lines else last
     report(f"{name}: {count} signals: {', '.join(f'{state} {n}' for state, n in found.most_common())}")
     return found
@@ -325,7 +326,7 @@ def _killed(inputs: Path, out: Path, name: str) -> Any:
     if name == "data":  # replaces nothing: it is whole or not there
         return {"a": [name, data, "--out", out]}, removed, 1, one_of
     if name == "quickstart":  # likewise
-        return {"whole": [name, "--out", out]}, removed, 10, one_of
+        return {"whole": [name, "--out", out]}, removed, 3, one_of
     if name == "convert":
         run = inputs / "run"
         flags = ["--weights", "none", "--width", "0.25", "--image-size", "32", "--batch-size", "8", "--epochs", "1"]
@@ -344,7 +345,7 @@ def _killed(inputs: Path, out: Path, name: str) -> Any:
         return "whole"
 
     line = ["tune", data, "--out", out, *small, "--trials", 2]
-    return {"whole": line}, lambda out: ["--resume"] if (out / "trials").is_dir() else [], 10, searched
+    return {"whole": line}, lambda out: ["--resume"] if (out / "trials").is_dir() else [], 3, searched
 
 
 def _whole_quickstart(out: Path) -> str:

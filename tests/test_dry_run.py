@@ -47,7 +47,7 @@ def test_the_plan_is_printed_before_tensorflow_is_loaded_and_nothing_is_written(
     )
     assert sorted(tmp_path.rglob("*")) == before
     assert "63 images, 7 classes; train" in told and "nothing is written" in told
-    for words in ("--seed 5", "mobilenet, width 1, 224x224 pixels", "steps ", "time ", "mel ", "--deterministic on"):
+    for words in ("--seed 5", "mobilenet, width 1, 160x160 pixels", "steps ", "time ", "mel ", "--deterministic on"):
         assert words in told, words
     assert max(map(len, told.splitlines())) <= 80 + len(str(tmp_path))
 

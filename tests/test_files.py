@@ -452,3 +452,32 @@ def test_what_another_takes_for_a_dead_one_s_is_made_again(tmp_path, monkeypatch
 @pytest.mark.parametrize("kill", [False, True])
 def test_forty_pairs_of_writers_do_not_mix(tmp_path, kill):
     pairs_of_writers(tmp_path, 40, kill)
+
+
+@pytest.mark.parametrize("moment", ["before the block", "within its end"])
+@pytest.mark.parametrize("kind", ["replacing", "replacing_folder", "temporary_folder"])
+def test_a_signal_at_the_edge_of_the_block_leaves_nothing(tmp_path, kind, moment):
+    """Between the making of a temporary name and the block that removes it, and while it is removed."""
+    cut = "_is_ours" if moment == "before the block" else "_remove"
+    made = "files.temporary_folder()" if kind == "temporary_folder" else f"files.{kind}('out')"
+    (tmp_path / "temporary").mkdir()
+    code = f"""
+import tempfile
+from skin_edge.edge_runtime import files
+whole, calls = files.{cut}, []
+def cut(*arguments):
+    calls.append(arguments)
+    if len(calls) == 1:
+        raise KeyboardInterrupt
+    return whole(*arguments)
+files.{cut} = cut
+try:
+    with {made} as new:
+        (new / "x" if new.is_dir() else new).write_text("x")
+except KeyboardInterrupt:
+    pass
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]

@@ -177,6 +177,11 @@ def test_a_setting_without_a_value_is_a_usage_error(ham, tmp_path, capsys):
     assert "NAME=VALUE" in one_line(capsys)
 
 
+def test_a_setting_given_by_its_flag_and_by_set_is_a_usage_error(ham, tmp_path, capsys):
+    assert run(["train", str(ham), "--out", str(tmp_path / "run"), "--epochs", "3", "--set", "epochs=4"]) == 2
+    assert "--epochs and --set epochs=4 name the same setting" in one_line(capsys)
+
+
 @pytest.mark.parametrize(("mode", "learning"), [("trained-layers", 2), ("frozen", 0), ("all", 27)])
 def test_whose_batch_normalization_adapts(mode, learning):
     from dataclasses import replace

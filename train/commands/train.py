@@ -253,6 +253,9 @@ def train(
     changes = pairs(texts)
     for name in _RECIPE:
         value = flags.pop(name)
+        if value is not None and name in changes:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} and --set {name}={changes[name]} name the same setting: give one of them")
         changes |= {name: value} if value is not None else {}
     request = api.with_begun_folds(TrainRequest(data, out, recipe, changes, folds=folds, **flags))
     if dry_run:
@@ -271,7 +274,7 @@ def train(
 
 
 def pairs(settings: tuple[str, ...]) -> dict[str, Any]:
-    """The values of --set: ("dropout=0.3",) -> {"dropout": "0.3"}. Raises UsageError where one has no "="."""
+    """The values of --set: ("dropout=0.3",) -> {"dropout": "0.3"}; of one name, the last. UsageError without "="."""
     for text in settings:
         if "=" not in text:
             raise UsageError(f"--set {text}: write NAME=VALUE, such as --set dropout=0.3")
