@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def record(
-    name: str, answer: Prediction | SkinEdgeError, *, top_k: int | None = None, operating_point: str | None = None
+    name: str,
+    answer: Prediction | SkinEdgeError,
+    *,
+    top_k: int | None = None,
+    operating_point: str | None = None,
+    times: bool = True,
 ) -> dict[str, Any]:
     """The answer as one JSON object; of a picture that could not be assessed, its name and the error alone.
 
@@ -21,14 +26,17 @@ def record(
         answer: Of `predict` or `predict_many`.
         top_k: How many classes, the most probable first; None for all.
         operating_point: The one threshold whose decision is wanted; None for all.
+        times: Whether the milliseconds belong to it. Without them the same picture and model give the same record.
     """
     if isinstance(answer, SkinEdgeError):
         return {"file": name, "error": str(answer)}
-    return {
+    recorded: dict[str, Any] = {
         "file": name,
         "label": answer.label,
         "probabilities": dict(list(answer.probabilities.items())[:top_k]),
         "decisions": [dataclasses.asdict(one) for one in answer.decisions if operating_point in (None, one.name)],
-        "preprocess_ms": round(answer.preprocess_ms, 3),
-        "inference_ms": round(answer.inference_ms, 3),
     }
+    if times:
+        recorded["preprocess_ms"] = round(answer.preprocess_ms, 3)
+        recorded["inference_ms"] = round(answer.inference_ms, 3)
+    return recorded

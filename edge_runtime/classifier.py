@@ -82,7 +82,8 @@ class SkinClassifier:
     closed at the end.
 
     Args:
-        model_path: The file; by default the packaged one.
+        model_path: The file; by default the packaged one. Or what `read_model_file` has read of it, which goes from
+            process to process.
         num_threads: Threads of the interpreter, 1 to 256.
         mean: Of the input of a float model that others made: it takes (pixel - mean) / std, with pixels of 0..255.
         std: Of the input of such a model, above 0.
@@ -97,7 +98,7 @@ class SkinClassifier:
 
     def __init__(
         self,
-        model_path: str | os.PathLike[str] | None = None,
+        model_path: str | os.PathLike[str] | ModelFile | None = None,
         num_threads: int = 1,
         *,
         mean: float | None = None,
@@ -107,7 +108,10 @@ class SkinClassifier:
     ):
         if not 1 <= num_threads <= 256:  # LiteRT crashes the process where it cannot start as many
             raise ValueError(f"num_threads must be 1 to 256, not {num_threads}")
-        file = read_model_file(os.fspath(model_path or DEFAULT_MODEL), mean=mean, std=std, labels_file=labels)
+        if isinstance(model_path, ModelFile):
+            file = model_path
+        else:
+            file = read_model_file(os.fspath(model_path or DEFAULT_MODEL), mean=mean, std=std, labels_file=labels)
         self.path = file.path
         self.labels = file.labels
         self.input_spec = file.input_spec

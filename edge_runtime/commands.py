@@ -47,8 +47,67 @@ def input_options(command: Any) -> Any:
     return command
 
 
+_bulk = (
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the answers to FILE: JSON Lines (.jsonl), .csv or .parquet, by its suffix.",
+    ),
+    click.option(
+        "--list",
+        "list_file",
+        type=click.Path(),
+        metavar="FILE",
+        help="With --out: the images are those that FILE names, a line each, relative to its folder; or a csv; '-' "
+        "reads the lines from standard input.",
+    ),
+    click.option(
+        "--image-column", metavar="NAME", help="Column of the csv of --list that names the images.  [default: image]"
+    ),
+    click.option(
+        "--metadata-column",
+        "metadata_columns",
+        multiple=True,
+        metavar="FIELD[=NAME]",
+        help="Column of the csv of --list with a patient field, for models trained with --metadata, such as age or "
+        "site=localization.",
+    ),
+    click.option(
+        "--resume", is_flag=True, help="Continue the file of --out: images that it has are not answered again."
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace the file of --out."),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="With --out: number of processes that answer.  [default: 1]",
+    ),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="With --out: let the workers of a Dask cluster answer (tcp://HOST:8786)."
+    ),
+    click.option(
+        "--by-path",
+        is_flag=True,
+        help="With --scheduler: the workers open the images by their names, on storage that all share; else their "
+        "bytes are sent.",
+    ),
+)
+
+_OPTIONS = {"list_file": "--list", "metadata_columns": "--metadata-column"} | {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("image_column", "resume", "overwrite", "jobs", "scheduler", "by_path")
+}
+
+
+def _bulk_options(command: Any) -> Any:
+    for option in reversed(_bulk):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="[MODEL] IMAGE|FOLDER...", type=click.Path())
+@click.argument("files", nargs=-1, metavar="[MODEL] IMAGE|FOLDER...", type=click.Path())
 @click.option(
     "--metadata",
     "told_metadata",
@@ -86,6 +145,7 @@ def input_options(command: Any) -> Any:
     "with --json all]",
 )
 @input_options
+@_bulk_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object per image.")
 def predict(
     files: tuple[str, ...],
@@ -99,12 +159,15 @@ def predict(
     std: float | None,
     labels: str | None,
     as_json: bool,
+    **bulk: Any,
 ) -> int:
     """Classify images with MODEL, a .tflite file; without MODEL, the packaged model.
 
     A FOLDER stands for all images below it. Patterns in quotes, such as "*.jpg", are expanded by this command; "**"
     matches any number of folders. "-" reads one image from standard input. Images that cannot be read are reported and
     do not stop the others; the exit code is then 1.
+
+    With --out the answers go to a file, image by image: what was interrupted goes on with --resume. See docs/bulk.md.
 
     \b
     Example:
@@ -114,7 +177,29 @@ def predict(
       skin-edge predict model_int8.tflite photo.jpg --operating-point mel-0.95
       skin-edge predict model_int8.tflite photo.jpg \\
         --metadata age=45,sex=female,site=back
+      skin-edge predict model_int8.tflite clinic --out answers.jsonl --jobs 4
     """
+    if bulk["out"] is not None:
+        from .bulk.answering import Settings
+        from .bulk.commands import Told, answer_all
+
+        if heatmap:
+            raise UsageError("--heatmap draws images that are answered one by one: leave --out out")
+        model, named = _model_and_images(files, listed=bulk["list_file"] is not None)
+        settings = Settings(top_k, operating_point, num_threads, delegate)
+        return answer_all(
+            Told(**bulk),
+            model,
+            named,
+            settings,
+            metadata=told_metadata,
+            mean=mean,
+            std=std,
+            labels=labels,
+            as_json=as_json,
+        )
+    if wanting := [name for name, value in bulk.items() if value]:
+        raise UsageError(f"{_OPTIONS[wanting[0]]} is of answers in a file: give --out answers.jsonl")
     with _loading():
         from .answers import record
         from .classifier import DISCLAIMER, SkinClassifier
@@ -271,16 +356,26 @@ def _found(named: Sequence[str]) -> tuple[tuple[str, ...], str]:
     return found.images, named_pictures.described(found.unused)
 
 
-def _model_and_images(files: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
-    """The arguments told apart. To answer with another model than the one that was meant is worse than an error."""
+def _model_and_images(files: tuple[str, ...], *, listed: bool = False) -> tuple[Path | None, tuple[str, ...]]:
+    """The arguments told apart. To answer with another model than the one that was meant is worse than an error.
+
+    Args:
+        files: As given.
+        listed: Whether a list names the images.
+    """
     from .model_file import is_network
 
+    if not files:
+        if not listed:
+            raise UsageError("no image given: skin-edge predict [MODEL] IMAGE|FOLDER...")
+        console.say("no model given: using the packaged model", err=True)
+        return None, ()
     first = Path(files[0])
     has_model = first.suffix.lower() == ".tflite" or is_network(first)
     if not has_model and (first.suffix in (".keras", ".h5") or _holds_a_model(first)):
         raise UsageError(f"{first} is not a model for the device: name the .tflite file that 'skin-edge convert' wrote")
     images = files[1:] if has_model else files
-    if not images:
+    if not images and not listed:
         raise UsageError("no image given: skin-edge predict [MODEL] IMAGE|FOLDER...")
     for image in images:
         if image.lower().endswith(".tflite"):

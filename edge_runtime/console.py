@@ -108,20 +108,29 @@ def say(text: object = "", *, err: bool = False) -> None:
 
 
 def say_json(value: Any, *, indent: int | None = 2) -> None:
-    """Prints `value` as JSON to stdout; `indent` None: on one line. Strings are exact, and escaped as JSON has it.
+    """Prints `value` as JSON to stdout, as `json_text` makes it; `indent` None: on one line."""
+    _print(json_text(value, indent=indent, encoding=getattr(sys.stdout, "encoding", None) or "utf-8") + "\n", err=False)
+
+
+def json_text(value: Any, *, indent: int | None = None, encoding: str = "utf-8") -> str:
+    """`value` as JSON that is safe to print. Strings are exact, and escaped as JSON has it.
 
     A number that JSON does not know (infinity, not a number) is null.
+
+    Args:
+        value: What the json module takes.
+        indent: Spaces a level; None: on one line.
+        encoding: Letters that it does not have are escaped.
     """
     import json
 
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), indent=indent, ensure_ascii=False)
     if not text.isascii() or "\x7f" in text:  # all other control characters are escaped by now
         text = "".join(_json_letter(letter, encoding) for letter in text)
-    _print(text + "\n", err=False)
+    return text
 
 
 def report(line: str) -> None:

@@ -10,9 +10,10 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from .errors import DataError
 
@@ -36,10 +37,15 @@ def original(cell: str) -> str:
 def text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The table as csv. None is blank."""
     file = io.StringIO()
+    write(file, columns, rows)
+    return file.getvalue()
+
+
+def write(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """As `text`, into an open file, row by row."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([safe(name) for name in columns])
     writer.writerows([safe(cell) for cell in row] for row in rows)
-    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -66,52 +72,71 @@ def read(path: str | Path, wanted: Callable[[str], bool] = lambda name: True, *,
     Raises DataError where the file cannot be read, a wanted column is there twice, or a row has more cells than
     columns.
     """
+    rows = stream(path, wanted)
+    table = Table(next(rows)[1], [], [])
+    for line, row in rows if most is None else itertools.islice(rows, most):
+        table.rows.append(row)
+        table.lines.append(line)
+    return table
+
+
+def stream(path: str | Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[tuple[int, list[str]]]:
+    """As `read`, row by row: (line, cells), the first of which are the names of the columns."""
     path = Path(path)
-    csv.field_size_limit(_LONGEST_CELL)
-    line = 0
     try:
         with path.open("rb") as file:
             encoding = "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         with path.open(newline="", encoding=encoding) as file:
-            first = file.readline()
-            separator = max(",", "\t", ";", key=first.count)
-            said = re.fullmatch(r"sep=(.)\s*", first)  # as Excel writes it
-            if said:
-                separator = said[1]
-            else:
-                file.seek(0)
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            empty: list[str] = []
-            first_row = next(reader, empty)
-            header = [original(name.strip()) for name in first_row]
-            if not header:
-                raise DataError(f"{path} cannot be read as csv: it is empty")
-            if any("\0" in name for name in header):  # UTF-16 without its mark, or a spreadsheet's own file
-                raise DataError(f"{path} cannot be read as csv: it is no text in UTF-8: save it as CSV in UTF-8")
-            at = [position for position, name in enumerate(header) if wanted(name)]
-            table = Table([header[position] for position in at], [], [])
-            twice = [name for position, name in enumerate(table.columns) if name and name in table.columns[:position]]
-            if twice:
-                raise DataError(f"{path} has the column {twice[0]} twice")
-            for row in reader if most is None else itertools.islice(reader, most):
-                line = reader.line_num + bool(said)
-                if not row:
-                    continue
-                if len(row) < len(header):
-                    row += [""] * (len(header) - len(row))
-                elif any(map(str.strip, row[len(header) :])):
-                    raise DataError(
-                        f"{path} line {line} has {len(row)} cells for {len(header)} columns: put text that holds "
-                        f"'{separator}' in quotes"
-                    )
-                table.rows.append([original(row[position].strip()) for position in at])
-                table.lines.append(line)
-            return table
+            yield from rows_of(file, path, wanted)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as csv: {error.strerror}") from None
+
+
+def rows_of(file: TextIO, path: str | Path, wanted: Callable[[str], bool]) -> Iterator[tuple[int, list[str]]]:
+    """As `stream`, of a file that is open.
+
+    Args:
+        file: Opened with newline "".
+        path: How messages name it.
+        wanted: Whether a column of this name is to be read.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    line = 0
+    try:
+        first = file.readline()
+        separator = max(",", "\t", ";", key=first.count)
+        said = re.fullmatch(r"sep=(.)\s*", first)  # as Excel writes it
+        if said:
+            separator = said[1]
+        lines = file if said else itertools.chain([first], file)
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        empty: list[str] = []
+        header = [original(name.strip()) for name in next(reader, empty)]
+        if not header:
+            raise DataError(f"{path} cannot be read as csv: it is empty")
+        if any("\0" in name for name in header):  # UTF-16 without its mark, or a spreadsheet's own file
+            raise DataError(f"{path} cannot be read as csv: it is no text in UTF-8: save it as CSV in UTF-8")
+        at = [position for position, name in enumerate(header) if wanted(name)]
+        columns = [header[position] for position in at]
+        twice = [name for position, name in enumerate(columns) if name and name in columns[:position]]
+        if twice:
+            raise DataError(f"{path} has the column {twice[0]} twice")
+        yield reader.line_num + bool(said), columns
+        for row in reader:
+            line = reader.line_num + bool(said)
+            if not row:
+                continue
+            if len(row) < len(header):
+                row += [""] * (len(header) - len(row))
+            elif any(map(str.strip, row[len(header) :])):
+                raise DataError(
+                    f"{path} line {line} has {len(row)} cells for {len(header)} columns: put text that holds "
+                    f"'{separator}' in quotes"
+                )
+            yield line, [original(row[position].strip()) for position in at]
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as csv: after line {line}: {error}") from None
     except UnicodeError:
         raise DataError(
             f"{path} cannot be read as csv: after line {line}, text that is not UTF-8: save it as CSV in UTF-8"
         ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as csv: {error.strerror}") from None

@@ -150,6 +150,9 @@ EXTRA_OF_MODULE = {
     "flask": "serve",
     "werkzeug": "serve",
     "waitress": "serve",
+    "watchfiles": "watch",
+    "pyarrow": "parquet",
+    "distributed": "dask",
 }
 
 

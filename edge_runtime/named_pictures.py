@@ -9,7 +9,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import console, pictures
@@ -44,26 +44,48 @@ def find(arguments: Sequence[str]) -> Named:
     images, unused = list[str](), dict[str, str]()
     used = set[str]()
     for argument in arguments:
-        several = None if argument == STDIN else _files(argument)
-        if several is None:
+        here = list(each(argument, unused.__setitem__))
+        if here == [argument]:
             images.append(argument)
             continue
-        here, others = list[str](), dict[str, str]()
-        for path, hidden in several:
-            if not hidden and pictures.is_picture(path):
-                here.append(path)
-            else:
-                others[path] = "hidden" if hidden else os.path.splitext(path)[1].lower() or "no suffix"
-        if not here:
-            raise UsageError(f"{argument} holds no pictures: {described(Counter(others.values())) or 'it is empty'}")
         images += [path for path in here if path not in used]
         used.update(here)
-        unused |= others
+    check_stdin(images)
+    return Named(tuple(images), Counter(unused.values()))
+
+
+def each(argument: str, on_unused: Callable[[str, str], None]) -> Iterator[str]:
+    """The images that one argument stands for, one by one; the argument itself where it is no folder and no pattern.
+
+    Args:
+        argument: As `find` takes it.
+        on_unused: Called with path and suffix or reason of what is not a picture.
+
+    Raises UsageError, after the last one, where there is none; DataError where a folder cannot be listed.
+    """
+    several = None if argument == STDIN else _files(argument)
+    if several is None:
+        yield argument
+        return
+    found, others = False, Counter[str]()
+    for path, hidden in several:
+        if not hidden and pictures.is_picture(path):
+            found = True
+            yield path
+        else:
+            why = "hidden" if hidden else os.path.splitext(path)[1].lower() or "no suffix"
+            others[why] += not found  # for the message alone
+            on_unused(path, why)
+    if not found:
+        raise UsageError(f"{argument} holds no pictures: {described(others) or 'it is empty'}")
+
+
+def check_stdin(images: Sequence[str]) -> None:
+    """Raises UsageError where "-" stands among them twice, or for a terminal."""
     if images.count(STDIN) > 1:
         raise UsageError("'-' is standard input, which holds one picture: name it once")
     if STDIN in images and (sys.stdin is None or console.is_terminal(sys.stdin)):  # pyright: ignore[reportUnnecessaryComparison]
         raise UsageError("'-' reads a picture from standard input: skin-edge predict - < photo.jpg")
-    return Named(tuple(images), Counter(unused.values()))
 
 
 def described(unused: Counter[str]) -> str:

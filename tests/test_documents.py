@@ -30,6 +30,7 @@ NOT_RUN = {
     "docs/distributed.md": "several machines; tests/test_distribution.py runs two processes",
     "skin-edge train HAM10000 --out runs/first --distribute": "several GPUs; tests/test_distribution.py has two",
     "docs/engines.md": "tests/test_engines.py runs engines and delegates, and the lines that install them",
+    "skin-edge predict model_int8.tflite clinic --out answers.jsonl --scheduler": "a cluster; tests/test_bulk_dask.py",
     "skin-edge quickstart": "tests/test_quickstart.py runs it",
     "skin-edge serve": "it runs until it is stopped; tests/test_serve.py runs and asks it",
     **dict.fromkeys(

@@ -1,0 +1,205 @@
+"""`skin-edge predict --out`: parse, call, print."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from .. import console, named_pictures
+from ..classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
+from ..errors import MetadataError, UnknownNameError, UsageError
+from ..model_file import ModelFile, read_model_file
+from ..patient import parse_pairs
+from ..wording import counted
+from . import answering, answers_file, batch, sources
+from .answering import Settings
+from .ordered import Pool
+
+_PROGRESS_SECONDS = 0.2
+_BAR = 20  # letters
+
+
+@dataclass(frozen=True)
+class Told:
+    """The options of `predict` that are of answers in bulk.
+
+    Attributes:
+        out: The file of answers; the others need it.
+        list_file: Of names; "-" for standard input.
+        image_column: Of such a list.
+        metadata_columns: Each as FIELD=COLUMN, or FIELD where the column has its name.
+        resume: Whether to go on with what is there.
+        overwrite: Whether to replace what is there.
+        jobs: Processes.
+        scheduler: Address of one of Dask.
+        by_path: Whether Dask's workers open the pictures themselves.
+    """
+
+    out: Path | None
+    list_file: str | None
+    image_column: str | None
+    metadata_columns: tuple[str, ...]
+    resume: bool
+    overwrite: bool
+    jobs: int | None
+    scheduler: str | None
+    by_path: bool
+
+
+def answer_all(
+    told: Told,
+    model_path: Path | None,
+    images: Sequence[str],
+    settings: Settings,
+    *,
+    metadata: Sequence[str],
+    mean: float | None,
+    std: float | None,
+    labels: str | None,
+    as_json: bool,
+) -> int:
+    """`predict --out`; returns the exit code: 1 where the file has a picture that could not be assessed.
+
+    Args:
+        told: With `out`.
+        model_path: None for the packaged one.
+        images: Files, folders, patterns and "-"; none where a list names them.
+        settings: That decide the answers.
+        metadata: NAME=VALUE, the same for all pictures.
+        mean, std, labels: As `read_model_file` takes them.
+        as_json: Whether the summary is.
+    """
+    out = told.out
+    assert out is not None
+    _check_together(told, images)
+    answers_file.check_suffix(out)
+    model = read_model_file(model_path or DEFAULT_MODEL, mean=mean, std=std, labels_file=labels)
+    with answering.classifier_for(model, settings) as classifier:  # what is wrong with it is said here, once
+        operating_points = classifier.operating_points
+        same, columns = _metadata(classifier, metadata, told.metadata_columns)
+    if settings.operating_point is not None and settings.operating_point not in operating_points:
+        raise UnknownNameError("operating point", settings.operating_point, operating_points)
+    if told.list_file is None:
+        source = sources.named(images, same)
+    else:
+        source = sources.listed(told.list_file, image_column=told.image_column, metadata=same, metadata_columns=columns)
+    found = batch.count(source)
+    if source.unused:
+        console.say(named_pictures.described(source.unused), err=True)
+    if found.again:
+        console.say(f"{counted(found.again, 'name is', 'names are')} there before: each is answered once", err=True)
+    about = answers_file.about(
+        "skin-edge predict",
+        model,
+        operating_points,
+        {**_deciding(settings), "metadata": same, "metadata_columns": columns, "mean": mean, "std": std},
+    )
+    with (
+        answers_file.opened(
+            out, about, doing="skin-edge predict", resume=told.resume, overwrite=told.overwrite
+        ) as file,
+        _pool(told, model, settings) as pool,
+    ):
+        before = file.pictures
+        total = None if found.names is None else len(found.names) + before - found.names.common(file.seen)
+        if before:
+            console.say(f"{counted(before, 'picture is', 'pictures are')} answered already", err=True)
+        with _progress() as on_progress:
+            batch.run(source, pool, settings, file, total=total, on_progress=on_progress)
+    if as_json:
+        console.say_json(
+            {"out": str(out), "pictures": file.pictures, "not_assessed": file.not_assessed, "before": before},
+            indent=None,
+        )
+    else:
+        refused = f", {file.not_assessed} of them could not be assessed" if file.not_assessed else ""
+        console.say(f"{out}: {counted(file.pictures, 'picture')}{refused}")
+    console.say(DISCLAIMER, err=as_json)
+    return 1 if file.not_assessed else 0
+
+
+def _check_together(told: Told, images: Sequence[str]) -> None:
+    if told.list_file is not None and images:
+        raise UsageError(f"--list names the images: leave {images[0]} out, or name it in the list")
+    if told.list_file is None and (told.image_column or told.metadata_columns):
+        raise UsageError("--image-column and --metadata-column are of a csv: name it with --list")
+    if told.resume and told.overwrite:
+        raise UsageError("--resume continues what --overwrite would remove: give one of them")
+    if told.scheduler and told.jobs:
+        raise UsageError("--jobs is of this machine: with --scheduler, start as many workers as you want")
+    if told.by_path and not told.scheduler:
+        raise UsageError("--by-path is of the workers of a cluster: give --scheduler")
+
+
+def _metadata(
+    classifier: SkinClassifier, told: Sequence[str], columns: Sequence[str]
+) -> tuple[dict[str, str] | None, dict[str, str]]:
+    """(the same for all, field -> column). Raises MetadataError where the model does not take them."""
+    same = parse_pairs(told) if told else None
+    if same or columns:
+        classifier.to_vector(same)
+    of_columns = parse_pairs([one if "=" in one else f"{one}={one}" for one in columns])
+    known = classifier.encoding.names if classifier.encoding else ()
+    if unknown := sorted(set(of_columns) - set(known)):
+        raise MetadataError(f"--metadata-column {unknown[0]}: this model knows: {', '.join(known)}")
+    if both := sorted(set(of_columns) & set(same or {})):
+        raise MetadataError(f"{both[0]} has a column and is given with --metadata: choose one")
+    return same, of_columns
+
+
+def _deciding(settings: Settings) -> dict[str, Any]:
+    """What of them decides the lines: threads do not."""
+    return {name: value for name, value in asdict(settings).items() if name != "num_threads"}
+
+
+@contextlib.contextmanager
+def _pool(told: Told, model: ModelFile, settings: Settings) -> Generator[Pool, None, None]:
+    if told.scheduler is not None:
+        from .on_dask import Cluster
+
+        with Cluster(told.scheduler, model, settings, by_path=told.by_path) as cluster:
+            yield cluster
+        return
+    from .processes import Processes
+
+    with Processes(told.jobs or 1, model, settings, console.report) as processes:
+        yield processes
+
+
+@contextlib.contextmanager
+def _progress() -> Generator[batch.OnProgress, None, None]:
+    last = monotonic()
+
+    def show(done: int, total: int | None, rate: float) -> None:
+        nonlocal last
+        if monotonic() - last > _PROGRESS_SECONDS:
+            last = monotonic()
+            console.progress(progress_line(done, total, rate))
+
+    try:
+        yield show
+    finally:
+        console.progress("")
+
+
+def progress_line(done: int, total: int | None, rate: float) -> str:
+    """Such as "[=====     ] 51,234 of 100,000 pictures, 402 a second, 2:01 left".
+
+    Args:
+        done: Pictures.
+        total: Pictures; None where it is not known.
+        rate: Pictures a second.
+    """
+    said = f"{done:,} pictures" if total is None else f"{done:,} of {total:,} pictures"
+    said += f", {rate:,.0f} a second" if rate >= 10 else f", {rate:.1f} a second"
+    if total is None or not total:
+        return said
+    filled = "=" * (_BAR * min(done, total) // total)
+    seconds = round(max(total - done, 0) / rate) if rate > 0 else 0
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    left = f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+    return f"[{filled:<{_BAR}}] {said}, {left} left"

@@ -1,0 +1,174 @@
+"""A pool of the workers of a Dask cluster: where one machine is not enough.
+
+The model goes to each worker once, with a plugin that workers who join later get too. A picture's bytes are read here
+and go with the work, unless the workers can open its path. Each worker needs skin-edge, of this version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from logging import CRITICAL, getLogger
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+import distributed
+
+from .. import __version__, preprocess
+from ..classifier import SkinClassifier
+from ..errors import ImageError, SkinEdgeError, UsageError
+from ..model_file import ModelFile
+from . import answering
+from .answering import Answer, Settings, as_line
+from .ordered import Told
+from .sources import Picture
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PATIENCE = 10  # seconds to reach the scheduler
+_LOOK_SECONDS = 5.0  # how often the number of workers is looked at
+
+_dask = cast("Any", distributed)
+
+
+class Cluster:
+    """The pool, a context manager.
+
+    Args:
+        address: Of the scheduler, such as "tcp://10.0.0.5:8786".
+        model: The model's file.
+        settings: For all.
+        by_path: Whether the workers open the pictures' paths themselves.
+
+    Raises:
+        UsageError: Where no scheduler answers there.
+    """
+
+    def __init__(self, address: str, model: ModelFile, settings: Settings, *, by_path: bool = False):
+        getLogger("distributed").setLevel(CRITICAL)  # a lost worker is no error here
+        self._address, self._settings, self._by_path = address, settings, by_path
+        self._key = f"skin-edge-{os.urandom(8).hex()}"
+        try:
+            self._client: Any = _dask.Client(address, timeout=_PATIENCE, set_as_default=False, name="skin-edge")
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"--scheduler {address}: no Dask scheduler answers there ({_short(error)})") from None
+        try:
+            self._client.register_plugin(_Model(self._key, model, settings), name=self._key)
+        except Exception as error:
+            self._client.close()
+            raise SkinEdgeError(f"the workers at {address} need skin-edge {__version__}: {_short(error)}") from None
+        self._said = queue.SimpleQueue[tuple[int, Any]]()
+        self._here: dict[int, tuple[int, dict[int, Answer]]] = {}  # key -> (pictures, place -> what is answered here)
+        self._looked, self._places = -_LOOK_SECONDS, 2
+
+    @property
+    def places(self) -> int:
+        """Two pieces of work for each thread of the workers, who come and go."""
+        if monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = monotonic()
+            self._places = max(2, 2 * sum(self._client.nthreads().values()))
+        return self._places
+
+    def submit(self, key: int, pictures: Sequence[Picture]) -> None:
+        """As `ordered.Pool`."""
+        contents, here = list[bytes | None](), dict[int, Answer]()
+        for place, picture in enumerate(pictures):
+            contents.append(None)
+            if not self._by_path and not isinstance(picture.path, bytes):
+                try:
+                    contents[-1] = preprocess.file_bytes(picture.path)
+                except ImageError as error:
+                    here[place] = as_line(picture, error, self._settings)
+        self._here[key] = len(pictures), here
+        work = [(pictures[place], contents[place]) for place in range(len(pictures)) if place not in here]
+        if not work:
+            self._said.put((key, None))
+            return
+        future = self._client.submit(_answers, self._key, __version__, work, pure=False)
+
+        def say(done: Any) -> None:
+            self._said.put((key, done))
+
+        future.add_done_callback(say)
+
+    def told(self) -> Iterator[Told]:
+        """As `ordered.Pool`."""
+        key, future = self._next()
+        count, here = self._here.pop(key)
+        error: Any = None
+        if future is not None and future.status != "finished":
+            error = future.exception() if future.status == "error" else SkinEdgeError("the scheduler has gone")
+        if isinstance(error, (_dask.KilledWorker, MemoryError)):
+            yield Told(key, ended=True)
+        elif error is not None:
+            raise SkinEdgeError(f"the cluster at {self._address} cannot go on: {_short(error)}")
+        else:
+            away = iter(future.result() if future is not None else ())
+            yield Told(key, [here[place] if place in here else next(away) for place in range(count)], ended=True)
+
+    def _next(self) -> tuple[int, Any]:
+        while True:
+            try:  # a signal is seen between two
+                return self._said.get(timeout=0.5)
+            except queue.Empty:
+                if self._client.status != "running" and self._client.status != "connecting":
+                    raise SkinEdgeError(f"the scheduler at {self._address} has gone") from None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._client.status == "running":
+            with contextlib.suppress(Exception):  # it goes with the workers
+                self._client.unregister_worker_plugin(self._key)
+        self._client.close()
+
+
+class _Model(_dask.WorkerPlugin):
+    """On a worker: the model, and from the first picture on its classifier."""
+
+    def __init__(self, key: str, model: ModelFile, settings: Settings):
+        self._key, self._model, self._settings = key, model, settings
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask where a worker is there, or joins."""
+        _models[self._key] = _Answering(self._model, self._settings)
+
+    def teardown(self, worker: Any) -> None:
+        """Called by Dask where the batch is done."""
+        _models.pop(self._key, None)
+
+
+class _Answering:
+    def __init__(self, model: ModelFile, settings: Settings):
+        self._model, self.settings, self._lock = model, settings, threading.Lock()
+        self._classifier: SkinClassifier | None = None
+
+    @property
+    def classifier(self) -> SkinClassifier:
+        with self._lock:
+            if self._classifier is None:
+                self._classifier = answering.classifier_for(self._model, self.settings)
+            return self._classifier
+
+
+_models: dict[str, _Answering] = {}
+
+
+def _answers(key: str, version: str, work: Sequence[tuple[Picture, bytes | None]]) -> list[Answer]:
+    """On a worker."""
+    if version != __version__:
+        raise SkinEdgeError(f"a worker has skin-edge {__version__}, not {version}")
+    model = _models[key]
+    pictures, contents = [picture for picture, _ in work], [content for _, content in work]
+    return list(answering.answer(model.classifier, pictures, model.settings, decoding=1, contents=contents))
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

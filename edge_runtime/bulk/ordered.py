@@ -1,0 +1,133 @@
+"""Pictures over several processes: the answers in the order of the pictures, whoever is faster, and whoever dies.
+
+A picture whose process dies is tried once more, alone, while nothing else runs: memory that others took is free then,
+and no innocent one is suspected. What dies again is reported and not tried a third time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .answering import Answer
+from .sources import Picture
+
+CHUNK = 16
+"""Pictures that are handed over at once: of 200 bytes each, what handing over takes is 1% of answering them."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a pool says of a piece of work.
+
+    Attributes:
+        key: Of the piece.
+        answers: The next ones.
+        ended: Whether no more come: all were given, or its process died.
+    """
+
+    key: int
+    answers: Sequence[Answer] = ()
+    ended: bool = False
+
+
+class Pool(Protocol):
+    """Processes that answer."""
+
+    @property
+    def places(self) -> int:
+        """How many pieces of work it takes at once."""
+        ...
+
+    def submit(self, key: int, pictures: Sequence[Picture]) -> None:
+        """Begins a piece of work.
+
+        Args:
+            key: What `told` calls it.
+            pictures: One or more.
+        """
+        ...
+
+    def told(self) -> Iterable[Told]:
+        """Waits until there is something to say."""
+        ...
+
+
+@dataclass
+class _Chunk:
+    pictures: list[Picture]
+    answers: list[Answer | None]
+    given: int = 0  # of the answers, how many have been passed on
+
+
+@dataclass
+class _Work:
+    chunk: _Chunk
+    places: deque[int] = field(default_factory=deque[int])  # of its pictures, those that are not answered
+    alone: bool = False
+
+
+def in_order(
+    pool: Pool, pictures: Iterable[Picture], died: Callable[[Picture], Answer], *, chunk: int = CHUNK
+) -> Iterator[list[Answer]]:
+    """The answers of the pictures, in their order, a few at a time.
+
+    No more pictures are taken than a few times what the pool has in hand, so one that takes long holds the others up.
+
+    Args:
+        pool: Nobody else uses it meanwhile.
+        pictures: May be endless.
+        died: Makes the Answer of a picture whose process died twice.
+        chunk: Pictures that are handed over at once.
+    """
+    rest = iter(pictures)
+    waiting, suspects = deque[_Chunk](), deque[tuple[_Chunk, int]]()
+    in_hand: dict[int, _Work] = {}
+    keys, more = itertools.count(), True
+
+    def begin(work: _Work) -> None:
+        key = next(keys)
+        in_hand[key] = work
+        pool.submit(key, [work.chunk.pictures[place] for place in work.places])
+
+    while True:
+        while more and not suspects and len(in_hand) < pool.places and len(waiting) < 4 * pool.places:
+            taken = list(itertools.islice(rest, chunk))
+            if not taken:
+                more = False
+                break
+            waiting.append(_Chunk(taken, [None] * len(taken)))
+            begin(_Work(waiting[-1], deque(range(len(taken)))))
+        if suspects and not in_hand:
+            suspect, place = suspects.popleft()
+            begin(_Work(suspect, deque([place]), alone=True))
+        if not in_hand:
+            return
+        for told in pool.told():
+            work = in_hand[told.key]
+            for answer in told.answers:
+                work.chunk.answers[work.places.popleft()] = answer
+            if not told.ended:
+                continue
+            del in_hand[told.key]
+            for place in work.places:  # its process died
+                if work.alone:
+                    work.chunk.answers[place] = died(work.chunk.pictures[place])
+                else:
+                    suspects.append((work.chunk, place))
+        while waiting:
+            first = waiting[0]
+            ready = list[Answer]()
+            for answer in first.answers[first.given :]:
+                if answer is None:
+                    break
+                ready.append(answer)
+            first.given += len(ready)
+            if ready:
+                yield ready
+            if first.given < len(first.pictures):
+                break
+            waiting.popleft()

@@ -1,0 +1,93 @@
+"""Answers in bulk by a Dask cluster: the file of a single machine, whichever worker dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from skin_edge.edge_runtime.cli import run
+
+from . import miniatures
+from .miniatures import one_line
+
+pytest.importorskip("distributed")
+
+
+@contextlib.contextmanager
+def cluster(folder, *flags):
+    """(address, process of the workers) of a scheduler and two worker processes with a thread each."""
+    file = folder / "scheduler.json"
+    environment = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    local = ["--no-dashboard", "--host", "127.0.0.1"]
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--scheduler-file", file, *local],
+        **quiet,
+    )
+    workers = None
+    try:
+        wait(file.exists)
+        wait(file.read_text)
+        address = json.loads(file.read_text())["address"]
+        workers = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1",
+             "--local-directory", folder / "workers", *local, *flags],
+            **quiet,
+        )  # fmt: skip
+        wait(lambda: len(living(workers.pid)) == 2)
+        yield address, workers
+    finally:
+        for process in filter(None, (workers, scheduler)):
+            process.terminate()
+            process.wait(30)
+
+
+def wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def living(nannies):
+    """The processes that answer: the children of the nannies."""
+    threads = Path(f"/proc/{nannies}/task").glob("*/children")
+    found = [one for thread in threads for one in thread.read_text().split()]
+    return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dask") / "clinic"
+    folder.mkdir()
+    for number in range(600):
+        miniatures.picture(list(miniatures.COLOURS)[number % 7], number, (16, 12)).save(folder / f"{number:03}.jpg")
+    (folder / "100.jpg").write_bytes(b"no picture")
+    (folder / "200.jpg").unlink()
+    os.mkfifo(folder / "200.jpg")
+    return folder
+
+
+def test_a_worker_dies_and_the_file_is_the_same(clinic, tiny_int8, tmp_path, capsys):
+    alone, out = tmp_path / "alone.jsonl", tmp_path / "answers.jsonl"
+    assert run(["predict", str(tiny_int8), str(clinic), "--out", str(alone)]) == 1
+    with cluster(tmp_path) as (address, workers):
+        command = [str(tiny_int8), str(clinic), "--out", str(out), "--scheduler", address]
+        process = subprocess.Popen([sys.executable, "-m", "skin_edge.edge_runtime", "predict", *command])
+        wait(lambda: out.exists() and out.stat().st_size)
+        os.kill(living(workers.pid)[0], signal.SIGKILL)
+        assert process.wait(120) == 1
+        assert out.read_bytes() == alone.read_bytes()
+        assert run(["predict", *command, "--overwrite", "--by-path"]) == 1
+        assert out.read_bytes() == alone.read_bytes()
+    capsys.readouterr()
+    assert run(["predict", *command, "--overwrite"]) == 2
+    assert "no Dask scheduler answers there" in one_line(capsys)
