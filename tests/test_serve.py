@@ -35,6 +35,7 @@ from skin_edge.edge_runtime.cli import COMMANDS
 from skin_edge.edge_runtime.errors import UsageError
 from skin_edge.edge_runtime.patient import from_list
 
+FILES = {"index.html": b"<!doctype html><p>page", "port/a.js": b"export {}"}
 TOKEN = "a-token-of-more-than-twenty-letters"
 LIMITS = Limits(workers=2, waiting=2, request_bytes=2**20, pictures=4, seconds=20.0, drain_seconds=10.0)
 
@@ -48,7 +49,7 @@ def picture(seed=0, size=(150, 200), form="JPEG"):
 @pytest.fixture(scope="module")
 def service():
     made = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
-    return dataclasses.replace(made, site={"index.html": b"<!doctype html><p>page", "port/a.js": b"export {}"})
+    return dataclasses.replace(made, site=lambda: FILES)
 
 
 def changed(service, **parts):
@@ -433,10 +434,10 @@ def test_files_of_the_page_and_no_others(client):
 def test_the_page_is_that_of_the_web_command():
     """The same files, told that there is an API, each with its type and under the page's own policy."""
     service = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
-    assert service.site == site.files(None, server=True)
+    assert service.site() == site.files(None, server=True)
     client = app.create(service).test_client()
     assert client.get("/config.json").json["server"] == "v1"
-    for path, content in service.site.items():
+    for path, content in service.site().items():
         answer = client.get(f"/{path}")
         assert answer.data == content and answer.status_code == 200
         assert answer.content_type == site.TYPES["." + path.rpartition(".")[2]], path
@@ -450,8 +451,8 @@ def test_a_model_without_a_page_has_the_api(monkeypatch):
     monkeypatch.setattr(site, "files", refuses)
     said = []
     client = app.create(run.prepare(run.Setup(limits=LIMITS), said.append)).test_client()
-    assert said == ["the API alone is served, without the page: no page for this model"]
     assert client.get("/").status_code == 404
+    assert said == ["the API alone is served, without the page: no page for this model"]
     assert client.post("/v1/predict", data=picture(), content_type="image/jpeg").status_code == 200
 
 

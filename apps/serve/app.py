@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from time import monotonic
@@ -53,7 +53,7 @@ class Service:
     Attributes:
         pool: The classifiers.
         info: Of the model, JSON-ready (`edge_runtime.info.describe`).
-        site: Path -> content of the page's files; empty where there is no page.
+        site: Gives path -> content of the page's files, or waits for them; empty where there is no page.
         policy: The page's Content-Security-Policy.
         access: Who may ask.
         limits: What a request may take.
@@ -63,7 +63,7 @@ class Service:
 
     pool: Pool
     info: Mapping[str, Any]
-    site: Mapping[str, bytes]
+    site: Callable[[], Mapping[str, bytes]]
     access: Access
     limits: Limits
     metrics: Metrics
@@ -145,7 +145,7 @@ def _hooks(app: flask.Flask, service: Service) -> None:
 def _errors(app: flask.Flask, service: Service) -> None:
     @app.errorhandler(_RequestError)
     def refused(error: _RequestError) -> Response:  # pyright: ignore[reportUnusedFunction]
-        if error.code == 401 and request.method == "GET" and request.path in _pages(service):
+        if error.code == 401 and request.method == "GET" and (request.path == "/" or request.path.endswith(".html")):
             return _sign_in(401)
         return _json({"error": str(error)}, error.code, error.headers)
 
@@ -317,14 +317,13 @@ def _told(service: Service) -> dict[str, str]:
 
 
 def _page(app: flask.Flask, service: Service) -> None:
-    tags = {path: hashlib.sha256(content).hexdigest()[:32] for path, content in service.site.items()}
-
     def page_file(path: str) -> Response:
-        content = service.site.get(path)
+        content = service.site().get(path)
         if content is None:
             raise NotFound
+        tag = hashlib.sha256(content).hexdigest()[:32]
         # A file object, which the HTTP server sends piece by piece, without a copy for each slow reader.
-        response = flask.send_file(io.BytesIO(content), "application/octet-stream", etag=tags[path])
+        response = flask.send_file(io.BytesIO(content), "application/octet-stream", etag=tag)
         response.content_type = site.TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
         response.headers["Cache-Control"] = "no-cache"  # asks whether it has changed
         response.headers["Content-Security-Policy"] = f"{service.policy}; frame-ancestors 'none'"
@@ -336,8 +335,3 @@ def _page(app: flask.Flask, service: Service) -> None:
 
     app.add_url_rule("/", "index", index)
     app.add_url_rule("/<path:path>", "page", page_file)
-
-
-def _pages(service: Service) -> frozenset[str]:
-    """What people open in a browser."""
-    return frozenset({"/", *(f"/{path}" for path in service.site if path.endswith(".html"))})

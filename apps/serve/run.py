@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -114,14 +116,28 @@ def prepare(setup: Setup, warn: Callable[[str], None]) -> app.Service:
     )
 
 
-def _site(setup: Setup, warn: Callable[[str], None]) -> dict[str, bytes]:
-    try:
-        return site.files(setup.model, runtime=setup.runtime, server=True)
-    except UsageError as error:
-        if setup.runtime is not None:
-            raise
-        warn(f"the API alone is served, without the page: {error}")
-        return {}
+def _site(setup: Setup, warn: Callable[[str], None]) -> Callable[[], Mapping[str, bytes]]:
+    """The page's files. They take seconds to make (its golden answers), during which the API answers already."""
+    made = Future[Mapping[str, bytes]]()
+
+    def make() -> None:
+        try:
+            made.set_result(site.files(setup.model, runtime=setup.runtime, server=True))
+        except UsageError as error:
+            if setup.runtime is None:
+                warn(f"the API alone is served, without the page: {error}")
+                made.set_result({})
+            else:
+                made.set_exception(error)
+        except Exception as error:
+            made.set_exception(error)
+
+    if setup.runtime is None:
+        Thread(target=make, name="page", daemon=True).start()
+    else:  # a folder without the runtime ends the command
+        make()
+        made.result()
+    return made.result
 
 
 def link(setup: Setup, port: int) -> str:

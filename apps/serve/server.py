@@ -33,6 +33,7 @@ _waitress: Any = importlib.import_module("waitress")
 wasyncore: Any = importlib.import_module("waitress.wasyncore")
 HTTPChannel: Any = importlib.import_module("waitress.channel").HTTPChannel
 HTTPRequestParser: Any = importlib.import_module("waitress.parser").HTTPRequestParser
+WSGITask: Any = importlib.import_module("waitress.task").WSGITask
 ErrorTask: Any = importlib.import_module("waitress.task").ErrorTask
 Error: Any = importlib.import_module("waitress.utilities").Error
 
@@ -124,6 +125,18 @@ class _ErrorTask(ErrorTask):
         self.write(body)
 
 
+class _Task(WSGITask):
+    """An answer whose headers and body go out together: half of the calls that let go of the interpreter's lock."""
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header or not self.complete or not data or self.content_length != len(data) or not self.has_body:
+            super().write(data)
+            return
+        head = self.build_response_header()
+        self.wrote_header, self.content_bytes_written = True, len(data)
+        self.channel.write_soon(head + data)
+
+
 def _plain(error: Any) -> str:
     """waitress' own text names what is wrong with a request in words that hold nothing of it."""
     return {413: "the request has too many bytes", 431: "the headers have too many bytes"}.get(
@@ -135,6 +148,7 @@ class _Channel(HTTPChannel):
     """A connection. One that was refused while it still sent is read on for a while: else the system would reset it,
     and the client might never see why."""
 
+    task_class = _Task
     error_task_class = _ErrorTask
     lingers_until = 0.0
     discarded = 0
@@ -151,6 +165,15 @@ class _Channel(HTTPChannel):
             self.lingers_until = monotonic() + _LINGER_SECONDS
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
+
+    def writable(self) -> bool:
+        if self.requests and self.total_outbufs_len and not (self.will_close or self.close_when_flushed):
+            # A worker is sending, and says when it is done. To ask the system whether it could be sent would be
+            # answered at once, again and again, and take the interpreter's lock from the worker.
+            if not self.outbuf_lock.acquire(False):
+                return False
+            self.outbuf_lock.release()
+        return super().writable()
 
     _was_refused = False
 
@@ -223,7 +246,7 @@ class Server:
             threads=limits.threads,
             ident=None,
             url_scheme=url_scheme,
-            recv_bytes=2**15,
+            recv_bytes=2**17,
             inbuf_overflow=2 * limits.request_bytes + 2**20,  # above what a request may have: never to the disk
             outbuf_overflow=2**40,
             connection_limit=limits.connections,
