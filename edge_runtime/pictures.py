@@ -3,7 +3,7 @@
 A file without a suffix is a picture where it begins like one. What can be decoded is `preprocess`' business.
 """
 
-# ruff: noqa: PTH116, PTH122, PTH123
+# ruff: noqa: PTH113, PTH116, PTH122, PTH123
 # Called for hundreds of thousands of files; pathlib is slow.
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ def kind_of(beginning: bytes) -> str:
 
 
 def kind_of_file(path: str | os.PathLike[str]) -> str:
-    """`kind_of` its beginning; "" where it cannot be read."""
+    """`kind_of` its beginning; "" where it cannot be read, or is no file: a pipe would be waited for."""
     try:
+        if not os.path.isfile(path):
+            return ""
         with open(path, "rb") as file:
             return kind_of(file.read(BEGINNING))
     except OSError:

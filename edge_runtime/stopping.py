@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
 GOES_ON = "run the same command with --resume to continue"
@@ -84,3 +84,25 @@ def _again(number: int) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:  # Windows
         signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def gently(on_stop: Callable[[], None]) -> Generator[None, None, None]:
+    """The first signal calls `on_stop` meanwhile, and stops nothing; a second one stops the work as ever."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: object) -> None:
+        restore()
+        on_stop()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, handle)
+        yield
+    finally:
+        restore()

@@ -22,7 +22,7 @@ CONTENTS = {
         errors files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file
         named_pictures network network_check operator_names operators patient pictures preprocess quantization
         quiet resize stopping tflite_metadata training_pictures wording""",
-    "edge_runtime/bulk": "__init__ answering answers_file batch commands on_dask ordered processes sources",
+    "edge_runtime/bulk": "__init__ answering answers_file batch commands on_dask ordered processes sources watch",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity ports preprocessing",
     "benchmarks/bundle": "__init__ answers commands golden hand_over integration micro mistakes pictures reading "

@@ -1,23 +1,29 @@
-"""`skin-edge predict --out`: parse, call, print."""
+"""`skin-edge predict --out` and `skin-edge watch`: parse, call, print."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from .. import console, named_pictures
+import click
+
+from .. import console, named_pictures, stopping
 from ..classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
-from ..errors import MetadataError, UnknownNameError, UsageError
+from ..commands import input_options
+from ..errors import MetadataError, UnknownNameError, UsageError, require
 from ..model_file import ModelFile, read_model_file
 from ..patient import parse_pairs
 from ..wording import counted
 from . import answering, answers_file, batch, sources
-from .answering import Settings
+from . import watch as watching
+from .answering import Answer, Settings
 from .ordered import Pool
+from .processes import Processes
 
 _PROGRESS_SECONDS = 0.2
 _BAR = 20  # letters
@@ -77,12 +83,9 @@ def answer_all(
     assert out is not None
     _check_together(told, images)
     answers_file.check_suffix(out)
-    model = read_model_file(model_path or DEFAULT_MODEL, mean=mean, std=std, labels_file=labels)
-    with answering.classifier_for(model, settings) as classifier:  # what is wrong with it is said here, once
-        operating_points = classifier.operating_points
-        same, columns = _metadata(classifier, metadata, told.metadata_columns)
-    if settings.operating_point is not None and settings.operating_point not in operating_points:
-        raise UnknownNameError("operating point", settings.operating_point, operating_points)
+    model, operating_points, same, columns = _checked(
+        model_path, settings, metadata, told.metadata_columns, mean, std, labels
+    )
     if told.list_file is None:
         source = sources.named(images, same)
     else:
@@ -135,6 +138,25 @@ def _check_together(told: Told, images: Sequence[str]) -> None:
         raise UsageError("--by-path is of the workers of a cluster: give --scheduler")
 
 
+def _checked(
+    path: Path | None,
+    settings: Settings,
+    metadata: Sequence[str],
+    columns: Sequence[str],
+    mean: float | None,
+    std: float | None,
+    labels: str | None,
+) -> tuple[ModelFile, tuple[str, ...], dict[str, str] | None, dict[str, str]]:
+    """(model, its operating points, metadata of all, field -> column): what is wrong with them is said here, once."""
+    model = read_model_file(path or DEFAULT_MODEL, mean=mean, std=std, labels_file=labels)
+    with answering.classifier_for(model, settings) as classifier:
+        points = classifier.operating_points
+        same, of_columns = _metadata(classifier, metadata, columns)
+    if settings.operating_point is not None and settings.operating_point not in points:
+        raise UnknownNameError("operating point", settings.operating_point, points)
+    return model, points, same, of_columns
+
+
 def _metadata(
     classifier: SkinClassifier, told: Sequence[str], columns: Sequence[str]
 ) -> tuple[dict[str, str] | None, dict[str, str]]:
@@ -156,6 +178,120 @@ def _deciding(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name != "num_threads"}
 
 
+@click.command()
+@click.argument("named", nargs=-1, required=True, metavar="[MODEL] FOLDER", type=click.Path())
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE.jsonl",
+    help="Append the answers to this file: JSON Lines. What it has is not answered again.",
+)
+@click.option(
+    "--settle",
+    type=click.FloatRange(0.1, 3600),
+    default=watching.Patience.settle,
+    show_default=True,
+    metavar="SECONDS",
+    help="Answer an image when its size and time of change have stayed the same for so long.",
+)
+@click.option(
+    "--refuse-after",
+    type=click.FloatRange(0.1, 86_400),
+    default=watching.Patience.refuse,
+    show_default=True,
+    metavar="SECONDS",
+    help="Report an image that cannot be decoded when it has stayed the same for so long; until then it may still be "
+    "being copied.",
+)
+@click.option(
+    "--poll",
+    type=click.FloatRange(0.1, 86_400),
+    metavar="SECONDS",
+    help="Look through the folder every so often instead of asking the system for events: for network storage.",
+)
+@click.option("--once", is_flag=True, help="Answer what is there and stop.")
+@click.option(
+    "--metadata",
+    multiple=True,
+    metavar="NAME=VALUE,...",
+    help="Patient fields for models trained with --metadata, the same for all images.",
+)
+@click.option("--operating-point", metavar="NAME", help="Threshold whose decision is wanted.  [default: all]")
+@click.option("--top-k", type=click.IntRange(min=1), help="Number of classes for each image.  [default: all]")
+@click.option(
+    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
+)
+@click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of processes.")
+@input_options
+@click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON as well.")
+def watch(
+    named: tuple[str, ...],
+    out: Path,
+    settle: float,
+    refuse_after: float,
+    poll: float | None,
+    once: bool,
+    metadata: tuple[str, ...],
+    operating_point: str | None,
+    top_k: int | None,
+    num_threads: int,
+    jobs: int,
+    mean: float | None,
+    std: float | None,
+    labels: str | None,
+    as_json: bool,
+) -> int:
+    """Classify images as they arrive in FOLDER, with MODEL or the packaged model.
+
+    Each image is answered once, when it is whole; one that changes later is answered again. Hidden files and those of
+    other suffixes (.part, .tmp) are left alone until they are renamed. Ctrl-C or SIGTERM ends it when the image in hand
+    is answered; the next call goes on. See docs/bulk.md.
+
+    \b
+    Example:
+      skin-edge watch inbox --out answers.jsonl
+      skin-edge watch model_int8.tflite /mnt/share --poll 5 --out answers.jsonl
+      skin-edge watch inbox --once --out answers.jsonl
+    """
+    if not 1 <= len(named) <= 2:
+        raise UsageError("name one model, or none, and one folder: skin-edge watch [MODEL] FOLDER")
+    model_path, folder = (Path(named[0]) if len(named) == 2 else None), named[len(named) - 1]
+    if not Path(folder).is_dir():
+        raise UsageError(f"{folder} is not a folder: name the one in which images arrive")
+    if out.suffix.lower() != ".jsonl":
+        raise UsageError(f"--out {out}: answers are appended to JSON Lines: name a file that ends in .jsonl")
+    if not (poll or once):
+        require("watchfiles")
+    settings = Settings(top_k, operating_point, num_threads)
+    model, operating_points, same, _ = _checked(model_path, settings, metadata, (), mean, std, labels)
+    decides = {**_deciding(settings), "metadata": same, "mean": mean, "std": std, "folder": str(Path(folder).resolve())}
+    about = answers_file.about("skin-edge watch", model, operating_points, decides)
+    signs = watching.Signs()
+
+    def say(answer: Answer) -> None:
+        record = json.loads(answer.line)
+        if as_json:
+            console.say_json(record, indent=None)
+        elif not answer.assessed:
+            console.say(f"{record['file']}  cannot assess: {record['error']}", err=True)
+
+    with (
+        answers_file.opened(out, about, doing="skin-edge watch", resume=None, identity=watching.identity_of) as file,
+        Processes(jobs, model, settings, console.report) as pool,
+        stopping.gently(signs.stop),
+        contextlib.nullcontext() if poll or once else signs.of(folder),
+    ):
+        before = file.not_assessed
+        patience = watching.Patience(settle, max(settle, refuse_after))
+        watcher = watching.Watcher(folder, pool, settings, file, patience, say, metadata=same, by_age=once)
+        console.say(
+            f"{folder}: watching; {counted(file.pictures, 'image is', 'images are')} answered already", err=True
+        )
+        watching.run(watcher, signs, poll=poll or (settle if once else None), once=once, on_trouble=console.report)
+    return 1 if once and file.not_assessed > before else 0
+
+
 @contextlib.contextmanager
 def _pool(told: Told, model: ModelFile, settings: Settings) -> Generator[Pool, None, None]:
     if told.scheduler is not None:
@@ -164,8 +300,6 @@ def _pool(told: Told, model: ModelFile, settings: Settings) -> Generator[Pool, N
         with Cluster(told.scheduler, model, settings, by_path=told.by_path) as cluster:
             yield cluster
         return
-    from .processes import Processes
-
     with Processes(told.jobs or 1, model, settings, console.report) as processes:
         yield processes
 

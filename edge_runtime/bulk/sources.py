@@ -72,11 +72,18 @@ class Names:
         """How many are in both."""
         return len(self.hashes & other.hashes)
 
+    def __contains__(self, name: str) -> bool:
+        return _hash(name) in self.hashes
+
     def add(self, name: str) -> bool:
         """Whether it is new."""
         before = len(self.hashes)
-        self.hashes.add(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+        self.hashes.add(_hash(name))
         return len(self.hashes) > before
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def named(arguments: Sequence[str], metadata: Mapping[str, str] | None = None) -> Source:
@@ -180,8 +187,6 @@ def _of_csv(path: str, image: str, fields: Mapping[str, str]) -> Iterator[tuple[
         name = row[columns.index(image)]
         if not name:
             raise DataError(f"{shown} line {line} names no image in the column '{image}'")
-        if places:  # the same picture with another patient's data would be passed over without a word
-            key = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            if first := of_names.setdefault(key, line) - line:
-                raise DataError(f"{shown} line {line} names {name} again, after line {line + first}")
+        if places and (first := of_names.setdefault(_hash(name), line)) != line:  # with another patient's data, perhaps
+            raise DataError(f"{shown} line {line} names {name} again, after line {first}")
         yield name, {field: row[place] for field, place in places.items()} or None
