@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,12 +143,17 @@ def serve(
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key belong together: give both, or neither")
+    if no_token and token_file:
+        raise UsageError("--no-token and --token-file contradict each other: give one of them")
+    told = _token(token_file) if token_file else os.environ.get("SKIN_EDGE_TOKEN") or None
+    access = _access(host, host_names, told, no_token=no_token, behind_proxy=behind_proxy)
     chosen = Limits(waiting=queue, request_bytes=max_megabytes * 2**20, pictures=max_pictures, seconds=timeout)
     setup = run.Setup(
         model=model,
         host=host,
         port=port,
-        access=_access(host, host_names, token_file, no_token, behind_proxy),
+        access=access,
+        tells_token=told is None and access.token is not None,
         limits=chosen.with_workers(workers),
         tls=(certificate, key) if certificate and key else None,
         behind_proxy=behind_proxy,
@@ -157,18 +163,13 @@ def serve(
     run.run(setup, console.say, lambda line: console.say(line, err=True))
 
 
-def _access(
-    host: str, host_names: tuple[str, ...], token_file: Path | None, no_token: bool, behind_proxy: bool
-) -> Access:
-    import os
+def _access(host: str, host_names: tuple[str, ...], told: str | None, *, no_token: bool, behind_proxy: bool) -> Access:
+    """told: the token that the user chose; without one, a new one where it is needed."""
     import secrets
 
     from .access import Access, is_loopback, own_names
 
-    if no_token and token_file:
-        raise UsageError("--no-token and --token-file contradict each other: give one of them")
     names = own_names() | {name.lower() for name in host_names}
-    told = _token(token_file) if token_file else os.environ.get("SKIN_EDGE_TOKEN")
     if no_token or (told is None and is_loopback(host) and not behind_proxy):
         return Access(None, names)
     return Access(secrets.token_urlsafe(32) if told is None else told, names)

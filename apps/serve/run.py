@@ -33,6 +33,7 @@ class Setup:
         host: Address to listen on.
         port: 0 for any.
         access: Who may ask.
+        tells_token: Whether the printed link has the token, because nobody knows it yet. Logs keep what is printed.
         limits: What requests may take.
         tls: Certificate and key; None for plain HTTP.
         behind_proxy: Whether a proxy on this machine ends TLS.
@@ -44,6 +45,7 @@ class Setup:
     host: str = "127.0.0.1"
     port: int = 0
     access: Access = field(default_factory=Access)
+    tells_token: bool = False
     limits: Limits = field(default_factory=Limits)
     tls: tuple[Path, Path] | None = None
     behind_proxy: bool = False
@@ -155,8 +157,9 @@ def link(setup: Setup, port: int) -> str:
         host = min(own_names(), key=lambda name: not name.endswith(".local"))
     elif ":" in host:
         host = f"[{host}]"
-    token = f"?{ASKED}#token={setup.access.token}" if setup.access.token else ""
-    return f"{scheme}://{host}:{port}/{token}"
+    sign_in = f"?{ASKED}" if setup.access.token else ""
+    token = f"#token={setup.access.token}" if setup.tells_token else ""
+    return f"{scheme}://{host}:{port}/{sign_in}{token}"
 
 
 def exposed(setup: Setup) -> list[str]:
