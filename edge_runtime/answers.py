@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from .errors import SkinEdgeError
@@ -34,7 +33,7 @@ def record(
         "file": name,
         "label": answer.label,
         "probabilities": dict(list(answer.probabilities.items())[:top_k]),
-        "decisions": [dataclasses.asdict(one) for one in answer.decisions if operating_point in (None, one.name)],
+        "decisions": [dict(vars(one)) for one in answer.decisions if operating_point in (None, one.name)],
     }
     if times:
         recorded["preprocess_ms"] = round(answer.preprocess_ms, 3)

@@ -197,23 +197,24 @@ class SkinClassifier:
     def _predict_many(
         self, pairs: Iterable[tuple[ImageLike, Mapping[str, object] | None]], workers: int
     ) -> Iterator[Prediction | SkinEdgeError]:
-        from collections import deque
-        from concurrent.futures import Future, ThreadPoolExecutor  # a single picture starts faster without
-
-        waiting: deque[Future[_Prepared]] = deque()
-        pool = ThreadPoolExecutor(workers)
         process = os.getpid()
-        try:
+        with self.ahead(workers) as ahead:
             for image, known in pairs:
                 if os.getpid() != process:
                     raise UsageError("these answers belong to the process that was forked: request new ones")
-                waiting.append(pool.submit(self._prepare, image, known))
-                if len(waiting) > workers:
-                    yield self._answer_or_error(waiting.popleft().result)
-            while waiting and os.getpid() == process:
-                yield self._answer_or_error(waiting.popleft().result)
-        finally:
-            pool.shutdown(cancel_futures=True)
+                ahead.put(image, known)
+                if len(ahead) > workers:
+                    yield ahead.get()
+            while len(ahead) and os.getpid() == process:
+                yield ahead.get()
+
+    def ahead(self, workers: int = 2) -> Ahead:
+        """What `predict_many` is made of, for pictures that come in their own time.
+
+        Args:
+            workers: Number of threads that decode, at least 1.
+        """
+        return Ahead(self._prepare, lambda prepared: self._answer(*prepared)[0], workers)
 
     def predict_frame(
         self,
@@ -317,16 +318,6 @@ class SkinClassifier:
         """The names of the file's thresholds, in their order: "malignant-0.90", "mel-0.95", ..."""
         return tuple(name for name, *_ in self._thresholds)
 
-    def _answer_or_error(self, prepared: Callable[[], _Prepared]) -> Prediction | SkinEdgeError:
-        try:
-            return self._answer(*prepared())[0]
-        except MetadataError as error:
-            return error
-        except UsageError:  # closed: not the image's fault
-            raise
-        except SkinEdgeError as error:
-            return error
-
     def to_tensor(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """uint8 [height, width, 3] -> the input tensor [1, height, width, 3] in the network's dtype.
 
@@ -414,6 +405,58 @@ class SkinClassifier:
         if self.contract and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):
             raise PredictionError("cannot assess: the network's output has a value outside 0..1")
         return scores
+
+
+class Ahead:
+    """Pictures that are decoded before it is their turn; made by `SkinClassifier.ahead`, and a context manager.
+
+    Args:
+        prepare: Decodes, on one of the threads.
+        answer: Runs the network, on the caller's thread.
+        workers: Number of threads.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[ImageLike, Mapping[str, object] | None], _Prepared],
+        answer: Callable[[_Prepared], Prediction],
+        workers: int,
+    ):
+        from collections import deque
+        from concurrent.futures import Future, ThreadPoolExecutor  # a single picture starts faster without
+
+        self._prepare, self._answer = prepare, answer
+        self._waiting: deque[Future[_Prepared]] = deque()
+        self._pool = ThreadPoolExecutor(workers)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, image: ImageLike, metadata: Mapping[str, object] | None = None) -> None:
+        """Begins to decode.
+
+        Args:
+            image: As `SkinClassifier.predict` takes it.
+            metadata: As there.
+        """
+        self._waiting.append(self._pool.submit(self._prepare, image, metadata))
+
+    def get(self) -> Prediction | SkinEdgeError:
+        """The answer of the first one that has none, or the error that `SkinClassifier.predict` raises for it."""
+        try:
+            return self._answer(self._waiting.popleft().result())
+        except MetadataError as error:
+            return error
+        except UsageError:  # closed: not the image's fault
+            raise
+        except SkinEdgeError as error:
+            return error
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
 
 _alive: weakref.WeakSet[SkinClassifier] = weakref.WeakSet()

@@ -466,7 +466,7 @@ def test_answers_come_in_order_from_few_at_a_time(seed):
             assert len(taken) - len(given) <= 5 * pool.places * 4  # no list of all is made
             yield sources.Picture(f"{number}-poison" if number % 50 == 7 else f"{number}", "")
 
-    for answers in in_order(pool, pictures(), lambda one: Answer(b"died", False), chunk=4):
+    for answers in in_order(pool, pictures(), lambda one: Answer(b"died", False), most=4):
         given += answers
     assert [answer.line for answer in given] == [
         b"died" if number % 50 == 7 else f"{number}".encode() for number in range(500)

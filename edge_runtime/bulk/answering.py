@@ -85,7 +85,8 @@ def answer(
         for one, content in zip(pictures, contents or [None] * len(pictures), strict=True)
     ]
     known = [one.metadata for one in pictures]
-    for picture, given in zip(pictures, classifier.predict_many(images, workers=decoding, metadata=known), strict=True):
+    answers_of = classifier.predict_many(images, workers=decoding, metadata=known)
+    for picture, given in zip(pictures, answers_of, strict=True):
         yield as_line(picture, given, settings)
 
 

@@ -10,13 +10,15 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Protocol
 
 from .answering import Answer
 from .sources import Picture
 
-CHUNK = 16
-"""Pictures that are handed over at once: of 200 bytes each, what handing over takes is 1% of answering them."""
+_FIRST = 4  # pictures that are handed over at once, before it is known how long they take
+_MOST = 64  # the same at most
+_SECONDS = 0.25  # of work in what is handed over: more would leave processes idle at the end, less would cost time
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class _Work:
 
 
 def in_order(
-    pool: Pool, pictures: Iterable[Picture], died: Callable[[Picture], Answer], *, chunk: int = CHUNK
+    pool: Pool, pictures: Iterable[Picture], died: Callable[[Picture], Answer], *, most: int = _MOST
 ) -> Iterator[list[Answer]]:
     """The answers of the pictures, in their order, a few at a time.
 
@@ -81,12 +83,13 @@ def in_order(
         pool: Nobody else uses it meanwhile.
         pictures: May be endless.
         died: Makes the Answer of a picture whose process died twice.
-        chunk: Pictures that are handed over at once.
+        most: Pictures that are handed over at once; the first ones are fewer, and so are those that take long.
     """
     rest = iter(pictures)
     waiting, suspects = deque[_Chunk](), deque[tuple[_Chunk, int]]()
     in_hand: dict[int, _Work] = {}
     keys, more = itertools.count(), True
+    begun, answered = monotonic(), 0
 
     def begin(work: _Work) -> None:
         key = next(keys)
@@ -95,7 +98,8 @@ def in_order(
 
     while True:
         while more and not suspects and len(in_hand) < pool.places and len(waiting) < 4 * pool.places:
-            taken = list(itertools.islice(rest, chunk))
+            rate = answered / max(monotonic() - begun, 1e-3) / pool.places
+            taken = list(itertools.islice(rest, max(min(_FIRST, most), min(most, round(rate * _SECONDS)))))
             if not taken:
                 more = False
                 break
@@ -108,6 +112,7 @@ def in_order(
             return
         for told in pool.told():
             work = in_hand[told.key]
+            answered += len(told.answers)
             for answer in told.answers:
                 work.chunk.answers[work.places.popleft()] = answer
             if not told.ended:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
+from ..classifier import Ahead
 from ..errors import SkinEdgeError
 from ..model_file import ModelFile
 from . import answering
@@ -165,20 +166,33 @@ def _work(connection: Connection) -> None:
         model, settings, decoding = cast("tuple[ModelFile, Settings, int]", connection.recv())
         classifier = answering.classifier_for(model, settings)
         connection.send(_READY)
-        while True:
-            pictures: list[Picture] = connection.recv()
-            answers, last = list[Answer](), monotonic()
-            for answer in answering.answer(classifier, pictures, settings, decoding=decoding):
-                answers.append(answer)
-                if monotonic() - last > _TOLD_SECONDS:
-                    connection.send(answers)
-                    answers, last = [], monotonic()
-            if answers:
-                connection.send(answers)
-            connection.send(_DONE)
+        with classifier.ahead(decoding) as ahead:
+            _answer(connection, ahead, settings, decoding)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except MemoryError:  # as the system would end it a moment later; the traceback would say nothing more
         raise SystemExit(1) from None
     except SkinEdgeError as error:
         connection.send(SkinEdgeError(str(error)))
+
+
+def _answer(connection: Connection, ahead: Ahead, settings: Settings, decoding: int) -> None:
+    """Decodes on while the network answers, over the ends of pieces of work; None stands for such an end."""
+    coming, decoded = deque[Picture | None](), deque[Picture | None]()
+    answers, last = list[Answer](), monotonic()
+    while True:
+        while len(ahead) <= decoding and (coming or connection.poll(None if not decoded else 0)):
+            if not coming:
+                coming += [*cast("list[Picture]", connection.recv()), None]
+            picture = coming.popleft()
+            decoded.append(picture)
+            if picture is not None:
+                ahead.put(picture.path, picture.metadata)
+        picture = decoded.popleft()
+        if picture is not None:
+            answers.append(answering.as_line(picture, ahead.get(), settings))
+        if answers and (picture is None or monotonic() - last > _TOLD_SECONDS):
+            connection.send(answers)
+            answers, last = [], monotonic()
+        if picture is None:
+            connection.send(_DONE)

@@ -156,7 +156,7 @@ class Watcher:
         for start in range(0, len(due), _AT_ONCE):
             batch = [picture for name in due[start : start + _AT_ONCE] if (picture := self._whole(name))]
             begun = iter(batch)
-            for answers in in_order(self._pool, _until(batch, stopped), lambda one: died(one, self._settings), chunk=1):
+            for answers in in_order(self._pool, _until(batch, stopped), lambda one: died(one, self._settings), most=1):
                 for answer, picture in zip(answers, begun, strict=False):
                     self._take(picture, answer)
             if stopped():
