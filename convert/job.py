@@ -10,7 +10,7 @@ from typing import Any
 from ..edge_runtime.containers import is_there
 from ..edge_runtime.contract import CONTRACT_FILE, FORMAT
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
-from ..edge_runtime.files import alone_in, check_replaceable
+from ..edge_runtime.files import alone_in, check_replaceable, temporary_folder
 from ..train.runs import run_folder
 from ..train.runs.run_folder import Run
 from .settings import ConvertSettings
@@ -47,7 +47,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         )
     _check_output(settings, run)
     _check_there(run)
-    with alone_in(settings.out, "skin-edge convert"):
+    with alone_in(settings.out, "skin-edge convert"), temporary_folder():
         _check_output(settings, run)  # once more: another conversion may have ended meanwhile
         _check_parts(run)
         report("starting TensorFlow ...")

@@ -129,14 +129,7 @@ def run(
         raise UsageError(f"--work {work} cannot be made ({error.strerror}): choose another one") from None
     paths = [path.resolve() for path in images] or _default_images(work / "images")
     pictures = [read_picture(path) for path in paths]
-    settings = {
-        "num_threads": num_threads,
-        "labels": [label.code for label in classifier.labels],
-        "size": [classifier.input_spec.width, classifier.input_spec.height],
-        "workers": str(WORKERS),
-        "mean": classifier.input_spec.mean,
-        "std": classifier.input_spec.std,
-    }
+    settings = settings_of(classifier, num_threads)
     engine = classifier.interpreter.engine
     del classifier  # nothing of this process is measured
     commands: dict[str, list[str]] = {}
@@ -170,6 +163,18 @@ def run(
             for name, rows in figures.items()
         },
         "failed": failed | broken,
+    }
+
+
+def settings_of(classifier: SkinClassifier, num_threads: int) -> dict[str, Any]:
+    """What a peer's script is given beside the file that it loads (`peer_scripts/serving.py`)."""
+    return {
+        "num_threads": num_threads,
+        "labels": [label.code for label in classifier.labels],
+        "size": [classifier.input_spec.width, classifier.input_spec.height],
+        "workers": str(WORKERS),
+        "mean": classifier.input_spec.mean,
+        "std": classifier.input_spec.std,
     }
 
 

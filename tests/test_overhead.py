@@ -25,8 +25,9 @@ def image(tmp_path_factory):
 def ratio(request, image, tmp_path_factory):
     """(figure, number of the picture) -> times the bare loop's: the best of many turns that both sides took."""
     folder = tmp_path_factory.mktemp("peers")
-    labels = [label.code for label in SkinClassifier(DEFAULT_MODEL).labels]
-    argument = json.dumps({"model": str(DEFAULT_MODEL), "num_threads": request.param, "labels": labels})
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        given = {"model": str(DEFAULT_MODEL), **peers.settings_of(classifier, request.param)}
+    argument = json.dumps(given)
     commands = {
         name: [sys.executable, str(peers.SCRIPTS / peers.PEERS[name].script), argument]
         for name in ("skin_edge", "bare_loop")
@@ -53,8 +54,9 @@ def test_a_picture_costs_at_most_3_percent_more_than_by_hand(ratio):
 
 
 @pytest.mark.slow
-def test_a_picture_of_12_megapixels_costs_at_most_six_tenths(ratio):
-    assert ratio("runs_ms", 1) <= 0.6
+def test_a_picture_of_12_megapixels_costs_no_more_than_by_hand(ratio):
+    """Decoded in full, too: the resize takes less than Pillow's."""
+    assert ratio("runs_ms", 1) <= 1.0
 
 
 @pytest.mark.slow

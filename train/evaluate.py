@@ -383,7 +383,8 @@ def _by_keras(run: Run, rows: pd.DataFrame, say: Report) -> _Answered:
     if run.encoding:
         told = rows.reindex(columns=["image_id", *run.encoding.names], fill_value="")
         pictures = replace(pictures, patients=patients.encoded(run.encoding, told, 0.0))
-    answers = np.asarray(model.predict(plain_batches(pictures, run.input_spec), verbose=0), np.float32)
+    with files.temporary_folder():  # TensorFlow leaves generated code where temporary files are
+        answers = np.asarray(model.predict(plain_batches(pictures, run.input_spec), verbose=0), np.float32)
     for position in np.flatnonzero(~np.isfinite(answers).all(axis=1)):
         errors.setdefault(int(position), "cannot assess: the network's output has a value that is not finite")
     answers[list(errors)] = np.nan

@@ -68,7 +68,8 @@ def train(settings: TrainSettings, report: Report, fold: Fold | None = None) -> 
     here = place_of(settings)
     with distribution.one_line() if here.kind == "multi-worker" else contextlib.nullcontext():
         if here.chief:
-            with files.alone_in(settings.out, "skin-edge train", resume=settings.resume):
+            # TensorFlow leaves generated code where temporary files are.
+            with files.alone_in(settings.out, "skin-edge train", resume=settings.resume), files.temporary_folder():
                 return _train(settings, here, report, fold)
         # What the others compute is what the chief has: they keep it as long as it takes.
         with files.temporary_folder() as folder:

@@ -95,7 +95,8 @@ def tune(settings: TuneSettings, train_line: Callable[[Mapping[str, str]], str],
                 f"recipe '{recipe.name}' searches {name}: trials would not be compared on the same pictures"
             )
     _check_output(settings)
-    with files.alone_in(out, "skin-edge tune", resume=settings.resume), _storing(settings):
+    alone = files.alone_in(out, "skin-edge tune", resume=settings.resume)
+    with alone, files.temporary_folder(), _storing(settings):
         return _search(settings, space, train_line, report)
 
 
