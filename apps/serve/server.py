@@ -51,6 +51,11 @@ class _Refusal(Error):
         self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
 
+def _no_length() -> _Refusal:
+    """Bodies in chunks are not taken: they say too late how long they are, and cost time to put together."""
+    return _Refusal(411, "Length Required", "send Content-Length, not Transfer-Encoding")
+
+
 class _Request(HTTPRequestParser):
     """A request that is refused as soon as its headers say enough, and not kept in memory then."""
 
@@ -70,6 +75,8 @@ class _Request(HTTPRequestParser):
                 self.error, self.completed = refusal, True
         if self.error is None:
             return consumed
+        if self.error.code == 501:  # of an encoding beside chunked
+            self.error = _no_length()
         self.expect_continue = False
         return len(data)  # what follows is the body of what was refused, no further request
 
@@ -91,7 +98,7 @@ class _Request(HTTPRequestParser):
     def _refusal_of_headers(self) -> _Refusal | None:
         limits, access = self.service.limits, self.service.access
         if self.chunked:
-            return _Refusal(411, "Length Required", "send Content-Length, not Transfer-Encoding")
+            return _no_length()
         if self.path not in OPEN_PATHS and not access.admits(
             self.headers.get("AUTHORIZATION"), self.headers.get("COOKIE")
         ):
