@@ -47,8 +47,8 @@ COMMANDS = {
     "verify": _Command("skin_edge.benchmarks.bundle.commands:verify", "Check an app's answers against a bundle."),
     "web": _Command("skin_edge.apps.web.commands:web", "Make a page that assesses photographs in the browser."),
     "info": _Command("skin_edge.edge_runtime.commands:info", "Describe a .tflite file."),
-    "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify pictures."),
-    "watch": _Command("skin_edge.edge_runtime.bulk.commands:watch", "Classify pictures as they arrive in a folder."),
+    "predict": _Command("skin_edge.edge_runtime.commands:predict", "Classify images."),
+    "watch": _Command("skin_edge.edge_runtime.bulk.commands:watch", "Classify images as they arrive in a folder."),
     "serve": _Command("skin_edge.apps.serve.commands:serve", "Serve a model to browsers and apps."),
 }
 

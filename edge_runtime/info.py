@@ -10,6 +10,7 @@ from typing import Any
 
 from . import console, training_pictures
 from .classifier import DISCLAIMER, METADATA_INPUT, SkinClassifier
+from .contract import threshold_name
 from .interpreter import Tensor
 from .model_file import ModelFile, read_model_file, tflite_metadata
 
@@ -184,7 +185,8 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (
                 "thresholds" if i == 0 else "",
-                f"{row['target']} >= {row['threshold']:.4g}: sensitivity {row['sensitivity']:.3f} (chosen for "
+                f"{threshold_name(row)}: {row['target']} >= {row['threshold']:.4g}, sensitivity "
+                f"{row['sensitivity']:.3f} (chosen for "
                 f"{row['chosen_for_sensitivity']:.2f}), specificity {row['specificity']:.3f}, of {row['n_positive']}",
             )
         )

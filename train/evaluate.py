@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..benchmarks.inputs import class_folders, documents
 from ..benchmarks.inputs.cases import METADATA
+from ..benchmarks.inputs.classes import remedy
 from ..benchmarks.inputs.columns import PATH_LABEL_GROUP, Columns, canonical
 from ..benchmarks.inputs.locate import folder_of, located
 from ..benchmarks.report.markdown import markdown
@@ -120,8 +121,11 @@ def _check_measurable(data: Path, rows: pd.DataFrame, answered: _Answered) -> No
     """Raises DataError where no picture has both an answer and a label that the model knows."""
     known = np.flatnonzero(rows["label"].isin(answered.codes))
     if not len(known):
-        there, codes = ", ".join(sorted(set(rows["label"]))), ", ".join(answered.codes)
-        raise DataError(f"{data}: none of its labels ({there}) is among the model's: {codes}")
+        there = sorted(set(rows["label"]))
+        raise DataError(
+            f"{data}: none of its labels ({', '.join(there)}) is among the model's: {', '.join(answered.codes)}"
+            + remedy(there, answered.codes)
+        )
     if all(position in answered.errors for position in known):
         first = answered.errors[int(known[0])]
         raise DataError(f"{data}: none of its {len(known)} pictures can be assessed; the first: {first}")

@@ -311,7 +311,7 @@ def document(plan: TrainPlan) -> Document:
         ],
         "training": [f"{recipe.loss}, learning rate {recipe.learning_rate:g} ({recipe.schedule})"],
         "steps": [
-            f"{plan.steps} of {counted(recipe.batch_size, 'image')} in each of at most "
+            f"{plan.steps} per epoch, of {counted(recipe.batch_size, 'image')} each; at most "
             f"{counted(recipe.epochs, 'epoch')}"
         ],
         "time": [_time(plan)],
@@ -325,7 +325,8 @@ def _time(plan: TrainPlan) -> str:
     if plan.hours is None:
         return "not known: the recipe's hours are of another network"
     each = 3600 * plan.hours / plan.recipe.epochs
-    return f"about {each:.0f} s per epoch on two CPU cores, {plan.hours:.1f} h for all epochs"
+    in_all = f"{plan.hours:.1f} h" if plan.hours >= 1 else f"{max(60 * plan.hours, 1):.0f} min"
+    return f"about {each:.0f} s per epoch on two CPU cores, {in_all} for all epochs"
 
 
 def _shown(value: Any) -> str:

@@ -26,11 +26,11 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, micro: bool, ov
     """Package MODEL for app developers, as a folder or a zip; without MODEL, the packaged model.
 
     The bundle holds the model, its contract, an integration guide for each platform, sample code (ports), the model
-    card and license, and golden images with the expected result of each stage, against which 'skin-edge verify' checks
-    the app. The same input gives a byte-identical bundle.
+    card and license, and golden pictures with the expected result of each stage, against which 'skin-edge verify'
+    checks the app. The same input gives a byte-identical bundle.
 
-    --micro adds, for firmware with TensorFlow Lite Micro: the model and small golden images as C arrays, arena size and
-    operators, and a self-test with a Makefile that runs it on an emulated Cortex-M4 and M7.
+    --micro adds, for firmware with TensorFlow Lite Micro: the model and small golden pictures as C arrays, arena size
+    and operators, and a self-test with a Makefile that runs it on an emulated Cortex-M4 and M7.
 
     \b
     Example:

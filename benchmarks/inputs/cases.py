@@ -13,7 +13,7 @@ from ...edge_runtime.errors import DataError, UsageError
 from ...edge_runtime.labels import Label
 from ..stats.group_kinds import COLUMN, KINDS, UNKNOWN, Groups, kinds_of
 from . import class_folders
-from .classes import class_of
+from .classes import class_of, remedy
 from .columns import PATH_LABEL_GROUP, Columns, canonical, is_known
 from .locate import folder_of, located
 
@@ -91,6 +91,7 @@ def read_cases(
         if meant[case.label, case.malignant] is None:
             raise DataError(
                 f"{data}: label '{case.label}' of {case.image_id} is not among the model's: {', '.join(known_labels)}"
+                + remedy([case.label], known_labels)
             )
     cases = [replace(case, label=meant[case.label, case.malignant] or case.label) for case in cases]
     if not data.is_dir():

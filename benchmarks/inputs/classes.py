@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...edge_runtime import csv_files
@@ -59,6 +59,13 @@ def task_of(codes: Sequence[str]) -> str:
     """Of TASKS, as a model's classes say it: not the first where benign and malignant are among them."""
     both = set(SIDES) <= {same_label(code, SIDES) for code in codes}
     return "diagnosis" if not both else "malignant" if len(codes) == 2 else "malignant-classes"
+
+
+def remedy(labels: Iterable[str], codes: Sequence[str]) -> str:
+    """The end of an error about labels that a model does not know; "" where there is nothing to add."""
+    if task_of(codes) == "diagnosis" and any(same_label(label, SIDES) for label in labels):
+        return "; this model answers diagnoses, so measure one that was trained on benign and malignant"
+    return ""
 
 
 def class_of(

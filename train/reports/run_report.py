@@ -248,10 +248,10 @@ def _training(show: Results, history: Mapping[str, Sequence[float]]) -> Section:
     def line(name: str, kind: str, column: str) -> charts.Line:
         return charts.Line(name, kind, list(zip(epochs, map(float, history[column]), strict=True)))
 
-    loss = [line("training, augmented", "a", "loss"), line("validation", "b", "val_loss")]
+    loss = [line("training, augmented, with L2", "a", "loss"), line("validation, cross-entropy", "b", "val_loss")]
     accuracy = [line("training, augmented", "a", "accuracy"), line("validation", "b", "val_accuracy")]
     accuracy.append(line("validation, balanced", "c", "val_balanced_accuracy"))
-    drawn = [charts.lines("Loss (cross-entropy)", "epoch", "", loss), charts.lines("Accuracy", "epoch", "", accuracy)]
+    drawn = [charts.lines("Loss", "epoch", "", loss), charts.lines("Accuracy", "epoch", "", accuracy)]
     note = show.text(
         "{training/epochs:d} epochs in {training/hours:.2f} hours; the model is that of epoch {training/best_epoch:d}."
     )

@@ -81,8 +81,8 @@ def _draw_curves(history: pd.DataFrame, run: Run, kept: int) -> None:
     with drawn.picture(run.folder / "curves.png", 9, 3.6) as figure:
         loss, score = figure.subplots(1, 2)
         loss.plot(history["epoch"], history["loss"], label="training (augmented, with L2)")
-        loss.plot(history["epoch"], history["val_loss"], label="validation")
-        loss.set(title="Cross-entropy", xlabel="epoch")
+        loss.plot(history["epoch"], history["val_loss"], label="validation (cross-entropy)")
+        loss.set(title="Loss", xlabel="epoch")
         score.plot(history["epoch"], history["accuracy"], label="training accuracy (augmented)", color="C0", alpha=0.5)
         score.plot(history["epoch"], history["val_accuracy"], label="validation accuracy", color="C1", alpha=0.5)
         score.plot(history["epoch"], history["val_balanced_accuracy"], label="validation balanced accuracy", color="C2")
