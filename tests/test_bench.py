@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from skin_edge.benchmarks.measure import latency, machine, memory
 from skin_edge.benchmarks.measure.picture import generated_picture, read_picture
 from skin_edge.benchmarks.measure.size import measure_size
 from skin_edge.benchmarks.report import bench_report
+from skin_edge.benchmarks.report.markdown import markdown
 from skin_edge.edge_runtime import model_file
 from skin_edge.edge_runtime.classifier import DISCLAIMER, SkinClassifier
 from skin_edge.edge_runtime.cli import run
@@ -237,6 +239,24 @@ def test_parity_of_a_model_with_itself(tiny_int8, folders):
     # The tiny model was made to tell these colours apart.
     assert result["model"]["accuracy"] == result["reference"]["accuracy"] == 1
     assert result["model"]["majority_class_baseline"] == pytest.approx(1 / 7)
+
+
+def test_every_figure_of_the_json_is_in_the_report(tiny_int8, folders):
+    result = run_bench(BenchSettings(tiny_int8, data=folders, num_runs=1, cold_starts=0))
+    shown = markdown(bench_report.document(result))
+    for name, value in result["accuracy"]["model"].items():
+        if isinstance(value, float):
+            changed = copy.deepcopy(result)
+            changed["accuracy"]["model"][name] = 0.12345
+            assert markdown(bench_report.document(changed)) != shown, f"show {name} in _accuracy of bench_report.py"
+
+
+def test_labels_that_are_sides_of_a_model_of_diagnoses_are_refused_with_a_remedy(tiny_int8, tmp_path, capsys):
+    for side in ("benign", "malignant"):
+        (tmp_path / "photos" / side).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / "photos" / side / f"{side}.png")
+    assert bench(tiny_int8, "--data", tmp_path / "photos", *QUICK) == 1
+    assert "measure one that was trained on benign and malignant" in miniatures.one_line(capsys)
 
 
 def test_a_twin_with_two_labels_exchanged_flips_them(tiny_int8, swapped, folders, capsys):

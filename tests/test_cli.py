@@ -24,8 +24,8 @@ def predict(*arguments):
 def test_every_command_has_help_with_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     out = capsys.readouterr().out
-    assert "Example:" in out
-    assert " ".join(["skin-edge", *command]) in out.split("Example:")[1]
+    assert "Example:" in out, "the docstring of the command's function needs an example"
+    assert " ".join(["skin-edge", *command]) in out.split("Example:")[1], "the example calls the command"
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -171,7 +171,7 @@ def test_no_line_is_printed_with_a_newline_in_it():
                 constants = [part.value for part in parts if isinstance(part, ast.Constant)]
                 if any("\n" in value for value in constants if isinstance(value, str)):
                     found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {name}")
-    assert found == []
+    assert found == [], "print several lines by console.page, or by several calls"
 
 
 def test_no_module_prints_by_itself():
@@ -190,7 +190,7 @@ def test_no_module_prints_by_itself():
                 printing = ("print", "click.echo", "click.secho", "echo", "warnings.warn", "traceback.print_exc")
                 if by_exit or name in printing or name.startswith(("sys.stdout.write", "sys.stderr.write", "logging.")):
                     found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {name}")
-    assert not found
+    assert not found, "print by say, page, say_json or progress of edge_runtime/console.py"
 
 
 @pytest.fixture

@@ -105,7 +105,8 @@ def test_every_option_is_explained_in_a_phrase():
         for option in cli_reference.click_command(name).params:
             if isinstance(option, click.Option):
                 text = (option.help or "").partition("  [default")[0]
-                assert re.fullmatch(r"[A-Z].* .*\.", text, re.DOTALL), f"{name} {option.opts}: {text!r}"
+                phrase = re.fullmatch(r"[A-Z].* .*\.", text, re.DOTALL)
+                assert phrase, f"{name} {option.opts}: {text!r} is not a phrase with a capital and a full stop"
 
 
 def test_modules_within_sentences_exist():
@@ -120,15 +121,16 @@ def test_the_command_reference_is_current():
 
 
 def test_readme_is_short_and_names_every_command():
-    assert len(README.splitlines()) <= 150
-    assert re.findall(r"^\| `([a-z-]+)` \|", README, re.MULTILINE) == list(COMMANDS)
+    assert len(README.splitlines()) <= 150, "move what is too much to a guide in docs/"
+    rows = re.findall(r"^\| `([a-z-]+)` \|", README, re.MULTILINE)
+    assert rows == list(COMMANDS), "README's table of commands has a row for each, in the order of COMMANDS in cli.py"
     lines = [line for line in README.splitlines() if re.fullmatch(r"    python3 -m venv .*pytest -n auto .*", line)]
     assert len(lines) == 1  # what .ci/run runs
 
 
 def test_every_guide_is_linked_from_readme():
     for document in (ROOT / "docs").glob("*.md"):
-        assert f"(docs/{document.name}" in README, document.name
+        assert f"(docs/{document.name}" in README, f"link docs/{document.name} in README's table of guides"
 
 
 def test_the_badges_say_what_setup_cfg_says():

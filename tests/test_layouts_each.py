@@ -66,7 +66,8 @@ def test_each_layout_is_recognised_and_named(tmp_path, layout, make, images, gro
 
 
 def test_every_layout_is_tried():
-    assert {row[0] for row in EACH} | {"csv"} == set(LAYOUTS)
+    tried = {row[0] for row in EACH} | {"csv"}
+    assert tried == set(LAYOUTS), "a layout has a miniature in tests/layout_miniatures.py and a row in EACH"
 
 
 @pytest.mark.parametrize(("layout", "make"), [row[:2] for row in EACH if row[0] != "class-folders"])

@@ -128,6 +128,8 @@ def test_what_has_to_be_there_is_there(written):
     for part in ("validation", "test"):
         for name in ("balanced_accuracy", "accuracy", "macro_auc", "macro_f1", "top_2_accuracy", "top_3_accuracy"):
             assert f"{part}/{name}" in shown
+        left = {f"{part}/{name}" for name, value in results[part].items() if isinstance(value, float)} - shown
+        assert not left, "show it in _headlines of train/reports/run_report.py"
         assert {f"{part}/majority_class_baseline", f"{part}/calibration/ece", f"{part}/calibration/brier"} <= shown
     for code in ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"):
         assert {f"test/per_class/{code}/{name}" for name in ("n", "sensitivity", "specificity", "auc", "ece")} <= shown

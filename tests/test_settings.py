@@ -84,9 +84,9 @@ def test_the_known_losses_are_those_that_exist_and_are_offered():
     from skin_edge.train.commands.train import train as train_command
     from skin_edge.train.loop import losses
 
-    assert tuple(losses._TERMS) == recipes.LOSSES
+    assert tuple(losses._TERMS) == recipes.LOSSES, "name it in LOSSES of train/recipes/recipe.py, in the same order"
     said = next(str(option.help) for option in train_command.params if option.name == "loss")
-    assert all(name in said for name in recipes.LOSSES), "say it in the help of --loss"
+    assert all(name in said for name in recipes.LOSSES), "name it in the help of --loss (train/commands/train.py)"
 
 
 def test_the_schedule_rises_in_a_line_and_falls_as_half_a_cosine():
