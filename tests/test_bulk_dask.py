@@ -13,12 +13,29 @@ from pathlib import Path
 
 import pytest
 
+from skin_edge.edge_runtime.bulk import answering
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
 from .miniatures import one_line
 
 pytest.importorskip("distributed")
+
+
+# A worker that is given such a picture ends at once.
+POISON = """
+import os, signal
+from skin_edge.edge_runtime import preprocess
+if preprocess._read.__name__ != "poisoned":  # it is loaded more than once
+    reads = preprocess._read
+def poisoned(file):
+    if "poison" in getattr(file, "name", ""):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "fault" in getattr(file, "name", ""):
+        raise ZeroDivisionError("a fault")
+    return reads(file)
+preprocess._read = poisoned
+"""
 
 
 @contextlib.contextmanager
@@ -91,3 +108,23 @@ def test_a_worker_dies_and_the_file_is_the_same(clinic, tiny_int8, tmp_path, cap
     capsys.readouterr()
     assert run(["predict", *command, "--overwrite"]) == 2
     assert "no Dask scheduler answers there" in one_line(capsys)
+
+
+def test_a_picture_that_ends_workers_is_reported(tiny_int8, picture, tmp_path, capsys):
+    for number in range(60):
+        picture("mel", number, f"in/{number:02}.jpg")
+    picture("mel", 0, "in/30-poison.jpg")
+    (tmp_path / "poison.py").write_text(POISON)
+    out = tmp_path / "answers.jsonl"
+    with cluster(tmp_path, "--preload", str(tmp_path / "poison.py")) as (address, _):
+        assert run(["predict", str(tiny_int8), str(tmp_path / "in"), "--out", str(out), "--scheduler", address]) == 1
+        picture("mel", 0, "in/61-fault.jpg")
+        flags = ["--out", str(tmp_path / "fault.jsonl"), "--scheduler", address]
+        capsys.readouterr()
+        assert run(["predict", str(tiny_int8), str(tmp_path / "in" / "61-fault.jpg"), *flags]) == 1
+        assert "cannot go on: ZeroDivisionError on a worker: a fault" in one_line(capsys)
+        (tmp_path / "in" / "61-fault.jpg").unlink()
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [Path(one["file"]).name for one in records] == sorted(path.name for path in (tmp_path / "in").iterdir())
+    (refused,) = [one for one in records if "error" in one]
+    assert refused["error"].endswith(f"30-poison.jpg: {answering.DIED}")

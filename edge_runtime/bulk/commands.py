@@ -297,7 +297,7 @@ def _pool(told: Told, model: ModelFile, settings: Settings) -> Generator[Pool, N
     if told.scheduler is not None:
         from .on_dask import Cluster
 
-        with Cluster(told.scheduler, model, settings, by_path=told.by_path) as cluster:
+        with Cluster(told.scheduler, model, settings, console.report, by_path=told.by_path) as cluster:
             yield cluster
         return
     with Processes(told.jobs or 1, model, settings, console.report) as processes:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from logging import CRITICAL, getLogger
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -42,15 +42,27 @@ class Cluster:
         address: Of the scheduler, such as "tcp://10.0.0.5:8786".
         model: The model's file.
         settings: For all.
+        on_trouble: Called with a line where no worker is there.
         by_path: Whether the workers open the pictures' paths themselves.
 
     Raises:
         UsageError: Where no scheduler answers there.
     """
 
-    def __init__(self, address: str, model: ModelFile, settings: Settings, *, by_path: bool = False):
-        getLogger("distributed").setLevel(CRITICAL)  # a lost worker is no error here
+    def __init__(
+        self,
+        address: str,
+        model: ModelFile,
+        settings: Settings,
+        on_trouble: Callable[[str], None],
+        *,
+        by_path: bool = False,
+    ):
+        for name in getLogger().manager.loggerDict:  # a lost worker is no error here, and what is one is one line
+            if name.startswith("distributed"):
+                getLogger(name).setLevel(CRITICAL + 1)
         self._address, self._settings, self._by_path = address, settings, by_path
+        self._on_trouble, self._told_of_none = on_trouble, False
         self._key = f"skin-edge-{os.urandom(8).hex()}"
         try:
             self._client: Any = _dask.Client(address, timeout=_PATIENCE, set_as_default=False, name="skin-edge")
@@ -70,7 +82,10 @@ class Cluster:
         """Two pieces of work for each thread of the workers, who come and go."""
         if monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = monotonic()
-            self._places = max(2, 2 * sum(self._client.nthreads().values()))
+            threads = sum(self._client.nthreads().values())
+            if not threads and not self._told_of_none:
+                self._on_trouble(f"{self._address} has no worker: waiting for one")
+            self._places, self._told_of_none = max(2, 2 * threads), not threads
         return self._places
 
     def submit(self, key: int, pictures: Sequence[Picture]) -> None:
@@ -102,12 +117,14 @@ class Cluster:
         error: Any = None
         if future is not None and future.status != "finished":
             error = future.exception() if future.status == "error" else SkinEdgeError("the scheduler has gone")
-        if isinstance(error, (_dask.KilledWorker, MemoryError)):
+        said = future.result() if future is not None and error is None else ()
+        if isinstance(error, _dask.KilledWorker) or said == _NO_MEMORY:
             yield Told(key, ended=True)
-        elif error is not None:
-            raise SkinEdgeError(f"the cluster at {self._address} cannot go on: {_short(error)}")
+        elif error is not None or isinstance(said, str):
+            why = _short(error) if error is not None else said
+            raise SkinEdgeError(f"the cluster at {self._address} cannot go on: {why}")
         else:
-            away = iter(future.result() if future is not None else ())
+            away = iter(said)
             yield Told(key, [here[place] if place in here else next(away) for place in range(count)], ended=True)
 
     def _next(self) -> tuple[int, Any]:
@@ -115,8 +132,9 @@ class Cluster:
             try:  # a signal is seen between two
                 return self._said.get(timeout=0.5)
             except queue.Empty:
-                if self._client.status != "running" and self._client.status != "connecting":
+                if self._client.status not in ("running", "connecting"):
                     raise SkinEdgeError(f"the scheduler at {self._address} has gone") from None
+                _ = self.places  # looks whether somebody works at it
 
     def __enter__(self) -> Cluster:
         return self
@@ -161,13 +179,21 @@ class _Answering:
 _models: dict[str, _Answering] = {}
 
 
-def _answers(key: str, version: str, work: Sequence[tuple[Picture, bytes | None]]) -> list[Answer]:
-    """On a worker."""
+_NO_MEMORY = "no memory"
+
+
+def _answers(key: str, version: str, work: Sequence[tuple[Picture, bytes | None]]) -> list[Answer] | str:
+    """On a worker. What goes wrong is said in words: an exception that cannot be sent would be waited for for ever."""
     if version != __version__:
-        raise SkinEdgeError(f"a worker has skin-edge {__version__}, not {version}")
-    model = _models[key]
-    pictures, contents = [picture for picture, _ in work], [content for _, content in work]
-    return list(answering.answer(model.classifier, pictures, model.settings, decoding=1, contents=contents))
+        return f"a worker has skin-edge {__version__}, not {version}"
+    try:
+        model = _models[key]
+        pictures, contents = [picture for picture, _ in work], [content for _, content in work]
+        return list(answering.answer(model.classifier, pictures, model.settings, decoding=1, contents=contents))
+    except MemoryError:
+        return _NO_MEMORY
+    except Exception as error:
+        return f"{type(error).__name__} on a worker: {_short(error)}"
 
 
 def _short(error: BaseException) -> str:
