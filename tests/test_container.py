@@ -89,7 +89,7 @@ def image(tmp_path_factory):
             pytest.skip(f"{program} is not installed: apt-get install buildah debootstrap")
     folder = tmp_path_factory.mktemp("container")
     buildah = ("buildah", "--root", folder / "storage", "--runroot", folder / "run", "--storage-driver", "vfs")
-    base = os.environ.get("SKIN_EDGE_BASE_IMAGE") or _base(buildah, folder)
+    base = _base(buildah, Path(os.environ.get("SKIN_EDGE_BASE") or _debian(folder / "base")))
     arguments = ("--isolation", "chroot", "--network", "host", "--build-arg", f"BASE={base}", "--format", "docker")
     done = run(*buildah, "bud", *arguments, "-t", "skin-edge", ".", cwd=ROOT)
     if done.returncode and re.search(r"No matching distribution|Temporary failure|Network is unreachable", done.stderr):
@@ -100,19 +100,25 @@ def image(tmp_path_factory):
     run(*buildah, "rmi", "--all", "--force")
 
 
-def _base(buildah, folder):
-    """Debian with Python, and this machine's certificates, which its registry's may need."""
+def _debian(folder):
+    """A root file system with Python, and this machine's certificates, which its registry's may need: minutes.
+
+    SKIN_EDGE_BASE names one that was made before.
+    """
     packages = "--include=python3,python3-venv,ca-certificates"
-    done = run("debootstrap", "--variant=minbase", packages, "bookworm", folder / "base")
+    done = run("debootstrap", "--variant=minbase", packages, "bookworm", folder)
     if done.returncode:
         pytest.skip(f"debootstrap makes no base here: {(done.stdout + done.stderr)[-300:]}")
     own = os.environ.get("SSL_CERT_FILE")
     if own:
-        shutil.copyfile(own, folder / "base/etc/ssl/certs/ca-certificates.crt")
+        shutil.copyfile(own, folder / "etc/ssl/certs/ca-certificates.crt")
+    return folder
+
+
+def _base(buildah, folder):
     container = run(*buildah, "from", "scratch", check=True).stdout.strip()
-    run(*buildah, "add", "-q", container, folder / "base", "/", check=True)
+    run(*buildah, "add", "-q", container, folder, "/", check=True)
     run(*buildah, "commit", "-q", container, "base", check=True)
-    shutil.rmtree(folder / "base")
     return "localhost/base"
 
 

@@ -307,7 +307,8 @@ def test_without_the_token_everything_is_401(guarded, path):
         assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == "Bearer"
         assert b"page" not in answer.data and guarded.post(path, headers=headers).status_code == 401
     assert guarded.post("/v1/predict", data=picture()).status_code == 401
-    assert guarded.post("/v1/session", json={"token": "wrong"}).status_code == 401
+    for body in ({"token": "wrong"}, {"token": ""}, {"token": "\ud800"}):
+        assert guarded.post("/v1/session", json=body).status_code == 401
     assert guarded.get("/healthz").status_code == 200
 
 
@@ -506,8 +507,16 @@ def test_what_is_wrong_with_a_request_is_one_line(client):
         answer = client.post("/v1/predict", **request)
         assert answer.status_code == code, (answer.status_code, answer.text)
         assert set(answer.json) == {"error"} and "\n" not in answer.json["error"]
-    assert client.get("/v1/predict").status_code == 404  # of the page: no such file
-    assert client.delete("/v1/predict").status_code == 405
+    for method in ("GET", "PUT", "DELETE", "OPTIONS", "TRACE", "NONE"):
+        answer = client.open("/v1/predict", method=method)
+        assert answer.status_code == 405 and answer.headers["Allow"] == "POST", method
+    for body in (
+        {"data": b""},
+        {"json": []},
+        {"json": {"token": 1}},
+        {"data": b"{", "content_type": "application/json"},
+    ):
+        assert client.post("/v1/session", **body).status_code == 400
 
 
 def test_a_fault_is_one_line_without_a_traceback(service, capfd):

@@ -13,6 +13,7 @@ from typing import IO, Any
 import flask
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.routing import PathConverter
 
 from ...edge_runtime import __version__, console
 from ...edge_runtime.classifier import DISCLAIMER
@@ -90,6 +91,12 @@ class _Request(flask.Request):
         return io.BytesIO()  # Werkzeug's own goes to the disk from 500 kB on
 
 
+class _PagePath(PathConverter):
+    """A file of the page: whatever is not the API's, so that a wrong method there is 405."""
+
+    regex = r"(?!v1/|healthz$|metrics$)[^/].*?"
+
+
 class _App(flask.Flask):
     request_class = _Request
 
@@ -101,7 +108,9 @@ def create(service: Service) -> flask.Flask:
         service: What it serves. Its limits of bodies and connections are the HTTP server's as well (`server.py`).
     """
     app = _App(__name__, static_folder=None)
+    app.url_map.converters["page"] = _PagePath
     app.url_map.merge_slashes = False  # no redirect to an address that the request names
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["MAX_CONTENT_LENGTH"] = service.limits.request_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = FIELD_BYTES
     app.config["MAX_FORM_PARTS"] = service.limits.pictures + 20
@@ -223,9 +232,11 @@ def _api(app: flask.Flask, service: Service) -> None:
         request.max_content_length = SIGN_IN_BYTES
         told: Any = request.get_json(silent=True)
         token: Any = told.get("token") if isinstance(told, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(token, str):
+            raise _RequestError(400, 'send {"token": "..."} as application/json')
         if service.access.token is None:
             return _json({"signed_in": True})
-        if not isinstance(token, str) or not service.access.is_token(token):
+        if not service.access.is_token(token):
             raise _RequestError(401, "this is not the token of this server", WWW_Authenticate="Bearer")
         response = _json({"signed_in": True})
         response.set_cookie(
@@ -334,4 +345,4 @@ def _page(app: flask.Flask, service: Service) -> None:
         return _sign_in(200) if sign_in.ASKED in request.args else page_file("index.html")
 
     app.add_url_rule("/", "index", index)
-    app.add_url_rule("/<path:path>", "page", page_file)
+    app.add_url_rule("/<page:path>", "page", page_file)

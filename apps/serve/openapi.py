@@ -33,7 +33,7 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
         "type": "array",
         "minItems": 1,
         "maxItems": limits.pictures,
-        "items": {"type": "string", "contentMediaType": "image/*"},
+        "items": {"type": "string", "format": "binary"},
         "description": "Files: JPEG, PNG, WebP, TIFF, BMP, GIF, JPEG 2000, and AVIF or HEIC where it is installed.",
     }
     form = {
@@ -54,7 +54,7 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
                 "requestBody": {
                     "required": True,
                     "content": {
-                        "multipart/form-data": {"schema": form},
+                        "multipart/form-data": {"schema": form, "encoding": {"picture": {"contentType": "image/*"}}},
                         "image/*": raw,
                         "application/octet-stream": raw,
                     },
@@ -90,6 +90,7 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
                 },
                 "responses": {
                     "200": _json("The cookie is set, where a token is needed.", "Session"),
+                    "400": _error("No token in the body."),
                     "401": _error("Another token."),
                     "413": _error("Too many bytes."),
                 },
