@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from skin_edge.edge_runtime.bulk.answering import Answer
 from skin_edge.edge_runtime.bulk.ordered import Told, in_order
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
+from studies import bulk as study
 
 from . import miniatures
 from .miniatures import one_line
@@ -419,6 +421,22 @@ def test_what_is_no_file_is_refused_and_a_loop_is_left(tiny_int8, picture, tmp_p
     assert "no such image" in records["c.jpg"]["error"] and "no such image" in records["absent.jpg"]["error"]
 
 
+def test_a_folder_that_goes_away_refuses_no_picture(clinic, expected, tiny_int8, tmp_path, capsys):
+    shutil.copytree(clinic, tmp_path / "clinic")
+    out = tmp_path / "answers.jsonl"
+    command = ["predict", str(tiny_int8), str(tmp_path / "clinic"), "--out", str(out)]
+    process = subprocess.Popen([*COMMAND, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    until(lambda: lines_of(out) >= 1)
+    (tmp_path / "clinic").rename(tmp_path / "away")
+    said = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 1
+    assert "has gone meanwhile (No such file" in said or "cannot be listed: No such file" in said
+    assert not any("no such image" in line for line in out.read_text().splitlines())
+    (tmp_path / "away").rename(tmp_path / "clinic")
+    assert run([*command, "--resume"]) == 1
+    assert out.read_bytes() == expected.replace(str(clinic).encode(), str(tmp_path / "clinic").encode())
+
+
 def test_standard_input_is_one_of_the_pictures(tiny_int8, picture, tmp_path):
     done = subprocess.run(
         [*COMMAND, "predict", tiny_int8, picture("nv", name="a.jpg"), "-", "--out", "a.jsonl"],
@@ -499,3 +517,10 @@ def test_a_suffix_says_the_format():
     for name in ("a", "a.json", "a.jsonl.gz"):
         with pytest.raises(UsageError, match="name a file that ends in"):
             answers_file.check_suffix(Path(name))
+
+
+def test_the_study_counts_every_picture(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    study.make(tmp_path / "pictures", 600)
+    result = study.killed(tmp_path / "pictures", tmp_path / "answers.jsonl", 600, 1)
+    assert (result["lines"], result["names"], result["refused"], result["broken"]) == (600, 600, 1, 1)

@@ -31,6 +31,7 @@ NOT_RUN = {
     "skin-edge train HAM10000 --out runs/first --distribute": "several GPUs; tests/test_distribution.py has two",
     "docs/engines.md": "tests/test_engines.py runs engines and delegates, and the lines that install them",
     "skin-edge predict model_int8.tflite clinic --out answers.jsonl --scheduler": "a cluster; tests/test_bulk_dask.py",
+    "skin-edge watch model_int8.tflite inbox --out": "runs until it is stopped; tests/test_watch.py",
     "skin-edge quickstart": "tests/test_quickstart.py runs it",
     "skin-edge serve": "it runs until it is stopped; tests/test_serve.py runs and asks it",
     **dict.fromkeys(
@@ -186,6 +187,8 @@ def _draw_data() -> None:
     shutil.copy(DEFAULT_MODEL, "model_int8.tflite")
     miniatures.class_folders(Path("other-clinic"), 6, tuple(miniatures.COLOURS))
     Path("clinic").mkdir()
+    Path("inbox").mkdir()
+    miniatures.picture("mel", 1).save("inbox/arrived.jpg")
     rows = []
     for number in range(40):
         code = ("mel", "nv")[number % 2]

@@ -60,9 +60,13 @@ def run(
         out: Is open.
         total: How many pictures there are, where it is known.
         on_progress: Called with the pictures that are done, `total`, and pictures a second since the beginning.
+
+    Raises DataError where a folder has gone.
     """
     begin, before = monotonic(), out.pictures
     for answers in in_order(pool, _new(source, out.seen), lambda picture: died(picture, settings)):
+        if not all(answer.assessed for answer in answers):
+            source.check_folders()
         out.append(answers)
         on_progress(out.pictures, total, (out.pictures - before) / max(monotonic() - begin, 1e-9))
     out.finish()

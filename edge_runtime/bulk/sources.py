@@ -48,11 +48,28 @@ class Source:
         pictures: Begins anew with each call, where `again`.
         again: Whether more than one call gives them: standard input is read once.
         unused: Suffix or reason -> how many files are not pictures, of all that was gone through last.
+        folders: That the pictures are below.
     """
 
     pictures: Callable[[], Iterator[Picture]]
     again: bool
     unused: Counter[str]
+    folders: tuple[str, ...] = ()
+
+    def check_folders(self) -> None:
+        """Raises DataError where one has gone or is empty, as that of network storage that is away.
+
+        Its pictures would all be refused, and that would be their answer.
+        """
+        for folder in self.folders:
+            try:
+                with os.scandir(folder) as entries:
+                    if next(entries, None) is not None:
+                        continue
+                why = "it is empty now"
+            except OSError as error:
+                why = error.strerror or str(error)
+            raise DataError(f"{folder} has gone meanwhile ({why}): bring it back and continue with --resume")
 
 
 class Names:
@@ -105,7 +122,7 @@ def named(arguments: Sequence[str], metadata: Mapping[str, str] | None = None) -
             for path in named_pictures.each(argument, count):
                 yield Picture(path, path, metadata)
 
-    return Source(pictures, True, unused)
+    return Source(pictures, True, unused, tuple(filter(os.path.isdir, arguments)))
 
 
 def content_of_stdin(picture: Picture) -> Picture:
@@ -148,7 +165,7 @@ def listed(
         for name, own in rows:
             yield Picture(name, os.path.join(folder, name), {**(metadata or {}), **own} if own else metadata)
 
-    return Source(pictures, path != "-", Counter())
+    return Source(pictures, path != "-", Counter(), (folder or ".",))
 
 
 def _of_lines(path: str) -> Iterator[str]:
