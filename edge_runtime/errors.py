@@ -56,7 +56,9 @@ def unknown(kind: str, name: str, known: Iterable[str], among: Iterable[str] = (
     known = list(known)
     names = list(among) or known
     lowered = {other.rpartition(".")[2].lower(): other for other in names} | {other.lower(): other for other in names}
-    close = get_close_matches(name[:100].lower(), lowered, n=1)
+    wanted = name[:100].lower()
+    longer = [other for other in lowered if wanted and other.startswith(wanted)]
+    close = longer[:1] or get_close_matches(wanted, lowered, n=1)
     meant = f" (did you mean '{lowered[close[0]]}'?)" if close else ""
     return f"unknown {kind} '{name}'{meant}; known: {', '.join(known)}"
 

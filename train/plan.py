@@ -183,8 +183,9 @@ class TrainPlan:
             f"train {counts['train']}, val {counts['val']}, test {counts['test']}"
         ]
         leaked = {**self.leakage, **grouping.groups_in(self.part("test"))}
-        for sentence in group_kinds.leaks(leaked, lambda name: f"{leaked[name]:.2%}"):
-            lines.append(sentence if leaked["groups_known"] else f"warning: {sentence}")
+        first, *others = group_kinds.leaks(leaked, lambda name: f"{leaked[name]:.2%}")
+        lines.append(first if leaked["groups_known"] else f"warning: {first} (--group-from names them)")
+        lines += others
         if group_kinds.too_good(leaked):
             lines.append("warning: so the test figures are too good (--split lesion avoids that)")
         return lines
