@@ -12,7 +12,6 @@ import json
 import math
 import os
 import random
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,12 +25,12 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
 
 from . import port_vectors as vectors
+from .browsers import needs, node_modules
 
 ROOT = Path(__file__).parents[1]
 PORTS = ROOT / "ports"
 DRIVERS = Path(__file__).parent / "ports"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-pedantic", "-Werror"]
-NPM_PACKAGES = ["@litertjs/core@2.5.3", "playwright-core@1.65.1"]
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
@@ -54,14 +53,6 @@ class Driver:
         assert self.process.stdin
         self.process.stdin.close()
         assert self.process.wait(60) == 0  # with a sanitizer: no leaks
-
-
-def needs(tool: str) -> str:
-    """A tool's path; skips where it is not there."""
-    path = shutil.which(tool)
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    return path
 
 
 def _c(folder: Path) -> list[str]:
@@ -487,12 +478,8 @@ def test_a_port_on_photographs(decoder, data_root):
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """ports/js in headless Chromium with LiteRT.js, installed by npm for this test: paths -> answers."""
-    browser, npm, modules = needs("chromium"), needs("npm"), tmp_path_factory.mktemp("npm")
-    install = [npm, "install", "--prefix", str(modules), "--no-audit", "--no-fund", *NPM_PACKAGES]
-    done = subprocess.run(install, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"npm cannot install {NPM_PACKAGES}: {done.stderr.strip()[-200:]}")
-    script = [needs("node"), str(DRIVERS / "chromium.mjs"), str(PORTS / "js"), str(modules / "node_modules")]
+    browser, modules = needs("chromium"), node_modules(tmp_path_factory.mktemp("npm"))
+    script = [needs("node"), str(DRIVERS / "chromium.mjs"), str(PORTS / "js"), str(modules)]
     return lambda paths: answers_of([*script, str(DEFAULT_MODEL), browser], paths)
 
 

@@ -50,15 +50,16 @@ async function ask(file) {
   byId('drop').classList.add('working');
   byId('answer').hidden = true;
   await drawn();
-  let shown;
-  let said;
+  let shown, said, told;
   try {
     const answer = await assessor.assess(file);
     shown = await answered(assessor.model, answer, file);
+    told = ['answered', {label: answer.label, probabilities: answer.probabilities, decisions: answer.decisions}];
     said = answer.ms === undefined ? fill(texts.status.done_server, {host}) : fill(texts.status.done, {ms: Math.round(answer.ms)});
   } catch (error) {
     // Whatever went wrong ends here, and never in a class.
     const message = error?.name === 'CannotAssess' ? error.message : String(error?.message ?? error);
+    told = ['refused', {error: message}];
     shown = refusal(message || 'unknown', name, {host, most: 256});
     said = fill(texts.status.refused, {name});
   }
@@ -69,6 +70,8 @@ async function ask(file) {
   status.textContent = said;
   byId('answer-title').focus({preventScroll: true});
   byId('answer').scrollIntoView({block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth'});
+  // For a page around this one, and for tests.
+  dispatchEvent(new CustomEvent(told[0], {detail: {name, ...told[1]}}));
 }
 
 function listen() {

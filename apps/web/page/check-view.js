@@ -47,7 +47,7 @@ async function run(opened, config) {
   const result = await resultOf(checked, used, config, facts);
   status.textContent = fill(words.done, {level: checked.level});
   byId('check-result').replaceChildren(...shown(checked, result));
-  byId('check').dispatchEvent(new CustomEvent('checked', {detail: {result, answers: checked.answers}, bubbles: true}));
+  dispatchEvent(new CustomEvent('checked', {detail: {result, answers: checked.answers}}));
 }
 
 async function withAccelerator(opened, accelerator) {

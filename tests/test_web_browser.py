@@ -1,0 +1,279 @@
+"""The page in headless Chromium, with LiteRT.js and axe-core from npm."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skin_edge.apps.web import litert_js, site
+from skin_edge.benchmarks.bundle import pictures
+from skin_edge.edge_runtime import SkinClassifier
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+from skin_edge.edge_runtime.cli import run
+from skin_edge.edge_runtime.errors import ImageError
+from skin_edge.edge_runtime.model_file import read_model_file
+
+from .browsers import node_modules, visited
+
+pytestmark = pytest.mark.slow
+
+SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory):
+    return node_modules(tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture(scope="module")
+def own(modules, tmp_path_factory):
+    """A site that holds the runtime."""
+    out = tmp_path_factory.mktemp("web") / "site"
+    assert run(["web", "--out", str(out), "--runtime", str(modules)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def hosted(tmp_path_factory):
+    """A site that fetches the runtime from its public host."""
+    out = tmp_path_factory.mktemp("web") / "hosted"
+    assert run(["web", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """name -> file of a golden picture."""
+    folder = tmp_path_factory.mktemp("samples")
+    good = pictures.good(160, 160)
+    for name, content in {**good, **pictures.broken(100_000_000)}.items():
+        (folder / name).write_bytes(content)
+    return {path.name: path for path in folder.iterdir()}
+
+
+def same_answer(answer, prediction, codes):
+    """Top class, decisions and probabilities, and the headline that follows from the decisions."""
+    assert answer["event"] == "answered"
+    assert answer["label"] == prediction.label
+    expected = [prediction.probabilities[code] for code in codes]
+    assert answer["probabilities"] == pytest.approx(expected, abs=1e-5)
+    for given, decision in zip(answer["decisions"], prediction.decisions, strict=True):
+        assert (given["name"], given["decision"], given["borderline"]) == (
+            decision.name,
+            decision.decision,
+            decision.borderline,
+        )
+    leading = [one for one in prediction.decisions if one.name.endswith("-0.95")]
+    kinds = ["borderline" if one.borderline else one.decision for one in leading]
+    assert answer["kind"] == next(kind for kind in ("refer", "borderline", "below") if kind in kinds)
+    assert "Not a medical device" in answer["text"]
+
+
+def codes_of(classifier):
+    return [label.code for label in classifier.labels]
+
+
+def test_photographs_are_answered_as_python_answers_them(own, modules, data_root, tmp_path):
+    """53 of 53; and no request follows the first load."""
+    photographs = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    assert len(photographs) == 53
+    found = visited("answers", own, modules, tmp_path, pictures=photographs)
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        for path, answer in zip(photographs, found["answers"], strict=True):
+            same_answer(answer, classifier.predict(path), codes_of(classifier))
+    assert found["requests"] == [] and found["seen"] == [] and found["errors"] == []
+
+
+def twelve_megapixels(folder: Path) -> Path:
+    """4000x3000 with sensor noise, turned by EXIF."""
+    rng = np.random.default_rng(12)
+    lesion = Image.open(io.BytesIO(pictures.good(160, 160)["jpeg-444.jpg"])).resize((4000, 3000))
+    noisy = np.clip(np.asarray(lesion, np.int16) + rng.normal(0, 6, (3000, 4000, 3)), 0, 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = folder / "twelve.jpg"
+    Image.fromarray(noisy).save(path, quality=90, exif=exif)
+    return path
+
+
+def test_orientations_large_pictures_and_profiles(own, modules, samples, tmp_path):
+    paths = [samples[f"exif-{i}.jpg"] for i in range(1, 9)]
+    paths += [samples[name] for name in ("display-p3.jpg", "alpha.png", "cmyk.jpg", "grey-16.png", "12-megapixels.jpg")]
+    paths.append(twelve_megapixels(tmp_path))
+    found = visited("answers", own, modules, tmp_path, pictures=paths)
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        for path, answer in zip(paths, found["answers"], strict=True):
+            same_answer(answer, classifier.predict(path), codes_of(classifier))
+    assert len({json.dumps(answer["label"]) for answer in found["answers"][:8]}) == 1
+    assert found["errors"] == []
+
+
+def test_what_is_no_whole_picture_gets_no_class(own, modules, samples, tmp_path):
+    (tmp_path / "report.jpg").write_bytes(b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\n%%EOF\n")
+    names = ("truncated.jpg", "truncated.png", "empty.jpg", "text.jpg", "over-the-limit.png", "no-pixels.png")
+    paths = [tmp_path / "report.jpg", *(samples[name] for name in names)]
+    found = visited("answers", own, modules, tmp_path, pictures=paths)
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        labels = [label.name for label in classifier.labels]
+        for path, answer in zip(paths, found["answers"], strict=True):
+            with pytest.raises(ImageError):
+                classifier.predict(path)
+            assert answer["event"] == "refused" and answer["title"] == "Cannot assess", path.name
+            assert path.name in answer["text"] and "No class is given." in answer["text"]
+            assert not [label for label in labels if label in answer["text"]]
+    assert "neither a JPEG nor a PNG" in found["answers"][0]["text"]
+    assert found["errors"] == []
+
+
+def test_the_second_visit_needs_no_network(own, modules, samples, tmp_path):
+    found = visited("offline", own, modules, tmp_path, pictures=[samples["jpeg-420.jpg"]])
+    assert found["state"] == "ready"
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        same_answer(found["answers"][0], classifier.predict(samples["jpeg-420.jpg"]), codes_of(classifier))
+    assert found["errors"] == []
+
+
+def test_a_newer_version_is_offered_and_then_used(own, modules, tmp_path):
+    newer = dict(site.files(runtime=modules))
+    config = json.loads(newer["config.json"])
+    newer["config.json"] = json.dumps({**config, "version": "0123456789abcdef"}).encode()
+    newer["sw.js"] = (
+        newer["sw.js"]
+        .replace(config["version"].encode(), b"0123456789abcdef")
+        .replace(
+            litert_js.integrity((own / "config.json").read_bytes()).encode(),
+            litert_js.integrity(newer["config.json"]).encode(),
+        )
+    )
+    changed = {f"/{name}": newer[name].decode() for name in ("config.json", "sw.js")}
+    found = visited("update", own, modules, tmp_path, newer=changed)
+    assert config["version"] in found["old"] and "0123456789abcdef" in found["version"]
+
+
+def test_the_runtime_of_the_public_host_runs_only_with_the_right_digests(hosted, modules, samples, tmp_path):
+    files = {file.url: modules / file.package / file.path for file in litert_js.FILES.values()}
+    found = visited("host", hosted, modules, tmp_path, runtime=files, pictures=[samples["jpeg-420.jpg"]])
+    assert found["state"] == "ready" and found["errors"] == []
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        same_answer(found["answers"][0], classifier.predict(samples["jpeg-420.jpg"]), codes_of(classifier))
+    assert set(found["fetched"]) < set(files) and set(found["fetched"]) == set(found["kept"])
+    for name in ("core", "utils", "loader", "wasm"):
+        file = litert_js.FILES[name]
+        other = tmp_path / f"other{Path(file.path).suffix}"
+        other.write_bytes((modules / file.package / file.path).read_bytes() + b"\n")
+        changed = {**files, file.url: other}
+        found = visited("host", hosted, modules, tmp_path, runtime=changed, pictures=[])
+        assert found["state"] == "broken" and "LiteRT.js could not be loaded" in found["status"], name
+
+
+def test_without_webassembly_the_server_answers_and_the_page_says_so(modules, samples, tmp_path):
+    plain, served = tmp_path / "plain", tmp_path / "served"
+    site.write(plain, site.files())
+    site.write(served, site.files(server=True))
+    picture = samples["jpeg-420.jpg"]
+    found = visited("server", plain, modules, tmp_path, pictures=[picture], answer={})
+    assert found["state"] == "broken" and "no WebAssembly" in found["status"]
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        from skin_edge.edge_runtime.answers import record
+
+        prediction = classifier.predict(picture)
+        buffer = io.BytesIO()
+        Image.new("RGB", (4, 3), "orange").save(buffer, "PNG")
+        dot = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        answer = {"answers": [{**record("picture", prediction), "heatmap": dot}], "disclaimer": "none"}
+        found = visited("server", served, modules, tmp_path, pictures=[picture], answer=answer)
+        same_answer(found["answers"][0], prediction, codes_of(classifier))
+    assert found["requests"] == ["POST /v1/predict?heatmap=1"] and found["heat"] == dot
+    assert picture.name not in found["posted"][0] and 'name="picture"' in found["posted"][0]
+    for text in (found["where"], found["remote"]):
+        assert "leave" in text and "127.0.0.1" in text
+    refused = {"answers": [{"file": "picture", "error": "picture: not an image"}], "disclaimer": "none"}
+    found = visited("server", served, modules, tmp_path, pictures=[picture], answer=refused)
+    assert found["answers"][0]["event"] == "refused" and found["answers"][0]["title"] == "Cannot assess"
+
+
+def test_the_check_is_what_verify_and_bench_take(own, modules, samples, handover, tmp_path, capsys):
+    """Level A in Chromium; 20 repetitions equal; nothing is fetched; `verify` finds the same level."""
+    found = visited("answers", own, modules, tmp_path, pictures=[samples["jpeg-420.jpg"]], check=True)
+    assert found["requests"] == [] and found["seen"] == [] and found["errors"] == []
+    check, result = found["check"], json.loads(found["check"]["json"])
+    assert check["status"] == "Level A." and result["check"]["level"] == "A"
+    assert {stage["level"] for stage in result["check"]["stages"].values()} == {"A"}
+    repetitions = result["check"]["repetitions"]
+    assert repetitions["times"] == 20 and repetitions["equal"] == repetitions["all"] == 33
+    latency = result["latency"]
+    assert latency["num_runs"] == len(latency["runs_ms"]) == 200
+    assert 0 < latency["median_ms"] <= latency["p90_ms"] <= latency["p99_ms"] <= max(latency["runs_ms"])
+    assert latency["p90_ms"] == pytest.approx(np.percentile(latency["runs_ms"], 90))
+    assert result["engine"]["accelerator"] == "wasm" and result["engine"]["build"] == "relaxed SIMD"
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in check["answers"]))
+    assert run(["verify", str(handover), str(tmp_path / "answers.jsonl")]) == 0  # level A
+    (tmp_path / "phone.json").write_text(check["json"])
+    assert run(["bench", "--num-runs", "5", "--result-json", str(tmp_path / "here.json")]) == 0
+    capsys.readouterr()
+    assert run(["bench", "--compare", str(tmp_path / "here.json"), str(tmp_path / "phone.json")]) == 2
+    assert "--different-machines" in capsys.readouterr().err
+    compared = ["bench", "--compare", str(tmp_path / "here.json"), str(tmp_path / "phone.json")]
+    assert run([*compared, "--different-machines", "--json"]) == 0
+    ratios = {row["name"].strip(): row for row in json.loads(capsys.readouterr().out)["ratios"]}
+    assert ratios["median, ms"]["b"] == latency["median_ms"] and ratios["invoke, ms"]["ratio"] > 0
+    assert ratios["file, bytes"]["ratio"] == 1 and ratios["peak memory, bytes"]["ratio"] is None
+
+
+def test_the_check_refuses_answers_that_are_off(own, modules, tmp_path):
+    """With another network's golden answers: the level says so, and the page's JSON too."""
+    lines = json.loads((own / "golden.json").read_text())
+    for line in lines:
+        if "probabilities" in line:
+            line["probabilities"] = [p + 0.05 for p in line["probabilities"]]
+    wrong = dict(site.files(runtime=modules), **{"golden.json": json.dumps(lines).encode()})
+    wrong["sw.js"] = b"throw new Error('none');"
+    site.write(tmp_path / "site", wrong)
+    found = visited("check", tmp_path / "site", modules, tmp_path, accelerator="wasm")
+    assert found["status"] == "Level refused."
+    assert found["result"]["check"]["stages"]["engine"]["level"] == "refused"
+
+
+def test_webgpu_is_checked_like_the_cpu(own, modules, tmp_path):
+    """On a software GPU: its kernels differ, so not level A; the time says nothing."""
+    found = visited("check", own, modules, tmp_path, accelerator="webgpu", arguments=SOFTWARE_GPU)
+    assert found["status"] in ("Level C.", "Level refused."), found["status"]
+    assert found["result"]["engine"]["accelerator"] == "webgpu"
+    assert found["result"]["check"]["repetitions"]["all"] == 33
+
+
+def test_axe_finds_nothing(own, modules, samples, tmp_path):
+    shown = {"refer": samples["jpeg-420.jpg"], "below": samples["exif-1.jpg"], "cannot": samples["text.jpg"]}
+    found = visited("accessibility", own, modules, tmp_path, widths=[360, 1280], pictures=shown, check=True)
+    assert len(found["found"]) == 2 * 2 * 4 + 2
+    for state in found["found"]:
+        assert state["violations"] == [], state
+
+
+def test_keyboard_and_camera(own, modules, samples, tmp_path):
+    found = visited("keyboard", own, modules, tmp_path, pictures=[samples["jpeg-420.jpg"]], arguments=FAKE_CAMERA)
+    assert (found["first"], found["second"], found["focused"]) == ("skip", "choose", "answer-title")
+    assert found["opacity"] == "1"
+    assert found["camera"]["name"] == "answered" and not found["camera"]["open"] and not found["camera"]["live"]
+    assert found["errors"] == []
+
+
+def test_a_dropped_file_is_answered_and_its_name_is_text(own, modules, samples, tmp_path):
+    found = visited("drop", own, modules, tmp_path, pictures=[samples["jpeg-420.jpg"]])
+    assert found["name"] == "answered" and "<img src=x" in found["label"] and found["hacked"] is None
+
+
+def test_the_thresholds_of_the_page_are_those_of_the_model():
+    """The headline's rule of the tests above holds for the packaged model: one threshold of 0.95 for each target."""
+    rows = read_model_file(DEFAULT_MODEL).contract["thresholds"]
+    targets = {row["target"] for row in rows}
+    assert sorted(row["name"] for row in rows if row["chosen_for_sensitivity"] == 0.95) == sorted(
+        f"{target}-0.95" for target in targets
+    )
