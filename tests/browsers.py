@@ -1,19 +1,19 @@
-"""Headless Chromium for the tests: what it needs from Debian and from npm."""
+"""Headless browsers for the tests: what they need from Debian and from npm."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-NPM_PACKAGES = ["@litertjs/core@2.5.3", "playwright-core@1.65.1", "axe-core@4.14.1"]
+NPM_PACKAGES = ["@litertjs/core@2.5.3", "playwright-core@1.65.1", "axe-core@4.14.1", "puppeteer-core@24.43.1"]
 
-_DRIVER = Path(__file__).parent / "web" / "browser.mjs"
+_DRIVERS = Path(__file__).parent / "web"
 
 
 def needs(tool: str) -> str:
@@ -34,10 +34,20 @@ def node_modules(folder: Path) -> Path:
 
 
 def visited(scenario: str, site: Path, modules: Path, work: Path, **options: Any) -> Mapping[str, Any]:
-    """What tests/web/browser.mjs finds in a site: the scenario's object, with "errors" of the page."""
-    job = {"scenario": scenario, "site": site, "modules": modules, "chromium": needs("chromium"), **options}
+    """What tests/web/browser.mjs finds in a site with Chromium: the scenario's object, with "errors" of the page."""
+    return _driven(
+        "browser.mjs", work, scenario=scenario, site=site, modules=modules, chromium=needs("chromium"), **options
+    )
+
+
+def in_firefox(site: Path, modules: Path, work: Path, pictures: Sequence[Path]) -> Mapping[str, Any]:
+    """What tests/web/firefox.mjs finds in a site: answers, check, requests, errors, version."""
+    return _driven("firefox.mjs", work, site=site, modules=modules, firefox=needs("firefox-esr"), pictures=pictures)
+
+
+def _driven(script: str, work: Path, **job: Any) -> Mapping[str, Any]:
     (work / "job.json").write_text(json.dumps(job, default=str))
-    command = [needs("node"), str(_DRIVER), str(work / "job.json")]
+    command = [needs("node"), str(_DRIVERS / script), str(work / "job.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

@@ -1,7 +1,8 @@
 """The pictures of README, in docs/images: `python -m tests.readme_images` draws all of them, on synthetic lesions.
 
 The badges come from setup.cfg. report.png is the head of a run's report.html, as Chromium shows it, beside pictures of
-the test part with the class activation map of the int8 file.
+the test part with the class activation map of the int8 file. page.png is the page of `skin-edge web` on a desktop and
+on a phone, with answers of the packaged model to golden pictures.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw
 
+from skin_edge.apps.web import site
+from skin_edge.benchmarks.bundle import pictures
 from skin_edge.edge_runtime import SkinClassifier, files
 from skin_edge.edge_runtime.cli import run as skin_edge
+
+from .browsers import node_modules, visited
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 _PAGE = (720, 1000)  # pixels of the report that are shown, as wide as a tablet
 _SIDE = 300  # pixels of each heatmap's height
+_DESKTOP, _PHONE, _HEIGHT = 1040, 400, 1150  # pixels of the page's windows
 
 
 def badges() -> dict[str, str]:
@@ -84,12 +90,42 @@ def _test_pictures(run: Path, model: Path) -> list[Path]:
     return [first[label] for label in sorted(first)[:3]]
 
 
+def page_picture(modules: Path, work: Path) -> Image.Image:
+    """The page on a desktop, light, beside a phone's, dark.
+
+    Args:
+        modules: node_modules with LiteRT.js and playwright-core.
+    """
+    site.write(work / "site", site.files(runtime=modules))
+    shots: list[dict[str, object]] = []
+    for name, width, scheme, picture in (
+        ("desktop", _DESKTOP, "light", "jpeg-420.jpg"),
+        ("phone", _PHONE, "dark", "jpeg-low-quality.jpg"),
+    ):
+        (work / picture).write_bytes(pictures.good(160, 160)[picture])
+        size = {"width": width, "height": _HEIGHT, "whole": False}
+        shots.append({"file": work / f"{name}.png", "scheme": scheme, "picture": work / picture, **size})
+    visited("screenshots", work / "site", modules, work, shots=shots)
+    gap = 20
+    canvas = Image.new("RGB", (_DESKTOP + gap + _PHONE, _HEIGHT), "white")
+    canvas.paste(Image.open(work / "desktop.png").convert("RGB"), (0, 0))
+    canvas.paste(Image.open(work / "phone.png").convert("RGB"), (_DESKTOP + gap, 0))
+    return canvas
+
+
+def _save(picture: Image.Image, name: str) -> None:
+    small = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    small.save(IMAGES / name, optimize=True)
+
+
 @click.command()
 @click.option("--run", type=click.Path(path_type=Path), help="A run of the quickstart.  [default: a new one]")
 @click.option("--cam", type=click.Path(path_type=Path), help="Its .tflite of convert --cam.  [default: a new one]")
+@click.option("--modules", type=click.Path(path_type=Path), help="LiteRT.js and playwright-core.  [default: by npm]")
+@click.option("--page", "page_only", is_flag=True, help="page.png and the badges alone.")
 @click.option("--badges", "badges_only", is_flag=True, help="The badges alone, in a moment and without chromium.")
-def main(run: Path | None, cam: Path | None, badges_only: bool) -> None:
-    """Write docs/images again; needs chromium.
+def main(run: Path | None, cam: Path | None, modules: Path | None, page_only: bool, badges_only: bool) -> None:
+    """Write docs/images again; needs chromium, node and npm.
 
     \b
     Example:
@@ -102,16 +138,16 @@ def main(run: Path | None, cam: Path | None, badges_only: bool) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        _save(page_picture(modules or node_modules(work / "npm"), work), "page.png")
+        if page_only:
+            return
         if run is None:
             assert skin_edge(["quickstart", "--out", str(work / "quickstart")]) == 0
             run = work / "quickstart" / "run"
         if cam is None:
             assert skin_edge(["convert", str(run), "--int8", "--ptq", "--cam", "--out", str(work / "cam")]) == 0
             cam = work / "cam" / "model_int8.tflite"
-        picture = report_picture(run, cam, work)
-        picture.quantize(200, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-            IMAGES / "report.png", optimize=True
-        )
+        _save(report_picture(run, cam, work), "report.png")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from skin_edge.apps.web import litert_js, site
-from skin_edge.benchmarks.bundle import hand_over
+from skin_edge.benchmarks.bundle import hand_over, pictures
+from skin_edge.benchmarks.measure.picture import generated_picture
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
@@ -78,7 +79,10 @@ def test_the_ports_are_unchanged(made):
 def test_the_golden_pictures_are_those_of_the_bundle(made):
     _, bundle = hand_over.contents(DEFAULT_MODEL)
     lines = [json.loads(line) for line in bundle["golden/golden.jsonl"].splitlines()]
-    for kept, line in zip(json.loads(made["golden.json"]), lines, strict=True):
+    golden = json.loads(made["golden.json"])
+    start, end = golden["timed"]["bytes"]
+    assert made["golden.bin"][start:end] == generated_picture().content  # as `bench` times it
+    for kept, line in zip(golden["lines"], lines, strict=True):
         start, end = kept["bytes"]
         assert made["golden.bin"][start:end] == bundle[f"golden/{line['file']}"]
         if "input" in line:
@@ -267,6 +271,20 @@ def test_what_is_said_of_a_threshold_rounds_to_the_worse(folder):
     said, reason, share = in_node(folder, imports, f"[{', '.join(calls)}]")
     assert said == "Below the threshold that finds 95 of 100 melanomas on validation: no all-clear. It misses 5 of 100."
     assert reason == "The file is neither a JPEG nor a PNG picture." and share == "under 0.1 %"
+
+
+def test_a_jpeg_that_ends_too_early_is_noticed(folder, tmp_path):
+    """Wherever it is cut: Firefox fills the missing rows up."""
+    good = [content for name, content in pictures.good(160, 160).items() if name.endswith(".jpg")]
+    assert len(good) > 10
+    for i, content in enumerate(good):
+        (tmp_path / f"{i}.jpg").write_bytes(content)
+    names = json.dumps([str(tmp_path / f"{i}.jpg") for i in range(len(good))])
+    imports = "import {readFileSync} from 'node:fs';\nimport {jpegEnds} from './port/skin-edge.js';"
+    cut = "(b) => [0.02, 0.3, 0.6, 0.99].some((part) => jpegEnds(b.subarray(0, part * b.length)))"
+    read = f"{names}.map((name) => new Uint8Array(readFileSync(name)))"
+    assert in_node(folder, imports, f"{read}.map(jpegEnds)") == [True] * len(good)
+    assert in_node(folder, imports, f"{read}.map({cut})") == [False] * len(good)
 
 
 def in_node(folder, imports: str, expression: str):

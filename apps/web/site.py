@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmarks.bundle import hand_over
+from ...benchmarks.measure.picture import generated_picture
 from ...edge_runtime import __version__
 from ...edge_runtime import files as disk
 from ...edge_runtime.classifier import DEFAULT_MODEL
@@ -167,23 +168,23 @@ def _facts(file: ModelFile) -> dict[str, Any]:
 
 
 def _golden(bundle: Mapping[str, bytes]) -> dict[str, bytes]:
-    """golden.json, the lines of golden.jsonl with where their pictures and inputs lie in golden.bin."""
+    """golden.json: the lines of golden.jsonl, and the picture that `bench` times, with where they lie in golden.bin."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in bundle["golden/golden.jsonl"].splitlines()]
     parts: list[bytes] = []
-    at = 0
 
-    def put(name: str) -> list[int]:
-        nonlocal at
-        parts.append(bundle[f"golden/{name}"])
-        at += len(parts[-1])
-        return [at - len(parts[-1]), at]
+    def put(content: bytes) -> list[int]:
+        start = sum(map(len, parts))
+        parts.append(content)
+        return [start, start + len(content)]
 
     for line in lines:
         line.pop("outputs", None)
-        line["bytes"] = put(line["file"])
+        line["bytes"] = put(bundle[f"golden/{line['file']}"])
         if "input" in line:
-            line["input"]["bytes"] = put(line["input"]["file"])
-    return {"golden.json": json.dumps(lines).encode() + b"\n", "golden.bin": b"".join(parts)}
+            line["input"]["bytes"] = put(bundle[f"golden/{line['input']['file']}"])
+    timed = generated_picture()
+    document = {"lines": lines, "timed": {"image": timed.description, "bytes": put(timed.content)}}
+    return {"golden.json": json.dumps(document).encode() + b"\n", "golden.bin": b"".join(parts)}
 
 
 def _config(own: Mapping[str, bytes], server: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import functools
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 
-def good(height: int, width: int) -> dict[str, bytes]:
+@functools.cache
+def good(height: int, width: int) -> Mapping[str, bytes]:
     """File name -> content of every picture that must be answered.
 
     Args:

@@ -4,12 +4,13 @@
 // neither; the pixels are read at full size, never drawn smaller.
 
 import {decodeJpeg as decodeExactly} from './jpeg.js';
-import {plainJpeg} from './skin-edge.js';
+import {CannotAssess, jpegEnds, plainJpeg} from './skin-edge.js';
 
 export async function decodeJpeg(file, {channels}) {
+  if (!jpegEnds(file)) throw new CannotAssess('the picture is damaged or truncated');
   // Chromium's own conversion of CMYK is off by 1 in every second byte.
   if (channels === 4) return decodeExactly(file);
-  const bitmap = await createImageBitmap(plainJpeg(file)); // refuses a truncated file, which <img> would not
+  const bitmap = await createImageBitmap(plainJpeg(file));
   const {width, height} = bitmap;
   const canvas = new OffscreenCanvas(width, height);
   // Without willReadFrequently the canvas may lie on a GPU, whose results depend on its driver.

@@ -283,6 +283,24 @@ export function jpegProfile(file) {
   return Uint8Array.from(parts.slice(1).flatMap((part) => [...part]));
 }
 
+/**
+ * Whether a JPEG goes on to its end marker. Where it does not, rows may be missing, which not every browser reports: Firefox fills
+ * them up.
+ */
+export function jpegEnds(file) {
+  let at = 2;
+  for (;;) {
+    at = file.indexOf(0xff, at);
+    if (at < 0 || at + 2 > file.length) return false;
+    const marker = file[at + 1];
+    if (marker === 0xd9) return true;
+    if (marker === 0xff) at += 1; // a fill byte
+    else if (marker === 0 || (marker >= 0xd0 && marker <= 0xd7)) at += 2; // within a scan
+    else at += 2 + file[at + 2] * 256 + file[at + 3];
+    if (!(at <= file.length)) return false;
+  }
+}
+
 /** A JPEG without the segments that a browser would act upon: EXIF, ICC profile and XMP. This port reads them itself. */
 export function plainJpeg(file) {
   const parts = [file.subarray(0, 2)];
@@ -291,7 +309,14 @@ export function plainJpeg(file) {
     if (marker !== 0xe1 && marker !== 0xe2) parts.push(file.subarray(from, to));
     at = to;
   }
-  return new Blob([...parts, file.subarray(at)], {type: 'image/jpeg'});
+  parts.push(file.subarray(at));
+  const plain = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  at = 0;
+  for (const part of parts) {
+    plain.set(part, at);
+    at += part.length;
+  }
+  return new Blob([plain], {type: 'image/jpeg'}); // of one part: Firefox decodes no picture in several
 }
 
 // ---- PNG ----

@@ -1,42 +1,17 @@
 // browser.mjs JOB.json: a site in headless Chromium. Prints one JSON object, what the scenario of that name found.
 //
 // job: {scenario, modules (node_modules with playwright-core), chromium, site, arguments, ...what the scenario takes}.
-import {createReadStream, existsSync, readFileSync, statSync} from 'node:fs';
-import {createServer} from 'node:http';
+import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {extname, join} from 'node:path';
+import {TYPES, serve} from './server.mjs';
 
 const job = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const {chromium} = createRequire(join(job.modules, 'any.js'))('playwright-core');
-const TYPES = {'.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.wasm': 'application/wasm'};
 const READY = 120000;
 
-// ---- A static server, as any other ----
-
-let changed = {}; // path -> content in the place of the file's
-const requests = [];
-const posted = [];
-const server = createServer((request, response) => {
-  const {pathname} = new URL(request.url, 'http://localhost');
-  requests.push(`${request.method} ${request.url}`);
-  if (request.method === 'POST') {
-    const parts = [];
-    request.on('data', (part) => parts.push(part));
-    request.on('end', () => {
-      posted.push(Buffer.concat(parts).toString('latin1'));
-      response.writeHead(200, {'content-type': 'application/json'}).end(JSON.stringify(job.answer));
-    });
-    return null;
-  }
-  const path = join(job.site, decodeURIComponent(pathname).replaceAll('..', ''), pathname.endsWith('/') ? 'index.html' : '');
-  const headers = {'content-type': TYPES[extname(path)] ?? 'application/octet-stream'};
-  if (changed[pathname]) return response.writeHead(200, headers).end(changed[pathname]);
-  if (!existsSync(path) || statSync(path).isDirectory()) return response.writeHead(404).end();
-  response.writeHead(200, headers);
-  return createReadStream(path).pipe(response);
-});
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const home = `http://127.0.0.1:${server.address().port}/`;
+const {home, server, state} = await serve(job.site, job.answer);
+const {requests, posted} = state;
 
 // ---- What a visitor does ----
 
@@ -118,7 +93,7 @@ const scenarios = {
   /** A newer version: offered, then used. job.newer: path -> content. */
   async update() {
     const page = await opened();
-    changed = job.newer;
+    state.changed = job.newer;
     await page.evaluate(async () => { await (await navigator.serviceWorker.ready).update(); });
     await page.waitForSelector('#update:not([hidden])', {timeout: READY});
     const old = await page.textContent('#version');

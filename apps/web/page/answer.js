@@ -22,8 +22,8 @@ export function refusal(message, name, values) {
 /** An answer -> elements: what is decided, the photograph, the probabilities. file: the photograph, as a Blob with a name. */
 export async function answered(model, answer, file) {
   const photograph = answer.upright ? await ownPicture(model, answer, file.name) : serverPicture(answer, file);
-  const decided = decision(model, answer);
-  return [element('div', {className: 'left'}, photograph), element('div', {className: 'right'}, decided, bars(model, answer), more(model, answer))];
+  const area = (className, ...content) => element('div', {className}, ...content);
+  return [area('decided', decision(model, answer)), area('seen', photograph), area('shares', bars(model, answer), more(model, answer))];
 }
 
 const symbol = (kind) => element('span', {className: 'symbol', 'aria-hidden': 'true'}, SYMBOLS[kind]);

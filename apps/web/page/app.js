@@ -22,7 +22,7 @@ async function start() {
   try {
     assessor = await openHere(config);
     byId('where').textContent = texts.where.device;
-    offerCheck(assessor, config);
+    await offerCheck(assessor, config);
   } catch (error) {
     if (!(error instanceof Trouble)) throw error;
     const reason = fill(texts.trouble[error.code], {said: error.said});

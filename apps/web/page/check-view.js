@@ -12,8 +12,8 @@ import {milliseconds} from './words.js';
 const words = texts.check;
 
 /** opened: what `openHere` gives. */
-export function offerCheck(opened, config) {
-  if (navigator.gpu) byId('accelerator').append(element('option', {value: 'webgpu'}, words.webgpu));
+export async function offerCheck(opened, config) {
+  if (await navigator.gpu?.requestAdapter().catch(() => null)) byId('accelerator').append(element('option', {value: 'webgpu'}, words.webgpu));
   const button = byId('check');
   button.disabled = false;
   button.addEventListener('click', async () => {
@@ -66,8 +66,8 @@ async function fetched(path) {
 const json = async (path) => (await fetched(path)).json();
 
 async function goldenFiles() {
-  const [lines, bytes] = await Promise.all([json('golden.json'), fetched('golden.bin').then((response) => response.arrayBuffer())]);
-  return {lines, bytes: new Uint8Array(bytes)};
+  const [known, bytes] = await Promise.all([json('golden.json'), fetched('golden.bin').then((response) => response.arrayBuffer())]);
+  return {...known, bytes: new Uint8Array(bytes)};
 }
 
 function shown(checked, result) {
