@@ -172,7 +172,7 @@ def bench_folder(tmp_path_factory):
     assert run(["convert", "runs/main160", "--int8", "--ptq", "--out", "runs/main160/int8"]) == 0
     for name, source in {"a": "int8", "b": "int8", "float": "float32"}.items():
         shutil.copy(f"runs/main160/int8/model_{source}.tflite", f"{name}.tflite")
-    for name in ("before", "after"):
+    for name in ("before", "after", "here", "phone"):
         assert run(["bench", "--num-runs", "3", "--cold-starts", "0", "--result-json", f"{name}.json"]) == 0
     yield folder
     patch.undo()

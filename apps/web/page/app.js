@@ -54,7 +54,7 @@ async function ask(file) {
   try {
     const answer = await assessor.assess(file);
     shown = await answered(assessor.model, answer, file);
-    told = ['answered', {label: answer.label, probabilities: answer.probabilities, decisions: answer.decisions}];
+    told = ['answered', {label: answer.label, probabilities: answer.probabilities, decisions: answer.decisions, ms: answer.ms ?? null}];
     said = answer.ms === undefined ? fill(texts.status.done_server, {host}) : fill(texts.status.done, {ms: Math.round(answer.ms)});
   } catch (error) {
     // Whatever went wrong ends here, and never in a class.
