@@ -62,11 +62,21 @@ async function kept(version) {
   }
 }
 
-async function fetched({url, integrity}, cache) {
-  const response = await fetch(url, {integrity, credentials: new URL(url, document.baseURI).origin === location.origin ? 'same-origin' : 'omit'});
+async function fetched(file, cache) {
+  try {
+    return await once(file, cache);
+  } catch (error) {
+    if (!(await cache?.delete(file.url))) throw error;
+    return once(file, cache); // what was kept was of no use
+  }
+}
+
+async function once({url, integrity}, cache) {
+  const isOwn = new URL(url, document.baseURI).origin === location.origin;
+  const response = await fetch(url, {integrity, credentials: isOwn ? 'same-origin' : 'omit'});
   if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
   const copy = cache && !(await cache.match(url)) ? response.clone() : null;
   const bytes = await response.arrayBuffer();
-  await cache?.put(url, copy ?? new Response(bytes.slice(0), {headers: response.headers})).catch(() => {});
+  if (copy) await cache.put(url, copy).catch(() => {}); // no room: then not offline
   return bytes;
 }
