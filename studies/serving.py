@@ -264,7 +264,9 @@ def memory(model: Path, paths: Sequence[Path], requests: int) -> dict[str, Any]:
         requests: How many.
     """
     asked = [post(path.read_bytes()) for path in paths]
-    with running(str(model)) as server:
+    with running(str(model)) as server, Client(server.port) as client:
+        while client.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 503:
+            sleep(1)  # the page is part of what stays
         _ask_all(server, asked, requests // 10, 1)
         sleep(1)
         before, files = server.resident_bytes(), server.open_files()

@@ -49,7 +49,7 @@ def picture(seed=0, size=(150, 200), form="JPEG"):
 @pytest.fixture(scope="module")
 def service():
     made = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
-    return dataclasses.replace(made, site=lambda: FILES)
+    return dataclasses.replace(made, site=lambda seconds: FILES)
 
 
 def changed(service, **parts):
@@ -435,14 +435,26 @@ def test_files_of_the_page_and_no_others(client):
 def test_the_page_is_that_of_the_web_command():
     """The same files, told that there is an API, each with its type and under the page's own policy."""
     service = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
-    assert service.site() == site.files(None, server=True)
+    assert service.site(600) == site.files(None, server=True)
     client = app.create(service).test_client()
     assert client.get("/config.json").json["server"] == "v1"
-    for path, content in service.site().items():
+    for path, content in service.site(600).items():
         answer = client.get(f"/{path}")
         assert answer.data == content and answer.status_code == 200
         assert answer.content_type == site.TYPES["." + path.rpartition(".")[2]], path
         assert answer.headers["Content-Security-Policy"].startswith(site.policy(own=False))
+
+
+def test_a_page_that_is_not_made_yet_is_503(service, monkeypatch):
+    """A start makes it for seconds, on a slow machine minutes; requests for it do not hold all threads meanwhile."""
+
+    def waits(seconds):
+        raise TimeoutError
+
+    client = app.create(changed(service, site=waits)).test_client()
+    answer = client.get("/")
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) == 5
+    assert client.get("/healthz").status_code == 200
 
 
 def test_a_model_without_a_page_has_the_api(monkeypatch):
@@ -452,7 +464,9 @@ def test_a_model_without_a_page_has_the_api(monkeypatch):
     monkeypatch.setattr(site, "files", refuses)
     said = []
     client = app.create(run.prepare(run.Setup(limits=LIMITS), said.append)).test_client()
-    assert client.get("/").status_code == 404
+    while (answer := client.get("/")).status_code == 503:
+        time.sleep(0.1)
+    assert answer.status_code == 404
     assert said == ["the API alone is served, without the page: no page for this model"]
     assert client.post("/v1/predict", data=picture(), content_type="image/jpeg").status_code == 200
 
@@ -593,6 +607,7 @@ def test_pictures_after_the_time_are_not_assessed(service):
         (b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n", 413),
         (post(b"", BEARER).replace(b"Content-Length: 0", b"Content-Length: 99999999"), 413),
         (post(b"", BEARER).replace(b"Content-Length: 0", b"Content-Length: -1"), 400),
+        (post(b"", BEARER).replace(b"Content-Length: 0", b"Content-Length: " + b"9" * 5000), 400),
         (post(b"", BEARER).replace(b"Content-Length: 0", b"Content-Length: 1\r\nContent-Length: 2"), 400),
         (post(b"", BEARER).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"1\r\na\r\n0\r\n\r\n", 411),
         (post(b"", BEARER).replace(b"Content-Length: 0", b"Transfer-Encoding: gzip"), 411),

@@ -43,6 +43,8 @@ SECURITY_HEADERS = {
 ANSWERS_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of everything that is no file of the page."""
 
+_PAGE_SECONDS = 5  # to wait for the page, which a start has to make
+
 STUCK_SECONDS = 120.0
 """A request that is answered for so long is stuck, and /healthz says so."""
 
@@ -54,7 +56,7 @@ class Service:
     Attributes:
         pool: The classifiers.
         info: Of the model, JSON-ready (`edge_runtime.info.describe`).
-        site: Gives path -> content of the page's files, or waits for them; empty where there is no page.
+        site: Seconds to wait -> path -> content of the page's files, empty where there is no page; raises TimeoutError.
         policy: The page's Content-Security-Policy.
         access: Who may ask.
         limits: What a request may take.
@@ -64,7 +66,7 @@ class Service:
 
     pool: Pool
     info: Mapping[str, Any]
-    site: Callable[[], Mapping[str, bytes]]
+    site: Callable[[float], Mapping[str, bytes]]
     access: Access
     limits: Limits
     metrics: Metrics
@@ -230,7 +232,10 @@ def _api(app: flask.Flask, service: Service) -> None:
     @app.post("/v1/session")
     def session() -> Response:  # pyright: ignore[reportUnusedFunction]
         request.max_content_length = SIGN_IN_BYTES
-        told: Any = request.get_json(silent=True)
+        try:
+            told: Any = request.get_json(silent=True)
+        except RecursionError:  # thousands of brackets
+            told = None
         token: Any = told.get("token") if isinstance(told, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         if not isinstance(token, str):
             raise _RequestError(400, 'send {"token": "..."} as application/json')
@@ -329,7 +334,11 @@ def _told(service: Service) -> dict[str, str]:
 
 def _page(app: flask.Flask, service: Service) -> None:
     def page_file(path: str) -> Response:
-        content = service.site().get(path)
+        try:
+            content = service.site(_PAGE_SECONDS).get(path)
+        except TimeoutError:
+            again = str(_PAGE_SECONDS)  # "Refresh" has a browser ask again by itself
+            raise _RequestError(503, "the page is being made", Retry_After=again, Refresh=again) from None
         if content is None:
             raise NotFound
         tag = hashlib.sha256(content).hexdigest()[:32]

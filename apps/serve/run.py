@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -118,7 +119,7 @@ def prepare(setup: Setup, warn: Callable[[str], None]) -> app.Service:
     )
 
 
-def _site(setup: Setup, warn: Callable[[str], None]) -> Callable[[], Mapping[str, bytes]]:
+def _site(setup: Setup, warn: Callable[[str], None]) -> Callable[[float], Mapping[str, bytes]]:
     """The page's files. They take seconds to make (its golden answers), during which the API answers already."""
     made = Future[Mapping[str, bytes]]()
 
@@ -139,7 +140,14 @@ def _site(setup: Setup, warn: Callable[[str], None]) -> Callable[[], Mapping[str
     else:  # a folder without the runtime ends the command
         make()
         made.result()
-    return made.result
+
+    def wait(seconds: float) -> Mapping[str, bytes]:
+        try:
+            return made.result(seconds)
+        except FutureTimeoutError:  # no TimeoutError before Python 3.11
+            raise TimeoutError from None
+
+    return wait
 
 
 def link(setup: Setup, port: int) -> str:

@@ -67,7 +67,11 @@ class _Request(HTTPRequestParser):
         self.looked_at = -_LOOK_EVERY
 
     def received(self, data: bytes) -> int:
-        consumed = super().received(data)
+        try:
+            consumed = super().received(data)
+        except ValueError:  # such as a length of thousands of digits
+            self.error, self.completed = _Refusal(400, "Bad Request", "the headers cannot be read"), True
+            return len(data)
         too_large = self.error is not None and self.error.code == 413  # without the token, that is not its matter
         if self.headers_finished and self.body_rcv is not None and (self.error is None or too_large):
             refusal = self._refusal()
