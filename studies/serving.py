@@ -113,18 +113,18 @@ class Client:
     """One connection that is kept: a request's bytes -> status and body."""
 
     def __init__(self, port: int, seconds: float = _SECONDS):
-        self._socket = socket.create_connection(("127.0.0.1", port), seconds)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection = socket.create_connection(("127.0.0.1", port), seconds)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self.connection.close()
 
     def ask(self, request: bytes) -> tuple[int, bytes]:
         """Sends a whole request and reads its whole answer. Raises OSError where the connection ends before that."""
-        self._socket.sendall(request)
+        self.connection.sendall(request)
         got = b""
         while (end := got.find(b"\r\n\r\n")) < 0:
             got += self._more()
@@ -134,7 +134,7 @@ class Client:
         return int(got[9:12]), got[end + 4 :]
 
     def _more(self) -> bytes:
-        block = self._socket.recv(2**16)
+        block = self.connection.recv(2**16)
         if not block:
             raise ConnectionError("closed")
         return block
@@ -499,11 +499,11 @@ def kill(model: Path, paths: Sequence[Path]) -> dict[str, Any]:
             with Client(port) as client:
                 first = json.loads(client.ask(asked)[1])["answers"][0]
             with Client(port) as client:
-                client._socket.sendall(session)  # pyright: ignore[reportPrivateUsage]
-                cookie = client._socket.recv(2**16).decode()  # pyright: ignore[reportPrivateUsage]
+                client.connection.sendall(session)
+                cookie = client.connection.recv(2**16).decode()
             cookie = cookie.partition("Set-Cookie: ")[2].partition(";")[0]
             in_flight = Client(port)
-            in_flight._socket.sendall(asked)  # pyright: ignore[reportPrivateUsage]
+            in_flight.connection.sendall(asked)
             server.process.send_signal(signal.SIGKILL)
             server.process.wait()
         start = perf_counter()
