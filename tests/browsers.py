@@ -33,16 +33,23 @@ def node_modules(folder: Path) -> Path:
     return folder / "node_modules"
 
 
-def visited(scenario: str, site: Path, modules: Path, work: Path, **options: Any) -> Mapping[str, Any]:
-    """What tests/web/browser.mjs finds in a site with Chromium: the scenario's object, with "errors" of the page."""
+def visited(scenario: str, site: Path | None, modules: Path, work: Path, **options: Any) -> Mapping[str, Any]:
+    """What tests/web/browser.mjs finds with Chromium: the scenario's object, with "errors" of the page.
+
+    Args:
+        site: Folder of a site; None where `home` is the address of a server.
+    """
     return _driven(
         "browser.mjs", work, scenario=scenario, site=site, modules=modules, chromium=needs("chromium"), **options
     )
 
 
-def in_firefox(site: Path, modules: Path, work: Path, pictures: Sequence[Path]) -> Mapping[str, Any]:
+def in_firefox(
+    site: Path, modules: Path, work: Path, pictures: Sequence[Path], *, check: bool = True
+) -> Mapping[str, Any]:
     """What tests/web/firefox.mjs finds in a site: answers, check, requests, errors, version."""
-    return _driven("firefox.mjs", work, site=site, modules=modules, firefox=needs("firefox-esr"), pictures=pictures)
+    job = {"site": site, "modules": modules, "pictures": pictures, "check": check}
+    return _driven("firefox.mjs", work, firefox=needs("firefox-esr"), **job)
 
 
 def _driven(script: str, work: Path, **job: Any) -> Mapping[str, Any]:

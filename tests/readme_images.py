@@ -114,7 +114,7 @@ def page_picture(modules: Path, work: Path) -> Image.Image:
 
 
 def _save(picture: Image.Image, name: str) -> None:
-    small = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    small = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(IMAGES / name, optimize=True)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +245,45 @@ def test_firefox_is_exact_too(own, modules, samples, tmp_path):
     assert [answer["event"] for answer in found["answers"][3:]] == ["refused", "refused"]
     assert found["check"]["result"]["check"]["level"] == "A", found["check"]["result"]["check"]
     assert found["requests"] == [] and found["errors"] == []
+
+
+def test_firefox_answers_photographs_as_python_does(own, modules, data_root, tmp_path):
+    photographs = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    found = in_firefox(own, modules, tmp_path, photographs, check=False)
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        for path, answer in zip(photographs, found["answers"], strict=True):
+            prediction = classifier.predict(path)
+            assert answer["label"] == prediction.label, path
+            expected = [prediction.probabilities[code] for code in codes_of(classifier)]
+            assert answer["probabilities"] == pytest.approx(expected, abs=1e-5), path
+            given = [(one["name"], one["decision"], one["borderline"]) for one in answer["decisions"]]
+            assert given == [(one.name, one.decision, one.borderline) for one in prediction.decisions]
+
+
+@pytest.fixture(scope="module")
+def served(modules):
+    """The address of `skin-edge serve`."""
+    command = [sys.executable, "-m", "skin_edge.edge_runtime", "serve", "--port", "0", "--runtime", str(modules)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout
+    found = next(match for line in process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+/", line)))
+    yield found[0]
+    process.terminate()
+    assert process.wait(30) in (0, 143)
+
+
+def test_the_server_gives_the_same_page_and_answers_where_wasm_does_not_run(served, modules, data_root, tmp_path):
+    photographs = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
+    with SkinClassifier(DEFAULT_MODEL) as classifier:
+        for scenario in ("answers", "server"):
+            found = visited(scenario, None, modules, tmp_path, home=served, pictures=photographs)
+            for path, answer in zip(photographs, found["answers"], strict=True):
+                same_answer(answer, classifier.predict(path), codes_of(classifier))
+            assert found["errors"] == []
+            if scenario == "answers":
+                assert found["seen"] == []  # nothing was sent
+            else:
+                assert "leave" in found["where"] and found["heat"].startswith("data:image/png;base64,")
 
 
 def test_the_check_refuses_answers_that_are_off(own, modules, tmp_path):

@@ -1,6 +1,7 @@
 // browser.mjs JOB.json: a site in headless Chromium. Prints one JSON object, what the scenario of that name found.
 //
-// job: {scenario, modules (node_modules with playwright-core), chromium, site, arguments, ...what the scenario takes}.
+// job: {scenario, modules (node_modules with playwright-core), chromium, site, arguments, ...what the scenario takes}. home: a server's
+// address, in the place of a site.
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {extname, join} from 'node:path';
@@ -10,7 +11,8 @@ const job = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const {chromium} = createRequire(join(job.modules, 'any.js'))('playwright-core');
 const READY = 120000;
 
-const {home, server, state} = await serve(job.site, job.answer);
+const elsewhere = {home: job.home, server: {close() {}}, state: {requests: [], posted: [], changed: {}}};
+const {home, server, state} = job.home ? elsewhere : await serve(job.site, job.answer);
 const {requests, posted} = state;
 
 // ---- What a visitor does ----
