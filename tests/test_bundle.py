@@ -156,7 +156,7 @@ def test_what_is_no_bundle_is_named_before_the_work(tmp_path, monkeypatch, capsy
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("a\nb.jpg", "rename it"), ("a\\b.jpg", "rename it"), ("a\x1b.jpg", "rename it"), ("a.heic", "more platforms")],
+    [("a\nb.jpg", "rename it"), ("a\x1b.jpg", "rename it"), ("a.heic", "more platforms")],
 )
 def test_a_picture_that_a_bundle_cannot_name_is_refused(tmp_path, picture, capsys, name, said):
     """SHA256SUMS has a line for each file."""
