@@ -179,6 +179,8 @@ def test_stopped_at_any_moment(command, tiny_int8, tmp_path):
         time.sleep(random.Random(turn).uniform(0.3, seconds))
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[1]
+        if "Fatal Python error: init" in said:  # Python itself was starting
+            continue
         # Before it listens, and when it exits, Python's own handlers or none are there.
         assert process.returncode in (0, code, -number), said
         assert "Traceback" not in said and "gnored" not in said

@@ -10,9 +10,10 @@ import contextlib
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from logging import CRITICAL, getLogger
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, cast
 
 import distributed
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PATIENCE = 10  # seconds to reach the scheduler
+_TRIES = 5  # of a piece of work whose connection to the scheduler was lost
 _LOOK_SECONDS = 5.0  # how often the number of workers is looked at
 
 _dask = cast("Any", distributed)
@@ -74,7 +76,8 @@ class Cluster:
             self._client.close()
             raise SkinEdgeError(f"the workers at {address} need skin-edge {__version__}: {_short(error)}") from None
         self._said = queue.SimpleQueue[tuple[int, Any]]()
-        self._here: dict[int, tuple[int, dict[int, Answer]]] = {}  # key -> (pictures, place -> what is answered here)
+        self._here: dict[int, tuple[Sequence[Picture], dict[int, Answer]]] = {}  # key -> place -> what is answered here
+        self._lost = Counter[int]()  # key -> how often a connection was lost with it
         self._looked, self._places = -_LOOK_SECONDS, 2
 
     @property
@@ -98,7 +101,7 @@ class Cluster:
                     contents[-1] = preprocess.file_bytes(picture.path)
                 except ImageError as error:
                     here[place] = as_line(picture, error, self._settings)
-        self._here[key] = len(pictures), here
+        self._here[key] = pictures, here
         work = [(pictures[place], contents[place]) for place in range(len(pictures)) if place not in here]
         if not work:
             self._said.put((key, None))
@@ -113,10 +116,16 @@ class Cluster:
     def told(self) -> Iterator[Told]:
         """As `ordered.Pool`."""
         key, future = self._next()
-        count, here = self._here.pop(key)
+        pictures, here = self._here.pop(key)
         error: Any = None
-        if future is not None and future.status != "finished":
-            error = future.exception() if future.status == "error" else SkinEdgeError("the scheduler has gone")
+        if future is not None and future.status not in ("finished", "error"):  # cancelled, lost
+            self._lost[key] += 1
+            if self._lost[key] <= _TRIES and self._reached():
+                self.submit(key, pictures)
+                return
+            error = SkinEdgeError("the scheduler has gone")
+        elif future is not None and future.status == "error":
+            error = future.exception()
         said = future.result() if future is not None and error is None else ()
         if isinstance(error, _dask.KilledWorker) or said == _NO_MEMORY:
             yield Told(key, ended=True)
@@ -125,7 +134,8 @@ class Cluster:
             raise SkinEdgeError(f"the cluster at {self._address} cannot go on: {why}")
         else:
             away = iter(said)
-            yield Told(key, [here[place] if place in here else next(away) for place in range(count)], ended=True)
+            found = [here[place] if place in here else next(away) for place in range(len(pictures))]
+            yield Told(key, found, ended=True)
 
     def _next(self) -> tuple[int, Any]:
         while True:
@@ -135,6 +145,15 @@ class Cluster:
                 if self._client.status not in ("running", "connecting"):
                     raise SkinEdgeError(f"the scheduler at {self._address} has gone") from None
                 _ = self.places  # looks whether somebody works at it
+
+    def _reached(self) -> bool:
+        """Whether the scheduler is there, or there again: a client that loses its connection makes a new one."""
+        until = monotonic() + _PATIENCE
+        while self._client.status != "running":
+            if self._client.status != "connecting" or monotonic() > until:
+                return False
+            sleep(0.1)
+        return True
 
     def __enter__(self) -> Cluster:
         return self
