@@ -21,6 +21,10 @@ from .miniatures import one_line
 
 pytest.importorskip("distributed")
 
+pytestmark = (
+    pytest.mark.slow
+)  # a cluster of processes; on a machine that is starved, workers die before they have begun
+
 
 # A worker that is given such a picture ends at once.
 POISON = """
