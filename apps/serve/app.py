@@ -276,7 +276,7 @@ class _Asked:
 
     Attributes:
         pictures: Name, bytes of the file.
-        metadata: Of the patient; None where nothing is said of them.
+        metadata: Of the patient; None where the request has none.
         with_map: Whether maps are wanted.
         alone: Whether the body is the picture, so that there is nothing else to answer.
     """

@@ -27,6 +27,33 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
         limits: Of the server.
         token: Whether requests need one.
     """
+    paths = {"/v1/predict": _predict(info, limits), **_others()}
+    for methods in paths.values():
+        for operation in methods.values():
+            responses = operation["responses"]
+            responses["421"] = _error("The Host header has a name that this server does not know.")
+            if "requestBody" in operation:
+                responses["403"] = _error("A page of another site sent this.")
+            if token and "security" not in operation:
+                responses["401"] = _error("The token is missing.")
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "skin-edge", "version": __version__, "description": DISCLAIMER},
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}, {"cookie": []}] if token else [],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(info),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "skin_edge_session"},
+            },
+        },
+    }
+
+
+def _predict(info: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """The path item of /v1/predict."""
     told = {"heatmap": _HEATMAP, **{field["name"]: _patient_field(field) for field in _metadata(info)}}
     parameters = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in told.items()]
     pictures = {
@@ -43,35 +70,39 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
         "additionalProperties": False,
     }
     raw = {"schema": {"type": "string", "contentMediaType": "image/*", "minLength": 1}}
-    paths: dict[str, Any] = {
-        "/v1/predict": {
-            "post": {
-                "summary": "Answers pictures.",
-                "description": "In a form, a picture that cannot be assessed has a record with its error among the "
-                "others'. Fields stand in the query or in the form, each once.",
-                "operationId": "predict",
-                "parameters": parameters,
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "multipart/form-data": {"schema": form, "encoding": {"picture": {"contentType": "image/*"}}},
-                        "image/*": raw,
-                        "application/octet-stream": raw,
-                    },
+    return {
+        "post": {
+            "summary": "Answers pictures.",
+            "description": "In a form, a picture that cannot be assessed has a record with its error among the "
+            "others'. Fields stand in the query or in the form, each once.",
+            "operationId": "predict",
+            "parameters": parameters,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "multipart/form-data": {"schema": form, "encoding": {"picture": {"contentType": "image/*"}}},
+                    "image/*": raw,
+                    "application/octet-stream": raw,
                 },
-                "responses": {
-                    "200": _json("An answer for each picture, in their order.", "Answers"),
-                    "400": _error("No picture, or a field that is not known or has an unusable value."),
-                    "413": _error(f"More than {limits.request_bytes} bytes, or {limits.pictures} pictures."),
-                    "415": _error("Another kind of body."),
-                    "422": _json("The body is one picture, and it cannot be assessed.", "Answers"),
-                    "503": {
-                        **_error(f"{limits.waiting} requests wait already."),
-                        "headers": {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
-                    },
+            },
+            "responses": {
+                "200": _json("An answer for each picture, in their order.", "Answers"),
+                "400": _error("No picture, or a field that is not known or has an unusable value."),
+                "413": _error(f"More than {limits.request_bytes} bytes, or {limits.pictures} pictures."),
+                "415": _error("Another kind of body."),
+                "422": _json("The body is one picture, and it cannot be assessed.", "Answers"),
+                "503": {
+                    **_error(f"{limits.waiting} requests wait already."),
+                    "headers": {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
                 },
-            }
-        },
+            },
+        }
+    }
+
+
+def _others() -> dict[str, Any]:
+    """Path -> path item of all but /v1/predict."""
+    return {
         "/v1/info": {
             "get": {
                 "summary": "Describes the model, as `skin-edge info --json`.",
@@ -122,28 +153,6 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
                     "503": _json("A request has been answered for minutes.", "Health"),
                 },
             }
-        },
-    }
-    for methods in paths.values():
-        for operation in methods.values():
-            responses = operation["responses"]
-            responses["421"] = _error("The Host header has a name that this server does not know.")
-            if "requestBody" in operation:
-                responses["403"] = _error("A page of another site sent this.")
-            if token and "security" not in operation:
-                responses["401"] = _error("The token is missing.")
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "skin-edge", "version": __version__, "description": DISCLAIMER},
-        "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"cookie": []}] if token else [],
-        "paths": paths,
-        "components": {
-            "schemas": _schemas(info),
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "skin_edge_session"},
-            },
         },
     }
 

@@ -10,8 +10,8 @@ import base64
 import hashlib
 
 ASKED = "sign-in"
-"""In the query of "/": this page, also for who is signed in, so that the token does not stay in the address. (Without a
-query, the page's service worker would answer from its cache.)"""
+"""In the query of "/": this page, also for those who are signed in, so that the token does not stay in the address.
+(Without a query, the page's service worker would answer from its cache.)"""
 
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }

@@ -166,7 +166,7 @@ def opened(
     Args:
         out: Its suffix is one of SUFFIXES.
         about: As `about` makes it.
-        doing: Such as "skin-edge predict", for who else wants to write.
+        doing: Name of the command, such as "skin-edge predict", shown to another process that wants to write.
         resume: Whether what is there is gone on with; None does so where it is there.
         overwrite: Whether what is there is removed first.
         identity: Of a record, by which pictures are told apart.
@@ -219,7 +219,7 @@ def journal_of(out: Path) -> Path:
 
 
 def about_of(out: Path) -> Path:
-    """Where it is said which model and settings it is of."""
+    """The file beside `out` that names the model and the settings of its answers."""
     return out.with_name(f"{out.name}.about.json")
 
 

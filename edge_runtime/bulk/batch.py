@@ -28,7 +28,7 @@ class Counted:
 
 
 def count(source: Source) -> Counted:
-    """Goes through the source beforehand, where it can: what is wrong with it is said before hours of work.
+    """Reads a source that can be read twice through beforehand, so that its errors come before hours of work.
 
     Args:
         source: Is not opened where it can be read only once.

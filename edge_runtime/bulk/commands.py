@@ -147,7 +147,7 @@ def _checked(
     std: float | None,
     labels: str | None,
 ) -> tuple[ModelFile, tuple[str, ...], dict[str, str] | None, dict[str, str]]:
-    """(model, its operating points, metadata of all, field -> column): what is wrong with them is said here, once."""
+    """(model, its operating points, metadata of all pictures, field -> column), checked before the work begins."""
     model = read_model_file(path or DEFAULT_MODEL, mean=mean, std=std, labels_file=labels)
     with answering.classifier_for(model, settings) as classifier:
         points = classifier.operating_points
