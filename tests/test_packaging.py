@@ -33,6 +33,7 @@ CONTENTS = {
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/micro": "__init__ arena measure npu operators report",
     "benchmarks/report": "__init__ bench_report charts document escapes markdown page terminal",
+    "benchmarks/robustness": "__init__ distortions drawn",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
     "apps": "__init__",
