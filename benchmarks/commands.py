@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..edge_runtime import console
-from ..edge_runtime.commands import input_options
+from ..edge_runtime.commands import input_options, num_threads_option
 from ..edge_runtime.errors import GateError, UsageError, require
 from ..edge_runtime.help import SectionedCommand
 from .engines.options import ALSO, FLAGS, engine_options
@@ -61,9 +61,7 @@ _SECTIONS = {
     show_default=True,
     help="Number of warm-up predictions, which are not timed.",
 )
-@click.option(
-    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
-)
+@num_threads_option
 @click.option(
     "--processes",
     type=click.IntRange(1, 1000),

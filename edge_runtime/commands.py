@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .errors import SkinEdgeError, UnknownNameError, UnwritableError, UsageError
 if TYPE_CHECKING:
     from .classifier import Decision, Prediction, SkinClassifier
 
-_told = (
+_input = (
     click.option(
         "--mean",
         type=float,
@@ -42,7 +43,50 @@ _told = (
 
 def input_options(command: Any) -> Any:
     """Adds --mean, --std and --labels: what a model that others made may not say itself."""
-    for option in reversed(_told):
+    return _with(command, _input)
+
+
+num_threads_option = click.option(
+    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
+)
+
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Number of processes that answer for --out.  [default: 1]",
+)
+
+_answer = (
+    click.option(
+        "--metadata",
+        multiple=True,
+        metavar="NAME=VALUE,...",
+        help="Patient fields for models trained with --metadata, the same for all images, such as age=45,sex=female. "
+        "Fields that are left out count as unknown.",
+    ),
+    click.option(
+        "--operating-point",
+        metavar="NAME",
+        help="Threshold for the decision, such as mel-0.95; 'skin-edge info' lists those of a model.  [default: the "
+        "first; with --json or --out all]",
+    ),
+    click.option(
+        "--top-k",
+        type=click.IntRange(min=1),
+        help="Number of classes for each image.  [default: 3; with --json or --out all]",
+    ),
+    num_threads_option,
+)
+
+
+def answer_options(command: Any) -> Any:
+    """Adds --metadata, --operating-point, --top-k and --num-threads: of every command that answers images."""
+    return _with(command, _answer)
+
+
+def _with(command: Any, options: Sequence[Any]) -> Any:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -77,12 +121,7 @@ _bulk = (
         "--resume", is_flag=True, help="Continue the file of --out: images that it has are not answered again."
     ),
     click.option("--overwrite", is_flag=True, help="Replace the file of --out."),
-    click.option(
-        "--jobs",
-        type=click.IntRange(1, 1024),
-        metavar="N",
-        help="With --out: number of processes that answer.  [default: 1]",
-    ),
+    jobs_option,
     click.option(
         "--scheduler", metavar="ADDRESS", help="With --out: let the workers of a Dask cluster answer (tcp://HOST:8786)."
     ),
@@ -94,36 +133,48 @@ _bulk = (
     ),
 )
 
-_OPTIONS = {"list_file": "--list", "metadata_columns": "--metadata-column"} | {
+_BULK = {"out": "--out", "list_file": "--list", "metadata_columns": "--metadata-column"} | {
     name: f"--{name.replace('_', '-')}"
     for name in ("image_column", "resume", "overwrite", "jobs", "scheduler", "by_path")
 }
 
 
 def _bulk_options(command: Any) -> Any:
-    for option in reversed(_bulk):
-        command = option(command)
-    return command
+    return _with(command, _bulk)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Those of `predict` that hold with --out and without.
+
+    Attributes:
+        metadata: Patient fields as NAME=VALUE,..., the same for all images.
+        top_k: Classes of each image; None for the default.
+        num_threads: As `SkinClassifier` takes it.
+        heatmap: Folder for class activation maps; None where none are wanted.
+        delegate: As `SkinClassifier` takes it.
+        operating_point: Name of a threshold; None for the default.
+        mean: As `SkinClassifier` takes it.
+        std: As `SkinClassifier` takes it.
+        labels: As `SkinClassifier` takes it.
+        as_json: Whether JSON is printed.
+    """
+
+    metadata: tuple[str, ...]
+    top_k: int | None
+    num_threads: int
+    heatmap: Path | None
+    delegate: str
+    operating_point: str | None
+    mean: float | None
+    std: float | None
+    labels: str | None
+    as_json: bool
 
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[MODEL] IMAGE|FOLDER...", type=click.Path())
-@click.option(
-    "--metadata",
-    "told_metadata",
-    multiple=True,
-    metavar="NAME=VALUE,...",
-    help="Patient fields for models trained with --metadata, the same for all images, such as age=45,sex=female. "
-    "Fields that are left out count as unknown.",
-)
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=1),
-    help="Number of classes to print for each image.  [default: 3; with --json all]",
-)
-@click.option(
-    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
-)
+@answer_options
 @click.option(
     "--heatmap",
     type=click.Path(path_type=Path),
@@ -138,29 +189,10 @@ def _bulk_options(command: Any) -> Any:
     help="LiteRT delegate that computes: XNNPACK, none (the built-in kernels), or the shared library of an external "
     "delegate.",
 )
-@click.option(
-    "--operating-point",
-    metavar="NAME",
-    help="Threshold for the decision, such as mel-0.95; 'skin-edge info' lists those of a model.  [default: the first; "
-    "with --json all]",
-)
 @input_options
 @_bulk_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object per image.")
-def predict(
-    files: tuple[str, ...],
-    told_metadata: tuple[str, ...],
-    top_k: int | None,
-    num_threads: int,
-    heatmap: Path | None,
-    delegate: str,
-    operating_point: str | None,
-    mean: float | None,
-    std: float | None,
-    labels: str | None,
-    as_json: bool,
-    **bulk: Any,
-) -> int:
+def predict(files: tuple[str, ...], **given: Any) -> int:
     """Classify images with MODEL, a .tflite file; without MODEL, the packaged model.
 
     A FOLDER stands for all images below it. Patterns in quotes, such as "*.jpg", are expanded by this command; "**"
@@ -179,63 +211,102 @@ def predict(
         --metadata age=45,sex=female,site=back
       skin-edge predict model_int8.tflite clinic --out answers.jsonl --jobs 4
     """
+    bulk = {name: given.pop(name) for name in _BULK}
+    options = _Options(**given)
     if bulk["out"] is not None:
-        from .bulk.answering import Settings
-        from .bulk.commands import Told, answer_all
+        return _to_file(files, options, bulk)
+    if wanting := [_BULK[name] for name, value in bulk.items() if value]:
+        raise UsageError(f"{wanting[0]} is of answers in a file: give --out answers.jsonl")
+    return _to_screen(files, options)
 
-        if heatmap:
-            raise UsageError("--heatmap draws images that are answered one by one: leave --out out")
-        model, named = _model_and_images(files, listed=bulk["list_file"] is not None)
-        settings = Settings(top_k, operating_point, num_threads, delegate)
-        return answer_all(
-            Told(**bulk),
-            model,
-            named,
-            settings,
-            metadata=told_metadata,
-            mean=mean,
-            std=std,
-            labels=labels,
-            as_json=as_json,
-        )
-    if wanting := [name for name, value in bulk.items() if value]:
-        raise UsageError(f"{_OPTIONS[wanting[0]]} is of answers in a file: give --out answers.jsonl")
+
+def _to_file(files: tuple[str, ...], options: _Options, bulk: Mapping[str, Any]) -> int:
+    from .bulk.answering import Settings
+    from .bulk.commands import BulkOptions, answer_all
+
+    if options.heatmap:
+        raise UsageError("--heatmap draws images that are answered one by one: leave --out out")
+    model, named = _model_and_images(files, listed=bulk["list_file"] is not None)
+    return answer_all(
+        BulkOptions(**bulk),
+        model,
+        named,
+        Settings(options.top_k, options.operating_point, options.num_threads, options.delegate),
+        metadata=options.metadata,
+        mean=options.mean,
+        std=options.std,
+        labels=options.labels,
+        as_json=options.as_json,
+    )
+
+
+def _to_screen(files: tuple[str, ...], options: _Options) -> int:
     with _loading():
-        from .answers import record
         from .classifier import DISCLAIMER, SkinClassifier
 
         model, named = _model_and_images(files)
         images, unused = _found(named)
         classifier = SkinClassifier(
-            model, num_threads=num_threads, mean=mean, std=std, labels=labels, delegate=delegate
+            model,
+            num_threads=options.num_threads,
+            mean=options.mean,
+            std=options.std,
+            labels=options.labels,
+            delegate=options.delegate,
         )
-    metadata = _metadata(classifier, told_metadata) if told_metadata else None
-    if operating_point is not None and operating_point not in classifier.operating_points:
-        raise UnknownNameError("operating point", operating_point, classifier.operating_points)
+    metadata = _metadata(classifier, options.metadata) if options.metadata else None
+    point = options.operating_point
+    if point is not None and point not in classifier.operating_points:
+        raise UnknownNameError("operating point", point, classifier.operating_points)
     if unused:
         console.say(unused, err=True)
+    drawings = _drawings(classifier, images, options.heatmap) if options.heatmap else {}
+    failed = _say_all(classifier, images, _answers(classifier, images, drawings, metadata), options)
+    console.say(DISCLAIMER, err=options.as_json)
+    return 1 if failed else 0
+
+
+def _say_all(
+    classifier: SkinClassifier,
+    images: Sequence[str],
+    answers: Iterable[Prediction | SkinEdgeError],
+    options: _Options,
+) -> bool:
+    """Prints each answer when it is there; returns whether an image could not be assessed."""
+    from .answers import record
+
     names = {label.code: label.name for label in classifier.labels}
-    drawings = _drawings(classifier, images, heatmap) if heatmap else {}
     width = max(console.columns_of(console.escaped(image)) for image in images)
     failed = False
-    for image, prediction in zip(images, _answers(classifier, images, drawings, metadata), strict=True):
+    for image, prediction in zip(images, answers, strict=True):
         failed |= isinstance(prediction, SkinEdgeError)
-        if as_json:
-            console.say_json(record(image, prediction, top_k=top_k, operating_point=operating_point), indent=None)
+        if options.as_json:
+            wanted = {"top_k": options.top_k, "operating_point": options.operating_point}
+            console.say_json(record(image, prediction, **wanted), indent=None)
         elif isinstance(prediction, SkinEdgeError):
             console.say(f"{console.pad(image, width)}  cannot assess: {prediction}")
         else:
-            shown = list(prediction.probabilities.items())[: top_k or 3]
-            scores = [f"{code} {probability:.3f}" for code, probability in shown]
-            decisions = [d for d in prediction.decisions if operating_point in (None, d.name)]
-            milliseconds = prediction.preprocess_ms + prediction.inference_ms
-            name = names[prediction.label]
-            said = [] if name == prediction.label else [name]
-            if decisions:
-                said.append(_decision_text(decisions[0]))
-            console.say_parts([console.pad(image, width), *scores, *said, f"{milliseconds:.1f} ms"])
-    console.say(DISCLAIMER, err=as_json)
-    return 1 if failed else 0
+            console.say_parts([console.pad(image, width), *_parts(prediction, names, options)])
+    return failed
+
+
+def _parts(prediction: Prediction, names: Mapping[str, str], options: _Options) -> list[str]:
+    """What is printed of an answer behind the image's name.
+
+    Args:
+        prediction: Of the image.
+        names: Code of a class -> its name.
+        options: What is wanted of it.
+    """
+    shown = list(prediction.probabilities.items())[: options.top_k or 3]
+    scores = [f"{code} {probability:.3f}" for code, probability in shown]
+    decisions = [d for d in prediction.decisions if options.operating_point in (None, d.name)]
+    milliseconds = prediction.preprocess_ms + prediction.inference_ms
+    name = names[prediction.label]
+    said = [] if name == prediction.label else [name]
+    if decisions:
+        said.append(_decision_text(decisions[0]))
+    return [*scores, *said, f"{milliseconds:.1f} ms"]
 
 
 def _decision_text(decision: Decision) -> str:
@@ -327,10 +398,10 @@ def _opened(image: str) -> str | bytes:
     return read_stdin()
 
 
-def _metadata(classifier: SkinClassifier, told: Sequence[str]) -> dict[str, str]:
+def _metadata(classifier: SkinClassifier, given: Sequence[str]) -> dict[str, str]:
     from .patient import parse_pairs
 
-    metadata = parse_pairs(told)
+    metadata = parse_pairs(given)
     classifier.to_vector(metadata)  # what is wrong with it is wrong for every image
     return metadata
 

@@ -88,16 +88,18 @@ def _again(number: int) -> None:
 
 @contextlib.contextmanager
 def gently(on_stop: Callable[[], None]) -> Generator[None, None, None]:
-    """The first signal calls `on_stop` meanwhile, and stops nothing; a second one stops the work as ever."""
+    """The first signal calls `on_stop` meanwhile, and stops nothing. Another SIGTERM changes nothing then, also after
+    the block: some supervisors send more than one. Ctrl-C stops the work as ever.
+
+    Args:
+        on_stop: Called in the main thread, between two instructions.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: object) -> None:
-        restore()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
         on_stop()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
     try:
         for number, handler in before.items():
@@ -105,4 +107,6 @@ def gently(on_stop: Callable[[], None]) -> Generator[None, None, None]:
                 signal.signal(number, handle)
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, handler)

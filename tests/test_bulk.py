@@ -18,7 +18,7 @@ import pytest
 from skin_edge.edge_runtime import csv_files
 from skin_edge.edge_runtime.bulk import answering, answers_file, commands, sources
 from skin_edge.edge_runtime.bulk.answering import Answer
-from skin_edge.edge_runtime.bulk.ordered import Told, in_order
+from skin_edge.edge_runtime.bulk.ordered import Report, in_order
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UsageError
 from studies import bulk as study
@@ -461,7 +461,7 @@ class FakePool:
         if any("poison" in one.name for one in self.tasks[key]) and len(pictures) == 1:
             self.alone.append(len(self.tasks))
 
-    def told(self):
+    def reports(self):
         key = self.random.choice(list(self.tasks))
         left = self.tasks[key]
         count = self.random.randint(0, len(left))
@@ -469,9 +469,9 @@ class FakePool:
         poisoned = next((place for place, one in enumerate(here) if "poison" in one.name), None)
         if poisoned is not None or not self.tasks[key]:
             del self.tasks[key]
-        yield Told(key, [Answer(one.name.encode(), True) for one in here[:poisoned]])
+        yield Report(key, [Answer(one.name.encode(), True) for one in here[:poisoned]])
         if key not in self.tasks:
-            yield Told(key, ended=True)
+            yield Report(key, ended=True)
 
 
 @pytest.mark.parametrize("seed", range(20))

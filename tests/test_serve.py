@@ -716,6 +716,7 @@ def test_a_process_answers_and_ends_with_0(tmp_path):
             time.sleep(0.5)
             with pytest.raises(OSError):
                 socket.create_connection(("127.0.0.1", port), 5).close()
+            started.send_signal(signal.SIGTERM)  # another one changes nothing
             begun.sendall(request[-1:])
             assert begun.recv(100).startswith(b"HTTP/1.1 200 OK")
         told = started.communicate(timeout=30)

@@ -103,6 +103,30 @@ def test_what_an_inner_block_says_does_not_hold_outside(tmp_path):
     assert "--resume" not in str(full.value)
 
 
+GENTLY = """
+import signal, sys, time
+from skin_edge.edge_runtime import stopping
+stopping.listen()
+def more():
+    for number in SIGNALS:
+        signal.raise_signal(number)
+with stopping.gently(lambda: print("stops")):
+    signal.raise_signal(signal.SIGTERM)
+    WITHIN
+AFTER
+"""
+
+
+@pytest.mark.parametrize("where", ["WITHIN", "AFTER"])
+def test_a_second_sigterm_changes_nothing_and_ctrl_c_still_stops(where):
+    for signals, code in (("15, 15", 0), ("15, 2", 1)):
+        script = GENTLY.replace(where, "more()").replace("WITHIN", "pass").replace("AFTER", "")
+        script = script.replace("SIGNALS", f"({signals})")
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert (done.stdout, done.returncode == 0) == ("stops\n", code == 0), done.stderr
+        assert ("KeyboardInterrupt" in done.stderr) == bool(code)
+
+
 def test_a_signal_that_the_parent_had_ignored_stays_so():
     script = (
         "import signal; from skin_edge.edge_runtime import stopping\n"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...edge_runtime import stopping
 from ...edge_runtime.classifier import DISCLAIMER, SkinClassifier
 from ...edge_runtime.errors import UsageError
 from ...edge_runtime.info import describe
@@ -80,7 +81,7 @@ def run(setup: Setup, say: Callable[[str], None], warn: Callable[[str], None]) -
             front.stop_accepting()
         http.stop()
 
-    with server.stopped_by_signals(stop):
+    with stopping.gently(stop):
         if front:
             front.start()
         for line in exposed(setup):

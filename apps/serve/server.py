@@ -13,10 +13,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from logging import CRITICAL, WARNING, Handler, LogRecord, getLogger
 from time import monotonic
 from typing import Any
@@ -321,30 +320,6 @@ class Server:
             wasyncore.loop(timeout=0.1, use_poll=True, map=self._map, count=1)
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
         wasyncore.close_all(self._map, ignore_all=True)
-
-
-@contextlib.contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Generator[None, None, None]:
-    """SIGTERM and Ctrl-C call `stop` meanwhile; a second one ends the process as it ends any other.
-
-    Args:
-        stop: Called in the main thread, between two instructions.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: object) -> None:
-        for other, handler in before.items():
-            signal.signal(other, handler)
-        stop()
-
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def listen(host: str, port: int) -> socket.socket:

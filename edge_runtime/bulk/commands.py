@@ -14,7 +14,7 @@ import click
 
 from .. import console, named_pictures, stopping
 from ..classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
-from ..commands import input_options
+from ..commands import answer_options, input_options, jobs_option
 from ..errors import MetadataError, UnknownNameError, UsageError, require
 from ..model_file import ModelFile, read_model_file
 from ..patient import parse_pairs
@@ -30,7 +30,7 @@ _BAR = 20  # letters
 
 
 @dataclass(frozen=True)
-class Told:
+class BulkOptions:
     """The options of `predict` that are of answers in bulk.
 
     Attributes:
@@ -57,7 +57,7 @@ class Told:
 
 
 def answer_all(
-    told: Told,
+    bulk: BulkOptions,
     model_path: Path | None,
     images: Sequence[str],
     settings: Settings,
@@ -71,7 +71,7 @@ def answer_all(
     """`predict --out`; returns the exit code: 1 where the file has a picture that could not be assessed.
 
     Args:
-        told: With `out`.
+        bulk: With `out`.
         model_path: None for the packaged one.
         images: Files, folders, patterns and "-"; none where a list names them.
         settings: That decide the answers.
@@ -79,17 +79,17 @@ def answer_all(
         mean, std, labels: As `read_model_file` takes them.
         as_json: Whether the summary is.
     """
-    out = told.out
+    out = bulk.out
     assert out is not None
-    _check_together(told, images)
+    _check_together(bulk, images)
     answers_file.check_suffix(out)
     model, operating_points, same, columns = _checked(
-        model_path, settings, metadata, told.metadata_columns, mean, std, labels
+        model_path, settings, metadata, bulk.metadata_columns, mean, std, labels
     )
-    if told.list_file is None:
+    if bulk.list_file is None:
         source = sources.named(images, same)
     else:
-        source = sources.listed(told.list_file, image_column=told.image_column, metadata=same, metadata_columns=columns)
+        source = sources.listed(bulk.list_file, image_column=bulk.image_column, metadata=same, metadata_columns=columns)
     found = batch.count(source)
     if source.unused:
         console.say(named_pictures.described(source.unused), err=True)
@@ -103,9 +103,9 @@ def answer_all(
     )
     with (
         answers_file.opened(
-            out, about, doing="skin-edge predict", resume=told.resume, overwrite=told.overwrite
+            out, about, doing="skin-edge predict", resume=bulk.resume, overwrite=bulk.overwrite
         ) as file,
-        _pool(told, model, settings) as pool,
+        _pool(bulk, model, settings) as pool,
     ):
         before = file.pictures
         total = None if found.names is None else len(found.names) + before - found.names.common(file.seen)
@@ -125,16 +125,16 @@ def answer_all(
     return 1 if file.not_assessed else 0
 
 
-def _check_together(told: Told, images: Sequence[str]) -> None:
-    if told.list_file is not None and images:
+def _check_together(bulk: BulkOptions, images: Sequence[str]) -> None:
+    if bulk.list_file is not None and images:
         raise UsageError(f"--list names the images: leave {images[0]} out, or name it in the list")
-    if told.list_file is None and (told.image_column or told.metadata_columns):
+    if bulk.list_file is None and (bulk.image_column or bulk.metadata_columns):
         raise UsageError("--image-column and --metadata-column are of a csv: name it with --list")
-    if told.resume and told.overwrite:
+    if bulk.resume and bulk.overwrite:
         raise UsageError("--resume continues what --overwrite would remove: give one of them")
-    if told.scheduler and told.jobs:
+    if bulk.scheduler and bulk.jobs:
         raise UsageError("--jobs is of this machine: with --scheduler, start as many workers as you want")
-    if told.by_path and not told.scheduler:
+    if bulk.by_path and not bulk.scheduler:
         raise UsageError("--by-path is of the workers of a cluster: give --scheduler")
 
 
@@ -158,10 +158,10 @@ def _checked(
 
 
 def _metadata(
-    classifier: SkinClassifier, told: Sequence[str], columns: Sequence[str]
+    classifier: SkinClassifier, given: Sequence[str], columns: Sequence[str]
 ) -> tuple[dict[str, str] | None, dict[str, str]]:
     """(the same for all, field -> column). Raises MetadataError where the model does not take them."""
-    same = parse_pairs(told) if told else None
+    same = parse_pairs(given) if given else None
     if same or columns:
         classifier.to_vector(same)
     of_columns = parse_pairs([one if "=" in one else f"{one}={one}" for one in columns])
@@ -211,18 +211,8 @@ def _deciding(settings: Settings) -> dict[str, Any]:
     help="Look through the folder every so often instead of asking the system for events: for network storage.",
 )
 @click.option("--once", is_flag=True, help="Answer what is there and stop.")
-@click.option(
-    "--metadata",
-    multiple=True,
-    metavar="NAME=VALUE,...",
-    help="Patient fields for models trained with --metadata, the same for all images.",
-)
-@click.option("--operating-point", metavar="NAME", help="Threshold whose decision is wanted.  [default: all]")
-@click.option("--top-k", type=click.IntRange(min=1), help="Number of classes for each image.  [default: all]")
-@click.option(
-    "--num-threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of interpreter threads."
-)
-@click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of processes.")
+@answer_options
+@jobs_option
 @input_options
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON as well.")
 def watch(
@@ -236,7 +226,7 @@ def watch(
     operating_point: str | None,
     top_k: int | None,
     num_threads: int,
-    jobs: int,
+    jobs: int | None,
     mean: float | None,
     std: float | None,
     labels: str | None,
@@ -277,9 +267,9 @@ def watch(
             console.say(f"{record['file']}  cannot assess: {record['error']}", err=True)
 
     with (
+        stopping.gently(signs.stop),  # the outermost: it ends as gently while the others are closed
         answers_file.opened(out, about, doing="skin-edge watch", resume=None, identity=watching.identity_of) as file,
-        Processes(jobs, model, settings, console.report) as pool,
-        stopping.gently(signs.stop),
+        Processes(jobs or 1, model, settings, console.report) as pool,
         contextlib.nullcontext() if poll or once else signs.of(folder),
     ):
         before = file.not_assessed
@@ -293,14 +283,14 @@ def watch(
 
 
 @contextlib.contextmanager
-def _pool(told: Told, model: ModelFile, settings: Settings) -> Generator[Pool, None, None]:
-    if told.scheduler is not None:
+def _pool(bulk: BulkOptions, model: ModelFile, settings: Settings) -> Generator[Pool, None, None]:
+    if bulk.scheduler is not None:
         from .on_dask import Cluster
 
-        with Cluster(told.scheduler, model, settings, console.report, by_path=told.by_path) as cluster:
+        with Cluster(bulk.scheduler, model, settings, console.report, by_path=bulk.by_path) as cluster:
             yield cluster
         return
-    with Processes(told.jobs or 1, model, settings, console.report) as processes:
+    with Processes(bulk.jobs or 1, model, settings, console.report) as processes:
         yield processes
 
 

@@ -24,7 +24,7 @@ from ..errors import ImageError, SkinEdgeError, UsageError
 from ..model_file import ModelFile
 from . import answering
 from .answering import Answer, Settings, as_line
-from .ordered import Told
+from .ordered import Report
 from .sources import Picture
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Cluster:
             if name.startswith("distributed"):
                 getLogger(name).setLevel(CRITICAL + 1)
         self._address, self._settings, self._by_path = address, settings, by_path
-        self._on_trouble, self._told_of_none = on_trouble, False
+        self._on_trouble, self._said_none = on_trouble, False
         self._key = f"skin-edge-{os.urandom(8).hex()}"
         try:
             self._client: Any = _dask.Client(address, timeout=_PATIENCE, set_as_default=False, name="skin-edge")
@@ -86,9 +86,9 @@ class Cluster:
         if monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = monotonic()
             threads = sum(self._client.nthreads().values())
-            if not threads and not self._told_of_none:
+            if not threads and not self._said_none:
                 self._on_trouble(f"{self._address} has no worker: waiting for one")
-            self._places, self._told_of_none = max(2, 2 * threads), not threads
+            self._places, self._said_none = max(2, 2 * threads), not threads
         return self._places
 
     def submit(self, key: int, pictures: Sequence[Picture]) -> None:
@@ -113,7 +113,7 @@ class Cluster:
 
         future.add_done_callback(say)
 
-    def told(self) -> Iterator[Told]:
+    def reports(self) -> Iterator[Report]:
         """As `ordered.Pool`."""
         key, future = self._next()
         pictures, here = self._here.pop(key)
@@ -128,14 +128,14 @@ class Cluster:
             error = future.exception()
         said = future.result() if future is not None and error is None else ()
         if isinstance(error, _dask.KilledWorker) or said == _NO_MEMORY:
-            yield Told(key, ended=True)
+            yield Report(key, ended=True)
         elif error is not None or isinstance(said, str):
             why = _short(error) if error is not None else said
             raise SkinEdgeError(f"the cluster at {self._address} cannot go on: {why}")
         else:
             away = iter(said)
             found = [here[place] if place in here else next(away) for place in range(len(pictures))]
-            yield Told(key, found, ended=True)
+            yield Report(key, found, ended=True)
 
     def _next(self) -> tuple[int, Any]:
         while True:

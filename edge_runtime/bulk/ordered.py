@@ -22,7 +22,7 @@ _SECONDS = 0.25  # of work in what is handed over: more would leave processes id
 
 
 @dataclass(frozen=True)
-class Told:
+class Report:
     """What a pool says of a piece of work.
 
     Attributes:
@@ -48,13 +48,13 @@ class Pool(Protocol):
         """Begins a piece of work.
 
         Args:
-            key: What `told` calls it.
+            key: What its reports call it.
             pictures: One or more.
         """
         ...
 
-    def told(self) -> Iterable[Told]:
-        """Waits until there is something to say."""
+    def reports(self) -> Iterable[Report]:
+        """Waits until there is something to report."""
         ...
 
 
@@ -110,14 +110,14 @@ def in_order(
             begin(_Work(suspect, deque([place]), alone=True))
         if not in_hand:
             return
-        for told in pool.told():
-            work = in_hand[told.key]
-            answered += len(told.answers)
-            for answer in told.answers:
+        for report in pool.reports():
+            work = in_hand[report.key]
+            answered += len(report.answers)
+            for answer in report.answers:
                 work.chunk.answers[work.places.popleft()] = answer
-            if not told.ended:
+            if not report.ended:
                 continue
-            del in_hand[told.key]
+            del in_hand[report.key]
             for place in work.places:  # its process died
                 if work.alone:
                     work.chunk.answers[place] = died(work.chunk.pictures[place])

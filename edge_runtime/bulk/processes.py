@@ -16,14 +16,14 @@ from ..errors import SkinEdgeError
 from ..model_file import ModelFile
 from . import answering
 from .answering import Answer, Settings
-from .ordered import Told
+from .ordered import Report
 from .sources import Picture
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from types import TracebackType
 
-_TOLD_SECONDS = 0.5  # answers are told after so long, although their piece of work is not done
+_REPORT_SECONDS = 0.5  # answers are reported after so long, although their piece of work is not done
 _STARTS = 3  # that may fail one after the other
 
 _THERE, _READY, _DONE = "there", "ready", "done"
@@ -55,7 +55,7 @@ class Processes:
         """As `ordered.Pool`."""
         min(self._workers, key=lambda worker: len(worker.tasks)).give(key, list(pictures))
 
-    def told(self) -> Iterator[Told]:
+    def reports(self) -> Iterator[Report]:
         """As `ordered.Pool`."""
         by_connection = {worker.connection: worker for worker in self._workers}
         for connection in multiprocessing.connection.wait(list(by_connection)):
@@ -71,11 +71,11 @@ class Processes:
                 self._failed_starts = 0
                 worker.begin()
             elif said == _DONE:
-                yield Told(worker.tasks.popleft()[0], ended=True)
+                yield Report(worker.tasks.popleft()[0], ended=True)
             elif isinstance(said, SkinEdgeError):
                 raise said
             else:
-                yield Told(worker.tasks[0][0], said)
+                yield Report(worker.tasks[0][0], said)
 
     def _new(self) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -84,8 +84,8 @@ class Processes:
         theirs.close()
         return _Worker(process, ours)
 
-    def _replace(self, dead: _Worker) -> Iterator[Told]:
-        """Told is the piece of work that it had in hand; what waited at its door goes to the next one."""
+    def _replace(self, dead: _Worker) -> Iterator[Report]:
+        """Reported is the piece of work that it had in hand; what waited at its door goes to the next one."""
         said = dead.end(wait=True)
         started = dead.began
         self._failed_starts = 0 if started else self._failed_starts + 1
@@ -99,7 +99,7 @@ class Processes:
         self._workers[self._workers.index(dead)] = replacement
         tasks = list(dead.tasks)
         if started and tasks:
-            yield Told(tasks.pop(0)[0], ended=True)
+            yield Report(tasks.pop(0)[0], ended=True)
         for key, pictures in tasks:
             replacement.give(key, pictures)
 
@@ -136,7 +136,7 @@ class _Worker:
             self.send(pictures)
 
     def send(self, what: object) -> None:
-        with contextlib.suppress(OSError):  # it has died: `told` will find out
+        with contextlib.suppress(OSError):  # it has died: `reports` will find out
             self.connection.send(what)
 
     def end(self, *, wait: bool) -> str:
@@ -191,7 +191,7 @@ def _answer(connection: Connection, ahead: Ahead, settings: Settings, decoding: 
         picture = decoded.popleft()
         if picture is not None:
             answers.append(answering.as_line(picture, ahead.get(), settings))
-        if answers and (picture is None or monotonic() - last > _TOLD_SECONDS):
+        if answers and (picture is None or monotonic() - last > _REPORT_SECONDS):
             connection.send(answers)
             answers, last = [], monotonic()
         if picture is None:
