@@ -281,8 +281,8 @@ def _say_all(
     for image, prediction in zip(images, answers, strict=True):
         failed |= isinstance(prediction, SkinEdgeError)
         if options.as_json:
-            wanted = {"top_k": options.top_k, "operating_point": options.operating_point}
-            console.say_json(record(image, prediction, **wanted), indent=None)
+            line = record(image, prediction, top_k=options.top_k, operating_point=options.operating_point)
+            console.say_json(line, indent=None)
         elif isinstance(prediction, SkinEdgeError):
             console.say(f"{console.pad(image, width)}  cannot assess: {prediction}")
         else:

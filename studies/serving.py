@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
+import selectors
 import signal
 import socket
 import statistics
@@ -34,7 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from skin_edge.benchmarks.measure.machine import describe_machine
@@ -116,6 +118,7 @@ class Client:
     def __init__(self, port: int, seconds: float = _SECONDS):
         self.connection = socket.create_connection(("127.0.0.1", port), seconds)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._got = b""
 
     def __enter__(self) -> Client:
         return self
@@ -125,20 +128,27 @@ class Client:
 
     def ask(self, request: bytes) -> tuple[int, bytes]:
         """Sends a whole request and reads its whole answer. Raises OSError where the connection ends before that."""
-        self.connection.sendall(request)
-        got = b""
-        while (end := got.find(b"\r\n\r\n")) < 0:
-            got += self._more()
-        length = int(got.partition(b"Content-Length: ")[2].partition(b"\r\n")[0] or 0)
-        while len(got) < end + 4 + length:
-            got += self._more()
-        return int(got[9:12]), got[end + 4 :]
+        self.send(request)
+        while (answer := self.receive()) is None:
+            pass
+        return answer
 
-    def _more(self) -> bytes:
+    def send(self, request: bytes) -> None:
+        """Sends a whole request."""
+        self._got = b""
+        self.connection.sendall(request)
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """Reads once: the answer, or None where it is not whole. Raises OSError where the connection has ended."""
         block = self.connection.recv(2**16)
         if not block:
             raise ConnectionError("closed")
-        return block
+        self._got += block
+        end = self._got.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        length = int(self._got.partition(b"Content-Length: ")[2].partition(b"\r\n")[0] or 0)
+        return (int(self._got[9:12]), self._got[end + 4 :]) if len(self._got) >= end + 4 + length else None
 
 
 def post(content: bytes, *, kind: str = "image/jpeg", path: str = "/v1/predict", headers: str = "") -> bytes:
@@ -194,10 +204,10 @@ def throughput(model: Path, paths: Sequence[Path], count: int = 400) -> dict[str
     several = [form([contents[(at + more) % len(contents)] for more in range(8)]) for at in range(len(contents))]
     command = [sys.executable, "-c", _PREDICT_MANY, str(model), json.dumps([str(path) for path in paths])]
     rounds: dict[str, list[tuple[float, float]]] = {"predict_many": [], "server": [], "server, 8 a request": []}
+    clients = list[float]()
     many = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT)
     assert many.stdin and many.stdout
     with many, running(str(model)) as server:
-        _wait_for_page(server)  # whose making takes a core for seconds
         _ask_all(server, single, 40, 1)
         for _ in range(_ROUNDS):
             many.stdin.write(f"{count}\n")
@@ -206,8 +216,9 @@ def throughput(model: Path, paths: Sequence[Path], count: int = 400) -> dict[str
             assert done == count
             rounds["predict_many"].append((count / seconds, cpu / count))
             for name, requests, each in (("server", single, 1), ("server, 8 a request", several, 8)):
-                before = server.cpu_seconds()
+                before, of_clients = server.cpu_seconds(), process_time()
                 seconds = _ask_all(server, requests, count // each, each)
+                clients.append((process_time() - of_clients) / count)
                 rounds[name].append((count / seconds, (server.cpu_seconds() - before) / count))
         many.stdin.close()
     result: dict[str, Any] = {
@@ -224,39 +235,39 @@ def throughput(model: Path, paths: Sequence[Path], count: int = 400) -> dict[str
         result[name]["cpu_ratio"] = statistics.median(
             other / one for (_, one), (_, other) in zip(rounds[name], rounds["predict_many"], strict=True)
         )
+    result["clients_cpu_ms"] = 1000 * statistics.median(clients)
     return {"pictures": len(paths), "clients": _CLIENTS, "rounds": _ROUNDS, "pictures_a_round": count, **result}
 
 
-def _wait_for_page(server: Running) -> None:
-    with Client(server.port) as client:
-        while client.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 503:
-            sleep(1)
-
-
 def _ask_all(server: Running, requests: Sequence[bytes], count: int, each: int) -> float:
-    """Seconds in which clients at the same time ask for `count` requests in all, and all are answered."""
-    numbers = iter(range(count))
-    lock, faults = threading.Lock(), list[str]()
+    """Seconds in which clients at the same time ask for `count` requests in all, and all are answered.
 
-    def work() -> None:
-        with Client(server.port) as client:
-            while True:
-                with lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                status, body = client.ask(requests[number % len(requests)])
-                if status != 200 or body.count(b'"label"') != each:
-                    faults.append(f"{status} {body[:200]!r}")
-
-    threads = [threading.Thread(target=work) for _ in range(_CLIENTS)]
+    One thread is all of them: it takes little of the cores that the server has to share with it.
+    """
+    rest = iter(range(count))
     start = perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if faults:
-        raise RuntimeError(f"{len(faults)} requests were not answered: {faults[0]}")
+    with contextlib.ExitStack() as stack:
+        waiting = stack.enter_context(selectors.DefaultSelector())
+        for number in itertools.islice(rest, _CLIENTS):
+            client = stack.enter_context(Client(server.port))
+            client.send(requests[number % len(requests)])
+            waiting.register(client.connection, selectors.EVENT_READ, client)
+        answered = 0
+        while answered < count:
+            ready = waiting.select(_SECONDS)
+            if not ready:
+                raise RuntimeError(f"no answer after {_SECONDS:g} s")
+            for key, _ in ready:
+                client: Client = key.data
+                answer = client.receive()
+                if answer is None:
+                    continue
+                status, body = answer
+                if status != 200 or body.count(b'"label"') != each:
+                    raise RuntimeError(f"a request was not answered: {status} {body[:200]!r}")
+                answered += 1
+                if (number := next(rest, None)) is not None:
+                    client.send(requests[number % len(requests)])
     return perf_counter() - start
 
 
@@ -273,7 +284,6 @@ def memory(model: Path, paths: Sequence[Path], requests: int) -> dict[str, Any]:
     """
     asked = [post(path.read_bytes()) for path in paths]
     with running(str(model)) as server:
-        _wait_for_page(server)  # which is part of what stays
         _ask_all(server, asked, max(_WARM_UP, requests // 10), 1)
         sleep(1)
         before, files = server.resident_bytes(), server.open_files()

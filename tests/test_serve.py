@@ -35,6 +35,7 @@ from skin_edge.edge_runtime.cli import COMMANDS
 from skin_edge.edge_runtime.errors import UsageError
 from skin_edge.edge_runtime.patient import from_list
 
+GOLDEN = {"golden.json": b"{}", "golden.bin": b"\0"}
 FILES = {"index.html": b"<!doctype html><p>page", "port/a.js": b"export {}"}
 TOKEN = "a-token-of-more-than-twenty-letters"
 LIMITS = Limits(workers=2, waiting=2, request_bytes=2**20, pictures=4, seconds=20.0, drain_seconds=10.0)
@@ -49,7 +50,7 @@ def picture(seed=0, size=(150, 200), form="JPEG"):
 @pytest.fixture(scope="module")
 def service():
     made = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
-    return dataclasses.replace(made, site=lambda seconds: FILES)
+    return dataclasses.replace(made, site=FILES, golden=app.OnceMade(lambda: GOLDEN))
 
 
 def changed(service, **parts):
@@ -435,38 +436,54 @@ def test_files_of_the_page_and_no_others(client):
 def test_the_page_is_that_of_the_web_command():
     """The same files, told that there is an API, each with its type and under the page's own policy."""
     service = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
-    assert service.site(600) == site.files(None, server=True)
+    whole = site.files(None, server=True)
+    assert {**service.site, **service.golden.get()} == whole
     client = app.create(service).test_client()
     assert client.get("/config.json").json["server"] == "v1"
-    for path, content in service.site(600).items():
+    for path, content in whole.items():
         answer = client.get(f"/{path}")
         assert answer.data == content and answer.status_code == 200
         assert answer.content_type == site.TYPES["." + path.rpartition(".")[2]], path
         assert answer.headers["Content-Security-Policy"].startswith(site.policy(own=False))
 
 
-def test_a_page_that_is_not_made_yet_is_503(service, monkeypatch):
-    """A start makes it for seconds, on a slow machine minutes; requests for it do not hold all threads meanwhile."""
+def test_golden_pictures_are_made_once_when_they_are_asked_for(service):
+    """They take seconds, on a slow machine minutes: the page is there meanwhile, and few threads wait for them."""
+    begun, made, answers = threading.Event(), threading.Event(), []
 
-    def waits(seconds):
-        raise TimeoutError
+    def make():
+        begun.set()
+        assert made.wait(30)
+        return GOLDEN
 
-    client = app.create(changed(service, site=waits)).test_client()
-    answer = client.get("/")
+    golden = app.OnceMade(make, waiting=2)
+    client = app.create(changed(service, golden=golden)).test_client()
+    threads = [threading.Thread(target=lambda: answers.append(client.get("/golden.bin"))) for _ in range(2)]
+    assert client.get("/").status_code == 200 and not begun.is_set()
+    for thread in threads:
+        thread.start()
+    assert begun.wait(30)
+    while golden._places._value:
+        time.sleep(0.01)
+    answer = client.get("/golden.json")
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) == 5
-    assert client.get("/healthz").status_code == 200
+    assert client.get("/").status_code == 200 and client.get("/healthz").status_code == 200
+    made.set()
+    for thread in threads:
+        thread.join()
+    assert [answer.data for answer in answers] == [b"\0"] * 2
+    golden._make = None  # it is not called again
+    assert client.get("/golden.json").data == b"{}"
 
 
 def test_a_model_without_a_page_has_the_api(monkeypatch):
     def refuses(*_, **__):
         raise UsageError("no page for this model")
 
-    monkeypatch.setattr(site, "files", refuses)
+    monkeypatch.setattr(site, "served", refuses)
     said = []
     client = app.create(run.prepare(run.Setup(limits=LIMITS), said.append)).test_client()
-    while (answer := client.get("/")).status_code == 503:
-        time.sleep(0.1)
-    assert answer.status_code == 404
+    assert client.get("/").status_code == client.get("/golden.json").status_code == 404
     assert said == ["the API alone is served, without the page: no page for this model"]
     assert client.post("/v1/predict", data=picture(), content_type="image/jpeg").status_code == 200
 

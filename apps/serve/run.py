@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -107,11 +104,13 @@ def prepare(setup: Setup, warn: Callable[[str], None]) -> app.Service:
     for classifier in classifiers:
         classifier.predict(grey)
     labels = {"labels_file" if name == "labels" else name: value for name, value in told.items()}
-    info = {**describe(first, read_model_file(first.path, **labels)), "file": first.path.name}
+    file = read_model_file(first.path, **labels)
+    info = {**describe(first, file), "file": first.path.name}
     return app.Service(
         pool=Pool(classifiers, setup.limits.waiting),
         info=info,
-        site=_site(setup, warn),
+        site=_page(setup, warn),
+        golden=app.OnceMade(lambda: site.golden(file)),
         policy=site.policy(own=setup.runtime is not None),
         access=setup.access,
         limits=setup.limits,
@@ -120,35 +119,15 @@ def prepare(setup: Setup, warn: Callable[[str], None]) -> app.Service:
     )
 
 
-def _site(setup: Setup, warn: Callable[[str], None]) -> Callable[[float], Mapping[str, bytes]]:
-    """The page's files. They take seconds to make (its golden answers), during which the API answers already."""
-    made = Future[Mapping[str, bytes]]()
-
-    def make() -> None:
-        try:
-            made.set_result(site.files(setup.model, runtime=setup.runtime, server=True))
-        except UsageError as error:
-            if setup.runtime is None:
-                warn(f"the API alone is served, without the page: {error}")
-                made.set_result({})
-            else:
-                made.set_exception(error)
-        except Exception as error:
-            made.set_exception(error)
-
-    if setup.runtime is None:
-        Thread(target=make, name="page", daemon=True).start()
-    else:  # a folder without the runtime ends the command
-        make()
-        made.result()
-
-    def wait(seconds: float) -> Mapping[str, bytes]:
-        try:
-            return made.result(seconds)
-        except FutureTimeoutError:  # no TimeoutError before Python 3.11
-            raise TimeoutError from None
-
-    return wait
+def _page(setup: Setup, warn: Callable[[str], None]) -> Mapping[str, bytes]:
+    """The page's files; none where the model has no page. A folder without the runtime ends the command."""
+    try:
+        return site.served(setup.model, runtime=setup.runtime)
+    except UsageError as error:
+        if setup.runtime is not None:
+            raise
+        warn(f"the API alone is served, without the page: {error}")
+        return {}
 
 
 def link(setup: Setup, port: int) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from ...benchmarks.bundle import hand_over
 from ...benchmarks.measure.picture import generated_picture
-from ...edge_runtime import __version__
+from ...edge_runtime import __version__, info
 from ...edge_runtime import files as disk
-from ...edge_runtime.classifier import DEFAULT_MODEL
+from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from ...edge_runtime.errors import OutputExistsError, UsageError
 from ...edge_runtime.model_file import ModelFile, read_model_file
 from . import icons, litert_js
@@ -42,6 +42,10 @@ _PORT = ("skin-edge.js", "jpeg.js", "profile.js", "litert.js", "browser.js")
 _SHOWN = ("name", "precision", "intended_use", "notice", "license", "labels", "thresholds", "limits", "quantization")
 
 
+GOLDEN = ("golden.json", "golden.bin")
+"""What "Check this device" needs, and nothing else."""
+
+
 def files(model: Path | None = None, *, runtime: Path | None = None, server: bool = False) -> dict[str, bytes]:
     """Path within the site -> content, in a fixed order; the same input gives the same bytes.
 
@@ -55,28 +59,77 @@ def files(model: Path | None = None, *, runtime: Path | None = None, server: boo
         UsageError: For a model of another format or of others, and a runtime of another version.
         ModelFileError: Where the model cannot be read.
     """
-    model = model or DEFAULT_MODEL
-    file = read_model_file(model)
+    if server:
+        return {**served(model, runtime=runtime), **golden(model)}
+    file = _page_model(model)
+    return _made(file, runtime, golden(file), server=False)
+
+
+def served(model: Path | None = None, *, runtime: Path | None = None) -> dict[str, bytes]:
+    """As `files` with `server`, but without GOLDEN, which takes seconds to make: the server makes them when they are
+    asked for, and a browser does not keep them for offline use.
+
+    Args:
+        model: As `files` takes it.
+        runtime: As `files` takes it.
+    """
+    return _made(_page_model(model), runtime, {}, server=True)
+
+
+def golden(model: Path | ModelFile | None = None) -> dict[str, bytes]:
+    """GOLDEN: the lines of golden.jsonl, and the picture that `bench` times, with where they lie in golden.bin.
+
+    Args:
+        model: As `files` takes it, or what was read of it.
+    """
+    with SkinClassifier(model) as classifier:
+        found = hand_over.golden_pictures(classifier)
+    contents, parts = found.files, list[bytes]()
+
+    def put(content: bytes) -> list[int]:
+        start = sum(map(len, parts))
+        parts.append(content)
+        return [start, start + len(content)]
+
+    for line in found.lines:
+        line.pop("outputs", None)
+        line["bytes"] = put(contents[line["file"]])
+        if "input" in line:
+            line["input"]["bytes"] = put(contents[line["input"]["file"]])
+    timed = generated_picture()
+    document = {"lines": found.lines, "timed": {"image": timed.description, "bytes": put(timed.content)}}
+    return dict(zip(GOLDEN, (json.dumps(document).encode() + b"\n", b"".join(parts)), strict=True))
+
+
+def _page_model(model: Path | None) -> ModelFile:
+    """Raises UsageError for one that the page cannot follow."""
+    file = read_model_file(model or DEFAULT_MODEL)
     if file.contract.get("format_version") != 4:
         raise UsageError(
-            f"{model} has no contract of format 4, which the page can follow: convert its run again, or see "
+            f"{file.path} has no contract of format 4, which the page can follow: convert its run again, or see "
             "python -m skin_edge.convert.renew --help"
         )
     if "metadata" in file.contract:
-        raise UsageError(f"{model} asks for what is known of the patient, which the page does not: use 'predict'")
+        raise UsageError(f"{file.path} asks for what is known of the patient, which the page does not: use 'predict'")
+    return file
+
+
+def _made(file: ModelFile, runtime: Path | None, golden: Mapping[str, bytes], *, server: bool) -> dict[str, bytes]:
     own = _own_runtime(runtime) if runtime else {}
-    _, bundle = hand_over.contents(model)
+    with SkinClassifier(file) as classifier:
+        documents = hand_over.documents(file, info.describe(classifier, file))
+    ports = hand_over.ports()
     texts = json.loads(_page("texts.json"))
     config = _config(own, server)
     made = {
         "style.css": _page("style.css"),
         **{path.name: path.read_bytes() for path in sorted(_folder().iterdir()) if _is_module(path.name)},
-        **{f"port/{name}": bundle[f"ports/js/{name}"] for name in _PORT},
+        **{f"port/{name}": ports[f"ports/js/{name}"] for name in _PORT},
         "texts.js": b"export default " + json.dumps(texts, indent=1, ensure_ascii=False).encode() + b";\n",
         "model.tflite": file.content,
         "model.json": _json(_facts(file)),
-        **{name: bundle[name] for name in ("LICENSE.txt", "MODEL_CARD.md", "CONTRACT.md")},
-        **_golden(bundle),
+        **documents,
+        **golden,
         **{f"runtime/{_own_name(name)}": content for name, content in own.items()},
         "icon.svg": icons.svg(),
         "icon-192.png": icons.png(192),
@@ -165,26 +218,6 @@ def _facts(file: ModelFile) -> dict[str, Any]:
             "seed": provenance.get("seed"),
         },
     }
-
-
-def _golden(bundle: Mapping[str, bytes]) -> dict[str, bytes]:
-    """golden.json: the lines of golden.jsonl, and the picture that `bench` times, with where they lie in golden.bin."""
-    lines: list[dict[str, Any]] = [json.loads(line) for line in bundle["golden/golden.jsonl"].splitlines()]
-    parts: list[bytes] = []
-
-    def put(content: bytes) -> list[int]:
-        start = sum(map(len, parts))
-        parts.append(content)
-        return [start, start + len(content)]
-
-    for line in lines:
-        line.pop("outputs", None)
-        line["bytes"] = put(bundle[f"golden/{line['file']}"])
-        if "input" in line:
-            line["input"]["bytes"] = put(bundle[f"golden/{line['input']['file']}"])
-    timed = generated_picture()
-    document = {"lines": lines, "timed": {"image": timed.description, "bytes": put(timed.content)}}
-    return {"golden.json": json.dumps(document).encode() + b"\n", "golden.bin": b"".join(parts)}
 
 
 def _config(own: Mapping[str, bytes], server: bool) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...edge_runtime import __version__, console, files, info
 from ...edge_runtime import pictures as pictures_of
@@ -55,40 +57,88 @@ def contents(model: Path, own: Path | None = None, *, for_micro: bool = False) -
             f"{model} has no contract of format 4, which a port can follow: convert its run again, or see "
             "python -m skin_edge.convert.renew --help"
         )
-    good = {f"pictures/{name}": content for name, content in pictures.good(*_size(file)).items()}
-    good |= _own(own) if own else {}
-    limit = int(file.contract["limits"]["max_pixels"])
-    broken = {f"broken/{name}": content for name, content in pictures.broken(limit).items()}
     with SkinClassifier(model) as classifier:
         described = info.describe(classifier, file)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of what is then refused
-                lines, inputs = golden.all_records(classifier, good, broken)
-        except ImageError as error:
-            raise DataError(f"a golden picture cannot be read: {error}") from None
+        found = golden_pictures(classifier, own)
     network_and_archive = {
         "model.tflite": file.content,
         CONTRACT_FILE: _member(file, CONTRACT_FILE),
         LABELS_FILE: _member(file, LABELS_FILE),
     }
-    card, license_text = _card(file, info.text(described)), _license(file)
     made: dict[str, bytes] = {
-        "LICENSE.txt": license_text,
-        "MODEL_CARD.md": card,
-        "CONTRACT.md": _document("contract.md"),
+        **documents(file, described),
         "contract.schema.json": _document("contract.schema.json"),
-        "INTEGRATION.md": integration.text(file, described, lines).encode(),
+        "INTEGRATION.md": integration.text(file, described, found.lines).encode(),
         **network_and_archive,
-        "golden/golden.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in lines),
-        **{f"golden/{name}": content for name, content in {**good, **broken, **inputs}.items()},
+        "golden/golden.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in found.lines),
+        **{f"golden/{name}": content for name, content in found.files.items()},
         **ports(),
     }
     if for_micro:
-        uprights = {name: decode(content, file.input_spec).tobytes() for name, content in good.items()}
-        made |= {f"micro/{name}": content for name, content in micro.contents(file, lines, inputs, uprights).items()}
+        uprights = {name: decode(content, file.input_spec).tobytes() for name, content in found.good.items()}
+        for_c = micro.contents(file, found.lines, found.inputs, uprights)
+        made |= {f"micro/{name}": content for name, content in for_c.items()}
     sums = "".join(f"{golden.digest(content)}  {name}\n" for name, content in sorted(made.items()))
     return name_of(file), {SUMS: sums.encode(), **made}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden pictures of a model.
+
+    Attributes:
+        lines: Of golden.jsonl.
+        good: Name within golden/ -> content of the pictures that are answered.
+        broken: The same of those that are refused.
+        inputs: The same of what the network is given for each picture of `good`.
+    """
+
+    lines: list[dict[str, Any]]
+    good: Mapping[str, bytes]
+    broken: Mapping[str, bytes]
+    inputs: Mapping[str, bytes]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Name within golden/ -> content, of all but golden.jsonl."""
+        return {**self.good, **self.broken, **self.inputs}
+
+
+def golden_pictures(classifier: SkinClassifier, own: Path | None = None) -> Golden:
+    """Draws them and has them answered, which takes seconds.
+
+    Args:
+        classifier: Of a file of contract format 4.
+        own: A folder of pictures that become golden ones too.
+
+    Raises:
+        DataError: Where a picture of `own` cannot be read or a file that must be refused is answered.
+    """
+    spec, limit = classifier.input_spec, int(classifier.contract["limits"]["max_pixels"])
+    good = {f"pictures/{name}": content for name, content in pictures.good(spec.height, spec.width).items()}
+    good |= _own(own) if own else {}
+    broken = {f"broken/{name}": content for name, content in pictures.broken(limit).items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is then refused
+            lines, inputs = golden.all_records(classifier, good, broken)
+    except ImageError as error:
+        raise DataError(f"a golden picture cannot be read: {error}") from None
+    return Golden(lines, good, broken, inputs)
+
+
+def documents(file: ModelFile, described: Mapping[str, Any]) -> dict[str, bytes]:
+    """The texts that go with a file: its license, its card, the contract.
+
+    Args:
+        file: Of contract format 4.
+        described: Of it, by `info.describe`.
+    """
+    return {
+        "LICENSE.txt": _license(file),
+        "MODEL_CARD.md": _card(file, info.text(described)),
+        "CONTRACT.md": _document("contract.md"),
+    }
 
 
 def write(out: Path, name: str, made: Mapping[str, bytes], *, overwrite: bool = False) -> None:
@@ -155,10 +205,6 @@ def ports() -> dict[str, bytes]:
 
 def _document(name: str) -> bytes:
     return (_ROOT / "docs" / name).read_bytes()
-
-
-def _size(file: ModelFile) -> tuple[int, int]:
-    return file.input_spec.height, file.input_spec.width
 
 
 def _member(file: ModelFile, name: str) -> bytes:
