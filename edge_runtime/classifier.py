@@ -7,15 +7,16 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import assessment, preprocess
 from . import contract as contracts
-from . import preprocess
+from .assessment import Reason
 from .errors import MetadataError, ModelFileError, PredictionError, SkinEdgeError, UsageError
 from .interpreter import Interpreter, Tensor
 from .model_file import ModelFile, read_model_file
@@ -25,8 +26,9 @@ from .quantization import byte_table, dequantize, quantize, softmax_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    # The input tensor, that of the metadata where some is given, and the milliseconds that they took.
-    _Prepared = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, float]
+    # The input tensor, that of the metadata where some is given, what was measured of the picture, and the milliseconds
+    # that they took.
+    _Prepared = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, Mapping[str, float], float]
 
 METADATA_INPUT = "metadata"
 """Name of the second input, where the network has one: as a tensor and in its signature."""
@@ -60,12 +62,20 @@ class Decision:
 class Prediction:
     """The answer for one picture.
 
+    Where `assessable` is False, it is "cannot assess" and the reasons: label, probabilities and decisions are then for
+    measurements alone, and must not be shown as an answer.
+
     Attributes:
         label: The code of the most probable class.
         probabilities: Code -> 0..1 over all classes, largest first.
         preprocess_ms: Time of decoding, resizing and quantizing, in milliseconds.
         inference_ms: Time of the network, in milliseconds.
         decisions: One for each of the file's thresholds, in their order; none where it has none.
+        reasons: Why it cannot be assessed; none where it can, or where the file has no limits.
+        possible: The codes of the classes that it may well be, in the order of the labels: of validation pictures of
+            each class a stated share (`contract["possible"]["coverage"]`) has the true one among them. None where the
+            file does not say. The most probable class is always among them.
+        features: What was measured for the assessment, by name; empty where the file has no limits.
     """
 
     label: str
@@ -73,6 +83,19 @@ class Prediction:
     preprocess_ms: float
     inference_ms: float
     decisions: tuple[Decision, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    possible: tuple[str, ...] | None = None
+    features: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def assessable(self) -> bool:
+        """Whether none of the file's limits is broken."""
+        return not self.reasons
+
+    @property
+    def refusal(self) -> str:
+        """ "cannot assess: too dark (more light); ..."; empty where the picture can be assessed."""
+        return assessment.in_words(self.reasons)
 
 
 class SkinClassifier:
@@ -130,6 +153,12 @@ class SkinClassifier:
         self._bytes_unchanged = self._table.dtype == np.uint8 and np.array_equal(self._table, np.arange(256))
         _check_input_bytes(file, self._bytes_unchanged)
         self._thresholds = _thresholds(file.contract, self._codes)
+        self._checks = assessment.checks_of(file.contract)
+        self._possible = contracts.possible_thresholds(file.contract)
+        names = [output.get("name") for output in file.contract.get("outputs", ())]
+        # Of a file before version 6 whatever comes second is the map.
+        self._map = 1 if len(names) > 1 and names[1] != assessment.OUTLIER_SCORE else None
+        self._outlier_score = names.index(assessment.OUTLIER_SCORE) if assessment.OUTLIER_SCORE in names else None
         self._lock = threading.Lock()
         _alive.add(self)
         self._nothing_known = None if self._vector is None else self.to_vector(None)
@@ -248,13 +277,13 @@ class SkinClassifier:
         start = perf_counter()
         rgb = frames.to_rgb(frame, layout, rotation, width=width, full_range=full_range)
         converted_ms = (perf_counter() - start) * 1000
-        tensor, vector, preprocess_ms = self._prepare(rgb, metadata)
-        return self._answer(tensor, vector, converted_ms + preprocess_ms)[0]
+        tensor, vector, features, preprocess_ms = self._prepare(rgb, metadata)
+        return self._answer(tensor, vector, features, converted_ms + preprocess_ms)[0]
 
     @property
     def has_map(self) -> bool:
         """Whether `predict_with_map` has a class activation map to give."""
-        return len(self.interpreter.outputs) > 1
+        return self._map is not None
 
     def predict_with_map(
         self, image: ImageLike, metadata: Mapping[str, object] | None = None
@@ -272,22 +301,30 @@ class SkinClassifier:
         Raises:
             UsageError: Where the model was converted without --cam.
         """
-        if not self.has_map:
+        if self._map is None:
             raise UsageError(f"{self.path} has no class activation map: convert the run with --cam")
         prediction, outputs = self._answer(*self._prepare(image, metadata))
-        quantization = self.interpreter.outputs[1].quantization
-        activation = dequantize(outputs[1], quantization) if quantization.is_quantized else outputs[1]
-        return prediction, activation[0]
+        return prediction, self._real(outputs, self._map)[0]
+
+    def _real(self, outputs: tuple[npt.NDArray[Any], ...], position: int) -> npt.NDArray[np.float32]:
+        quantization = self.interpreter.outputs[position].quantization
+        return dequantize(outputs[position], quantization) if quantization.is_quantized else outputs[position]
 
     def _prepare(self, image: ImageLike, metadata: Mapping[str, object] | None) -> _Prepared:
         """Several threads may do so at once."""
         start = perf_counter()
         vector = self.to_vector(metadata) if metadata else None
-        tensor = self.to_tensor(preprocess.to_pixels(image, self.input_spec))
-        return tensor, vector, (perf_counter() - start) * 1000
+        pixels = preprocess.to_pixels(image, self.input_spec)
+        features: Mapping[str, float] = assessment.measure(pixels) if self._checks else {}
+        tensor = self.to_tensor(pixels)
+        return tensor, vector, features, (perf_counter() - start) * 1000
 
     def _answer(
-        self, tensor: npt.NDArray[Any], vector: npt.NDArray[Any] | None, preprocess_ms: float
+        self,
+        tensor: npt.NDArray[Any],
+        vector: npt.NDArray[Any] | None,
+        features: Mapping[str, float],
+        preprocess_ms: float,
     ) -> tuple[Prediction, tuple[npt.NDArray[Any], ...]]:
         start = perf_counter()
         outputs = self._invoke(tensor, vector)
@@ -295,8 +332,51 @@ class SkinClassifier:
         inference_ms = (perf_counter() - start) * 1000
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         ranked = {self._codes[i]: float(probabilities[i]) for i in order}
-        decisions = self.decide(probabilities)
-        return Prediction(self._codes[order[0]], ranked, preprocess_ms, inference_ms, decisions), outputs
+        measured = self.with_score(features, outputs)
+        prediction = Prediction(
+            self._codes[order[0]],
+            ranked,
+            preprocess_ms,
+            inference_ms,
+            self.decide(probabilities),
+            assessment.failed(self._checks, measured),
+            self.possible(probabilities),
+            measured,
+        )
+        return prediction, outputs
+
+    def with_score(self, features: Mapping[str, float], outputs: tuple[npt.NDArray[Any], ...]) -> Mapping[str, float]:
+        """`assessment.measure`'s features, with the network's own where the file has such an output.
+
+        Args:
+            features: Of the picture; empty where nothing is assessed.
+            outputs: The network's, as `outputs` returns them.
+
+        Raises:
+            PredictionError: Where the score is not finite.
+        """
+        if self._outlier_score is None or not self._checks:
+            return features
+        score = float(self._real(outputs, self._outlier_score).ravel()[0])
+        if not math.isfinite(score):
+            raise PredictionError(f"cannot assess: the network's {assessment.OUTLIER_SCORE} is not finite")
+        return {**features, assessment.OUTLIER_SCORE: score}
+
+    def possible(self, probabilities: npt.NDArray[np.float32]) -> tuple[str, ...] | None:
+        """The codes of the classes that a picture may well be; None where the file does not say.
+
+        Args:
+            probabilities: [classes], in the order of `labels`.
+        """
+        if self._possible is None:
+            return None
+        values: list[float] = probabilities.tolist()
+        top = int(np.argmax(probabilities))
+        return tuple(
+            code
+            for position, (code, value, limit) in enumerate(zip(self._codes, values, self._possible, strict=True))
+            if value >= limit or position == top
+        )
 
     def decide(self, probabilities: npt.NDArray[np.float32]) -> tuple[Decision, ...]:
         """What each of the file's thresholds says.
@@ -526,8 +606,11 @@ def _checked(interpreter: Interpreter, file: ModelFile) -> tuple[Tensor, Tensor]
         )
     if math.prod(target.shape) != classes:
         raise ModelFileError(f"the output is {list(target.shape)}, but the file lists {classes} labels")
-    for other in interpreter.outputs[1:]:
-        if len(other.shape) != 4 or other.shape[0] != 1 or other.shape[3] != classes:
+    for other, described in zip(interpreter.outputs[1:], file.contract.get("outputs", ())[1:], strict=True):
+        if described.get("name") == assessment.OUTLIER_SCORE:
+            if math.prod(other.shape) != 1:
+                raise ModelFileError(f"output {other.name} is {list(other.shape)}, not one {assessment.OUTLIER_SCORE}")
+        elif len(other.shape) != 4 or other.shape[0] != 1 or other.shape[3] != classes:
             raise ModelFileError(f"output {other.name} is {list(other.shape)}, no map of {classes} classes")
     for tensor in (source, target):
         if tensor.dtype not in (np.uint8, np.int8, np.float32):

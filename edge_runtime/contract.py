@@ -1,8 +1,9 @@
 """The contract: `metadata.json` inside a .tflite, everything an app must know to feed it and to read its answer.
 
-Normative text: docs/contract.md. Published schema: docs/contract.schema.json (JSON Schema 2020-12), versions 2 to 5.
+Normative text: docs/contract.md. Published schema: docs/contract.schema.json (JSON Schema 2020-12), versions 2 to 6.
 Version 4 says every step to the bit, names its thresholds and says what they decide; version 3 was 2 with a second
-input, `metadata` (`patient.py`), which 4 may have; 5 is 4 with logits for an output. Rules for readers:
+input, `metadata` (`patient.py`), which 4 may have; 5 is 4 with logits for an output; 6 is either of these with limits
+beyond which a picture cannot be assessed (`assessment.py`) or sets of possible classes. Rules for readers:
 
 - a reader reads its own format_version and every older one, which `upgraded` brings to the present form;
 - a newer format_version is refused: it may ask for what this reader does not do;
@@ -23,6 +24,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import assessment
 from .errors import ModelFileError
 from .labels import Label
 from .preprocess import EARLIER, MAX_PIXELS, InputSpec
@@ -31,11 +33,14 @@ if TYPE_CHECKING:
     from .patient import Encoding
 
 FORMAT = "skin-edge-model"
-FORMAT_VERSION = 5
-"""The newest that is read. Written is 4, and 5 for a network that leaves the softmax to the port (`LOGITS`)."""
+FORMAT_VERSION = 6
+"""The newest that is read. Written is 4; 5 for a network that leaves the softmax to the port (`LOGITS`); 6 for either
+with `assessment` or `possible`, which a reader of 4 and 5 would answer in spite of."""
 
 PROBABILITIES, LOGITS = "probabilities", "logits"
 """Names of the first output."""
+
+ACTIVATION_MAP = "class_activation_map"
 
 DECISIONS = {
     "score": "sum of the probabilities of a threshold's classes, in the order of labels, float64",
@@ -116,7 +121,7 @@ def _check_values(value: Any, depth: int = 0) -> None:
 
 
 def upgraded(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """Version 1 in the form of 2; 2 to 5 as they are.
+    """Version 1 in the form of 2; 2 to 6 as they are.
 
     1 -> 2: `input` said the preprocessing in words and could mean one thing only, `output` was a single one, and a
     CRC-32 of the network stood for the seal.
@@ -171,8 +176,8 @@ def threshold_name(row: Mapping[str, Any]) -> str:
 
 
 def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_bytes: str) -> dict[str, Any]:
-    """The contract in version 4, or 5 with logits for an output: what is the same in every file of it, and names for
-    its thresholds.
+    """The contract in version 4, 5 with logits for an output, 6 with an assessment or sets of possible classes: what is
+    the same in every file of it, and names for its thresholds.
 
     Args:
         contract: With `preprocessing` in the form of 4.
@@ -182,7 +187,11 @@ def additions(contract: Mapping[str, Any], borderline: Sequence[float], input_by
     thresholds: list[Mapping[str, Any]] = contract["thresholds"]
     return {
         **contract,
-        "format_version": 5 if scores_of(contract) == LOGITS else 4,
+        "format_version": 6
+        if {"assessment", "possible"} & contract.keys()
+        else 5
+        if scores_of(contract) == LOGITS
+        else 4,
         "input": {**contract["input"], "bytes": input_bytes},
         "thresholds": [
             {"name": threshold_name(row), **row, "borderline_within": within}
@@ -225,8 +234,9 @@ def check(contract: Mapping[str, Any]) -> None:
     for label in _objects(contract, "labels"):
         _require(label.get("malignant") is None or isinstance(label.get("malignant"), bool), "labels")
     outputs = _objects(contract, "outputs")
-    _require(1 <= len(outputs) <= 2, "outputs")
-    _require((scores_of(contract) == LOGITS) == (contract["format_version"] == 5), "outputs")
+    _check_outputs(outputs, contract["format_version"])
+    if contract["format_version"] >= 6:
+        _check_assessment(contract, len(codes))
     for row in _objects(contract, "thresholds"):
         classes: Any = row.get("classes")
         _require(isinstance(classes, list) and bool(classes) and codes.issuperset(map(str, classes)), "thresholds")  # pyright: ignore[reportUnknownArgumentType]
@@ -250,6 +260,35 @@ def check(contract: Mapping[str, Any]) -> None:
     provenance = _object(contract, "provenance")
     for name in ("data", "versions"):
         _object(provenance, name)
+
+
+def _check_outputs(outputs: Sequence[Mapping[str, Any]], version: int) -> None:
+    """The first has the answer; of the others each name may be there once."""
+    names = [output.get("name") for output in outputs]
+    _require(bool(names) and len(set(names)) == len(names), "outputs")
+    if version < 6:
+        _require(len(names) <= 2 and (names[0] == LOGITS) == (version == 5), "outputs")
+    else:
+        _require(names[0] in (PROBABILITIES, LOGITS), "outputs")
+        _require({ACTIVATION_MAP, assessment.OUTLIER_SCORE}.issuperset(names[1:]), "outputs")
+
+
+def _check_assessment(contract: Mapping[str, Any], classes: int) -> None:
+    """What version 6 has beside the earlier ones."""
+    names = [output["name"] for output in contract["outputs"]]
+    needs_score = any(check.feature == assessment.OUTLIER_SCORE for check in assessment.checks_of(contract))
+    _require(not needs_score or assessment.OUTLIER_SCORE in names, "assessment")
+    if "possible" in contract:
+        possible = _object(contract, "possible")
+        listed: Any = possible.get("thresholds")
+        _require(_is_number(possible.get("coverage")) and isinstance(listed, list), "possible")
+        limits: list[Any] = listed  # pyright: ignore[reportUnknownVariableType]
+        _require(len(limits) == classes and all(map(_is_number, limits)), "possible")
+
+
+def possible_thresholds(contract: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Of each label, the probability from which it belongs to the set of possible classes; None without such sets."""
+    return tuple(map(float, contract["possible"]["thresholds"])) if "possible" in contract else None
 
 
 def _check_front(contract: Mapping[str, Any]) -> None:

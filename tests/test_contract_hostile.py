@@ -32,7 +32,7 @@ NESTED = "[" * 40 + "]" * 40
         (rb'{"a": "\ud800"}', "surrogates not allowed"),
         (rb'{"\udfff": 1}', "surrogates not allowed"),
         (b'{"format": "skin-edge-model", "format_version": true}', "version True"),
-        (b'{"format": "skin-edge-model", "format_version": 6}', "update skin-edge"),
+        (b'{"format": "skin-edge-model", "format_version": 7}', "update skin-edge"),
         (b'{"format": "skin-edge-model", "format_version": 1, "input": {"height": 1e300}}', "not usable|mean"),
         (b'{"format": ' + b'"x"' + b', "format_version": 2}', "format 'x'"),
     ],

@@ -106,7 +106,7 @@ def test_files_of_earlier_formats_decide_too_but_do_not_know_what_is_borderline(
         (lambda described: described["thresholds"][0].update(borderline_within=-0.1), "thresholds"),
         (lambda described: described["preprocessing"].pop(0), "preprocessing"),
         (lambda described: described.update(format_version=2), "not that of its format_version"),
-        (lambda described: described.update(format_version=6), "version 6"),
+        (lambda described: described.update(format_version=7), "version 7"),
     ],
 )
 def test_a_contract_of_format_4_that_this_reader_does_not_follow_is_refused(model, tmp_path, change, said):

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 # Of the wheel, without the .dist-info folder. Whoever adds a file adds it here, and so sees what ships.
 CONTENTS = {
-    "edge_runtime": """__init__ __main__ answers archive classifier cli commands console containers contract csv_files
-        errors files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file
+    "edge_runtime": """__init__ __main__ answers archive assessment classifier cli commands console containers contract
+        csv_files errors files flatbuffer formats frames heatmap help info interpreter labels limits locks model_file
         named_pictures network network_check operator_names operators patient pictures preprocess quantization
         quiet resize stopping tflite_metadata training_pictures wording""",
     "edge_runtime/bulk": "__init__ answering answers_file batch commands on_dask ordered processes sources watch",
