@@ -696,6 +696,89 @@ def test_bodies_of_all_connections_together_are_bounded(service):
         assert b" 200 OK" in exchange(http.port, post(picture()))[:20]
 
 
+class Held(OfPatients):
+    """A model that answers when it may."""
+
+    encoding = None
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.may = threading.Semaphore(0), threading.Semaphore(0)
+
+    def predict(self, image, metadata=None):
+        self.begun.release()
+        assert self.may.acquire(timeout=20)
+        return super().predict(image)
+
+
+class Asked(threading.Thread):
+    """A request under way, and what came back."""
+
+    def __init__(self, port, **options):
+        super().__init__()
+        self.port, self.options, self.answer = port, options, b""
+        self.start()
+
+    def run(self):
+        self.answer = exchange(self.port, post(picture(), **self.options), 20)
+
+    @property
+    def status(self):
+        self.join()
+        return int(self.answer[9:12])
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_waits_for_a_classifier_has_no_thread(service):
+    """More wait than there are threads; the page is there meanwhile; the next is 503; a stop answers all that wait."""
+    model, waiting = Held(), 20
+    with serving(changed(service, pool=Pool([model], waiting))) as http:
+        before = threading.active_count()
+        first = Asked(http.port)
+        assert model.begun.acquire(timeout=20)
+        rest = [Asked(http.port, path="/v1/predict" if number % 2 else "//v1/predict") for number in range(waiting)]
+        get = "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        until(lambda: b"skin_edge_queue_length 20" in exchange(http.port, get.format("/metrics").encode()))
+        assert threading.active_count() == before + 1 + waiting  # those of the clients
+        busy = Asked(http.port)
+        assert busy.status == 503 and b"Retry-After: " in busy.answer
+        assert json.loads(busy.answer.partition(b"\r\n\r\n")[2])["error"].startswith("busy")
+        for path in ("/", "/healthz"):
+            assert b" 200 OK" in exchange(http.port, get.format(path).encode())[:20]
+        http.stop()
+        for _ in range(waiting + 1):
+            model.may.release()
+        assert [asked.status for asked in (first, *rest)] == [200] * (waiting + 1)
+
+
+def test_without_a_queue_one_request_for_each_classifier_is_answered(service):
+    model = Held()
+    with serving(changed(service, pool=Pool([model], 0))) as http:
+        for _ in range(3):
+            first = Asked(http.port)
+            assert model.begun.acquire(timeout=20)
+            assert Asked(http.port).status == 503
+            model.may.release()
+            assert first.status == 200
+
+
+def test_what_has_waited_too_long_is_503_although_nothing_is_free(service):
+    model = Held()
+    limits = dataclasses.replace(LIMITS, seconds=0.5)
+    with serving(changed(service, pool=Pool([model], 5), limits=limits)) as http:
+        first = Asked(http.port)
+        assert model.begun.acquire(timeout=20)
+        assert [asked.status for asked in [Asked(http.port) for _ in range(3)]] == [503] * 3
+        model.may.release()
+        assert first.status == 200
+
+
 # ------------------------------------------------------------------------------------------------------- process
 
 

@@ -221,7 +221,7 @@ def _json(value: Any, code: int = 200, headers: Mapping[str, str] | None = None)
 
 
 def _api(app: flask.Flask, service: Service) -> None:
-    app.add_url_rule(_PREDICT, "predict", methods=["POST"])  # `_Predict` answers it; other methods are 405 here
+    app.add_url_rule(PREDICT, "predict", methods=["POST"])  # `_Predict` answers it; other methods are 405 here
     described = openapi.document(service.info, service.limits, token=service.access.token is not None)
     info = {"version": __version__, "disclaimer": DISCLAIMER, **service.info}
 
@@ -273,7 +273,13 @@ def _api(app: flask.Flask, service: Service) -> None:
         return Response(service.metrics.text(gauges), content_type=CONTENT_TYPE)
 
 
-_PREDICT = "/v1/predict"
+PREDICT = "/v1/predict"
+
+ARRIVED = "skin_edge.arrived"
+"""In a WSGI environment: when the request was there as a whole, by `time.monotonic`."""
+
+BUSY = "skin_edge.busy"
+"""In a WSGI environment: whether the HTTP server had no place in the queue for the request, or not in time."""
 
 
 class _PredictRequest(Request):
@@ -299,18 +305,20 @@ class _Predict:
         self._service, self._others = service, others
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != _PREDICT or environ["REQUEST_METHOD"] != "POST":
+        if environ["PATH_INFO"] != PREDICT or environ["REQUEST_METHOD"] != "POST":
             return self._others(environ, start_response)
-        start, asked = monotonic(), _PredictRequest(environ)
+        start, asked = environ.get(ARRIVED, monotonic()), _PredictRequest(environ)
         asked.max_content_length = self._service.limits.request_bytes
         asked.max_form_memory_size = FIELD_BYTES
         asked.max_form_parts = self._service.limits.pictures + 20
         try:
             _admit(self._service.access, asked)
+            if environ.get(BUSY):
+                raise self._service.pool.busy_error()
             response = self._answer(asked, start + self._service.limits.seconds)
         except Exception as error:
             response = _refusal(error, asked)
-        _finish(self._service.metrics, response, _PREDICT, start)
+        _finish(self._service.metrics, response, PREDICT, start)
         return response(environ, start_response)
 
     def _answer(self, request: Request, until: float) -> Response:

@@ -34,17 +34,13 @@ class Limits:
     connections: int = 1000
     drain_seconds: float = 30.0
 
-    @property
-    def threads(self) -> int:
-        """All that are answered or wait hold a thread; the others are for the page, /healthz and refusals."""
-        return self.workers + self.waiting + _SPARE_THREADS
-
     def with_workers(self, workers: int | None) -> Limits:
         """The same with another number of workers; None: one for each core."""
         return replace(self, workers=workers or _cores())
 
 
-_SPARE_THREADS = 8
+OTHER_THREADS = 8
+"""Beside one for each request that pictures are answered for: the page, /healthz, refusals. None of these takes long."""
 
 
 def _cores() -> int:

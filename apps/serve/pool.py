@@ -6,7 +6,7 @@ import contextlib
 import math
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Sized
 from time import monotonic
 
 from ...edge_runtime.classifier import SkinClassifier
@@ -34,6 +34,10 @@ class Pool:
     Args:
         classifiers: All of the same model; at least one.
         waiting: How many requests may wait for one of them.
+
+    Attributes:
+        most_waiting: How many requests may wait.
+        before: Requests that wait already before they have a thread in which to wait here.
     """
 
     def __init__(self, classifiers: Sequence[SkinClassifier], waiting: int):
@@ -41,16 +45,21 @@ class Pool:
         self._free: queue.SimpleQueue[SkinClassifier] = queue.SimpleQueue()
         for classifier in self.classifiers:
             self._free.put(classifier)
-        self._most_waiting = waiting
+        self.most_waiting = waiting
         self._lock = threading.Lock()
         self._waiting = 0
+        self.before: Sized = ()
         self._begun: dict[int, float] = {}  # id of a classifier -> when its request began
         self._mean_seconds = 0.05  # of a request, lately
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return self._waiting
+        return self._waiting + len(self.before)
+
+    def busy_error(self) -> BusyError:
+        """For a request that does not even wait, or has waited too long."""
+        return BusyError(self.waiting * self._mean_seconds / len(self.classifiers))
 
     @property
     def busy(self) -> int:
@@ -88,17 +97,13 @@ class Pool:
         with contextlib.suppress(queue.Empty):
             return self._free.get_nowait()
         with self._lock:
-            if self._waiting >= self._most_waiting:
-                raise BusyError(self._wait_seconds())
+            if self._waiting >= self.most_waiting:
+                raise self.busy_error()
             self._waiting += 1
         try:
             return self._free.get(timeout=max(0.0, until - monotonic()))
         except queue.Empty:
-            raise BusyError(self._wait_seconds()) from None
+            raise self.busy_error() from None
         finally:
             with self._lock:
                 self._waiting -= 1
-
-    def _wait_seconds(self) -> float:
-        """Until the queue of now has been answered."""
-        return self._waiting * self._mean_seconds / len(self.classifiers)

@@ -1,8 +1,8 @@
 """The HTTP server: waitress, with a request refused before its body is read, and an orderly end.
 
 waitress reads requests in one thread that waits for all connections at once, and hands them over when they are whole:
-a slow client holds no thread. What it does not have is added here: limits over all connections, a time for a request to
-arrive, errors as JSON, and a stop that finishes what was begun.
+a slow client holds no thread. What it does not have is added here: a queue for pictures of bounded length, limits over
+all connections, a time for a request to arrive, errors as JSON, and a stop that finishes what was begun.
 """
 
 # waitress has no types that strict rules would bear.
@@ -25,13 +25,14 @@ import flask
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
 from .access import OPEN_PATHS
-from .app import ANSWERS_POLICY, SECURITY_HEADERS, Service
-from .limits import HEADER_BYTES, SIGN_IN_BYTES
+from .app import ANSWERS_POLICY, ARRIVED, BUSY, PREDICT, SECURITY_HEADERS, Service
+from .limits import HEADER_BYTES, OTHER_THREADS, SIGN_IN_BYTES
 
 _waitress: Any = importlib.import_module("waitress")
 wasyncore: Any = importlib.import_module("waitress.wasyncore")
 HTTPChannel: Any = importlib.import_module("waitress.channel").HTTPChannel
 HTTPRequestParser: Any = importlib.import_module("waitress.parser").HTTPRequestParser
+ThreadedTaskDispatcher: Any = importlib.import_module("waitress.task").ThreadedTaskDispatcher
 WSGITask: Any = importlib.import_module("waitress.task").WSGITask
 ErrorTask: Any = importlib.import_module("waitress.task").ErrorTask
 Error: Any = importlib.import_module("waitress.utilities").Error
@@ -59,6 +60,8 @@ class _Request(HTTPRequestParser):
     """A request that is refused as soon as its headers say enough, and not kept in memory then."""
 
     service: Service  # of the subclass that `Server` makes
+    arrived = 0.0  # when it was whole
+    refused_as_busy = False
 
     def __init__(self, adj: Any):
         super().__init__(adj)
@@ -76,12 +79,21 @@ class _Request(HTTPRequestParser):
             refusal = self._refusal()
             if refusal is not None:
                 self.error, self.completed = refusal, True
+        if self.completed:
+            self.arrived = monotonic()
         if self.error is None:
             return consumed
         if self.error.code == 501:  # of an encoding beside chunked
             self.error = _no_length()
         self.expect_continue = False
         return len(data)  # what follows is the body of what was refused, no further request
+
+    @property
+    def is_predict(self) -> bool:
+        """Whether pictures are to be answered: path and method as waitress hands them on."""
+        if self.error is not None:  # it may have no path
+            return False
+        return ("/" + self.path.lstrip("/"), self.command.upper()) == (PREDICT, "POST")
 
     @property
     def held(self) -> int:
@@ -137,6 +149,9 @@ class _ErrorTask(ErrorTask):
 
 class _Task(WSGITask):
     """An answer whose headers and body go out together: half of the calls that let go of the interpreter's lock."""
+
+    def get_environment(self) -> dict[str, Any]:
+        return super().get_environment() | {ARRIVED: self.request.arrived, BUSY: self.request.refused_as_busy}
 
     def write(self, data: bytes) -> None:
         if self.wrote_header or not self.complete or not data or self.content_length != len(data) or not self.has_body:
@@ -219,6 +234,47 @@ class _Channel(HTTPChannel):
         return not (self.requests or self.request is not None or self.total_outbufs_len or self.close_when_flushed)
 
 
+class _Dispatcher:
+    """The threads: one for each classifier, which goes from request to request without a hand-over, and a few for all
+    that is not a picture. Requests that wait have no thread.
+
+    Args:
+        service: Its pool has a classifier for each of the first ones.
+    """
+
+    def __init__(self, service: Service):
+        self._pool, self._seconds = service.pool, service.limits.seconds
+        self._predicting, self._others = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
+        self._predicting.set_thread_count(len(self._pool.classifiers))
+        self._others.set_thread_count(OTHER_THREADS)
+        self._pool.before = self._predicting.queue
+
+    def add_task(self, channel: _Channel) -> None:
+        """As waitress asks for it: the channel's first request is to be answered."""
+        request, predicting = channel.requests[0], self._predicting
+        if request.is_predict:
+            idle = len(predicting.threads) - predicting.active_count
+            request.refused_as_busy = len(predicting.queue) >= self._pool.most_waiting + idle
+        waits = request.is_predict and not request.refused_as_busy
+        (predicting if waits else self._others).add_task(channel)
+
+    def refuse_late(self, now: float) -> None:
+        """Requests that have waited for too long are told so."""
+        late = list[_Channel]()
+        with self._predicting.lock:
+            queue = self._predicting.queue
+            while queue and now - queue[0].requests[0].arrived > self._seconds:
+                late.append(queue.popleft())
+        for channel in late:
+            channel.requests[0].refused_as_busy = True
+            self._others.add_task(channel)
+
+    def shutdown(self) -> None:
+        """What is not begun is not answered."""
+        for threads in (self._predicting, self._others):
+            threads.shutdown(cancel_pending=True, timeout=1)
+
+
 class Server:
     """Listens, answers, and ends in order.
 
@@ -252,8 +308,8 @@ class Server:
         self._server: Any = _waitress.create_server(
             application,
             map=self._map,
+            _dispatcher=_Dispatcher(service),
             sockets=[listening],
-            threads=limits.threads,
             ident=None,
             url_scheme=url_scheme,
             recv_bytes=2**17,
@@ -280,6 +336,7 @@ class Server:
             if monotonic() - looked > 1:
                 looked = monotonic()
                 self._close_late(looked)
+                self._server.task_dispatcher.refuse_late(looked)
         self._drain()
 
     def stop(self) -> None:
@@ -318,7 +375,7 @@ class Server:
             if not channels:
                 break
             wasyncore.loop(timeout=0.1, use_poll=True, map=self._map, count=1)
-        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+        self._server.task_dispatcher.shutdown()
         wasyncore.close_all(self._map, ignore_all=True)
 
 
