@@ -6,8 +6,8 @@ The server is a process of its own on 127.0.0.1. Parts, all by default:
 
 - throughput: 8 clients that ask for one picture at a time, and such as send 8 pictures in a request, beside
   `predict_many` on the same cores; the sides take turns. Pictures a second of wall time, in which the server also pays
-  for its clients on these cores; and CPU time a picture of the answering process alone, which other work on the machine
-  disturbs less.
+  for its clients on these cores (one thread is all of them; its CPU time is told); and CPU time a picture of the
+  answering process alone, which other work on the machine disturbs less.
 - memory: N requests (20,000) after a tenth as many to warm up: growth of resident memory and of open files.
 - slow: the time of one healthy client's requests, alone and beside 200 that send a byte each half second.
 - hostile: 2,000 mutated pictures and 200 malformed requests: statuses, tracebacks, hangs.
@@ -204,7 +204,7 @@ def throughput(model: Path, paths: Sequence[Path], count: int = 400) -> dict[str
     several = [form([contents[(at + more) % len(contents)] for more in range(8)]) for at in range(len(contents))]
     command = [sys.executable, "-c", _PREDICT_MANY, str(model), json.dumps([str(path) for path in paths])]
     rounds: dict[str, list[tuple[float, float]]] = {"predict_many": [], "server": [], "server, 8 a request": []}
-    clients = list[float]()
+    clients: dict[str, list[float]] = {"server": [], "server, 8 a request": []}
     many = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT)
     assert many.stdin and many.stdout
     with many, running(str(model)) as server:
@@ -218,7 +218,7 @@ def throughput(model: Path, paths: Sequence[Path], count: int = 400) -> dict[str
             for name, requests, each in (("server", single, 1), ("server, 8 a request", several, 8)):
                 before, of_clients = server.cpu_seconds(), process_time()
                 seconds = _ask_all(server, requests, count // each, each)
-                clients.append((process_time() - of_clients) / count)
+                clients[name].append((process_time() - of_clients) / count)
                 rounds[name].append((count / seconds, (server.cpu_seconds() - before) / count))
         many.stdin.close()
     result: dict[str, Any] = {
@@ -228,14 +228,14 @@ def throughput(model: Path, paths: Sequence[Path], count: int = 400) -> dict[str
         }
         for name, both in rounds.items()
     }
-    for name in ("server", "server, 8 a request"):
+    for name in clients:
+        result[name]["clients_cpu_ms"] = 1000 * statistics.median(clients[name])
         result[name]["ratio"] = statistics.median(
             one / other for (one, _), (other, _) in zip(rounds[name], rounds["predict_many"], strict=True)
         )
         result[name]["cpu_ratio"] = statistics.median(
             other / one for (_, one), (_, other) in zip(rounds[name], rounds["predict_many"], strict=True)
         )
-    result["clients_cpu_ms"] = 1000 * statistics.median(clients)
     return {"pictures": len(paths), "clients": _CLIENTS, "rounds": _ROUNDS, "pictures_a_round": count, **result}
 
 
@@ -258,7 +258,7 @@ def _ask_all(server: Running, requests: Sequence[bytes], count: int, each: int) 
             if not ready:
                 raise RuntimeError(f"no answer after {_SECONDS:g} s")
             for key, _ in ready:
-                client: Client = key.data
+                client = key.data
                 answer = client.receive()
                 if answer is None:
                     continue

@@ -40,7 +40,7 @@ class Limits:
 
 
 OTHER_THREADS = 8
-"""Beside one for each request that pictures are answered for: the page, /healthz, refusals. None of these takes long."""
+"""Threads beside those that answer pictures: for the page, /healthz and refusals, none of which takes long."""
 
 
 def _cores() -> int:
