@@ -27,6 +27,7 @@ from .measure.picture import Picture, generated_picture, read_picture
 from .measure.processes import measure_cold_start, measure_spread
 from .measure.size import measure_network, measure_size
 from .measure.sustained import measure_sustained
+from .robustness.measure import PICTURES, measure_robustness
 from .stats.metrics import NON_INFERIORITY_MARGIN
 
 
@@ -44,6 +45,9 @@ class BenchSettings:
         sweep: Whether the latency is measured over threads.
         duration_s: Of the sustained run, none where 0.
         preprocessing: Whether the sensitivity to the app's preprocessing is measured; it needs data.
+        robustness: Whether the suite of distortions is measured (`measure_robustness`); it needs data.
+        robustness_pictures: On at most how many pictures.
+        robustness_seed: Of their draw and of the suite.
         margin: Of non-inferiority, in balanced accuracy.
         mean, std, labels: Of models that others made, as SkinClassifier takes them, and the reference among them:
             labels go to every file without skin-edge's contract, mean and std to those of them that take floats. Where
@@ -65,6 +69,9 @@ class BenchSettings:
     sweep: bool = False
     duration_s: float = 0
     preprocessing: bool = False
+    robustness: bool = False
+    robustness_pictures: int = PICTURES
+    robustness_seed: int = 42
     margin: float = NON_INFERIORITY_MARGIN
     mean: float | None = None
     std: float | None = None
@@ -86,8 +93,9 @@ def run_bench(settings: BenchSettings, progress: parity.Progress | None = None) 
     Keys: measured_at (UTC), model, machine, size, network (`measure_network`), memory, latency, cold_start
     (`measure_cold_start`), processes (`measure_spread`), sweep (`sweep_threads`), sustained (`measure_sustained`),
     reference (model, size, network, latency), ratios (model to reference), data, accuracy (`parity.compare`), ports
-    (`ports.Ports.flips`: what other implementations change), preprocessing (`preprocessing.measure`), warnings
-    (`caveats`), gate (None; `gate.judge` fills it). What was not asked for is None. Bytes, milliseconds, 0..1.
+    (`ports.Ports.flips`: what other implementations change), preprocessing (`preprocessing.measure`), robustness
+    (`measure_robustness`), warnings (`caveats`), gate (None; `gate.judge` fills it). What was not asked for is
+    None. Bytes, milliseconds, 0..1.
 
     Raises UsageError, ModelFileError, ImageError or DataError with one line where an input does not serve, before
     anything is measured.
@@ -252,6 +260,16 @@ def _accuracies(
         result["ports"] = watch.flips()
         if settings.preprocessing:
             result["preprocessing"] = sensitivity.measure(one.classifier, bench.cases, progress=progress)
+    if settings.robustness:
+        found = measure_robustness(
+            [one.classifier for one in bench.models],
+            bench.cases,
+            pictures=settings.robustness_pictures,
+            seed=settings.robustness_seed,
+            progress=progress,
+        )
+        for result, cost in zip(results, found, strict=True):
+            result["robustness"] = cost
     return accuracies[asked.index(reference.classifier)] if bench.several and reference else None
 
 
@@ -276,6 +294,7 @@ def _measured(one: _Opened, picture: Picture, settings: BenchSettings, machine: 
         "accuracy": None,
         "ports": None,
         "preprocessing": None,
+        "robustness": None,
         "gate": None,
     }
     runs = settings.num_runs, settings.warmup_runs
@@ -338,6 +357,8 @@ def _check(settings: BenchSettings) -> None:
         raise UsageError("--split, --images and the columns' names require --data")
     if settings.data is None and settings.preprocessing:
         raise UsageError("--preprocessing measures accuracy: it requires --data")
+    if settings.data is None and settings.robustness:
+        raise UsageError("--robustness measures accuracy: it requires --data")
     if settings.model is None and not DEFAULT_MODEL.is_file():
         raise UsageError("no MODEL given, and this installation holds no packaged model")
 

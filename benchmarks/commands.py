@@ -14,12 +14,15 @@ from ..edge_runtime.errors import GateError, UsageError, require
 from ..edge_runtime.help import SectionedCommand
 from .engines.options import ALSO, FLAGS, engine_options
 from .inputs.options import column_options
+from .robustness.options import FLAGS as ROBUSTNESS_FLAGS
+from .robustness.options import robustness_options
 
 if TYPE_CHECKING:
     from .report.document import Document
 
 _SECTIONS = {
     "Accuracy": ("data", "image_column", "label_column", "group_column", "images", "split", "preprocessing", "margin"),
+    "Robustness": ("robustness", "robustness_pictures", "robustness_seed", "robustness_sheet"),
     "Models": ("reference", "mean", "std", "labels"),
     "Time": ("image", "num_runs", "warmup_runs", "num_threads", "processes", "cold_starts", "sweep", "duration_s"),
     "Microcontrollers": ("micro", "npu"),
@@ -123,6 +126,7 @@ _SECTIONS = {
     is_flag=True,
     help="Allow --compare on results of different machines, and mark them as such.",
 )
+@robustness_options
 @engine_options
 @input_options
 @click.option("--result-json", type=click.Path(path_type=Path), metavar="FILE", help="Write all results as JSON.")
@@ -149,6 +153,7 @@ def bench(
     engines_dir: Path | None,
     engine_repeats: int,
     engine_timeout: float,
+    robustness_sheet: Path | None,
     result_json: Path | None,
     html: Path | None,
     markdown: Path | None,
@@ -190,6 +195,10 @@ def bench(
     --gate are then max_refused, max_margin, min_agreement, max_kernel_flips, max_median_ms, max_p95_ms, max_load_ms
     and max_peak_mb, for each engine; "default" is max_refused 0. --compare takes two or more such results.
 
+    --robustness measures images distorted in 17 ways at 3 strengths: light (temperature, falloff, vignette, frame,
+    underexposed, overexposed, glare), camera (smaller, larger, defocus, motion, resolution, jpeg, noise) and what lies
+    over the skin (ruler, hair, bubbles).
+
     --micro takes one MODEL and reports the arena in bytes that TensorFlow Lite Micro needs, flash, and the operators
     with the lines that register them, or why the model cannot run (exit code 1); with --npu also what Arm's compiler
     Vela estimates for ethos-u55-32, -64, -128, -256, u65-256, -512, u85-128, -256, -512, -1024 or -2048. It needs the
@@ -203,12 +212,19 @@ def bench(
         --data runs/first/split.csv --result-json bench.json
       skin-edge bench a.tflite b.tflite c.tflite \\
         --reference float.tflite --data runs/first/split.csv --html bench.html
+      skin-edge bench --data runs/first/split.csv \\
+        --robustness --robustness-sheet sheet.png
       skin-edge bench --compare before.json after.json
       skin-edge bench --micro --npu u55-128 --npu u85-256
       skin-edge bench --engine all --data runs/first/split.csv \\
         --result-json engines.json
     """
-    outputs = {"--result-json": result_json, "--html": html, "--markdown": markdown}
+    outputs = {
+        "--result-json": result_json,
+        "--html": html,
+        "--markdown": markdown,
+        "--robustness-sheet": robustness_sheet,
+    }
     outputs = {option: path for option, path in outputs.items() if path is not None}
     if micro:
         return _micro(models, npu, outputs, as_json)
@@ -220,6 +236,8 @@ def bench(
         raise UsageError("--different-machines requires --compare")
     if not engines and (given := _given() & FLAGS):
         raise UsageError(f"{', '.join(sorted(given))}: this goes with --engine, which is not given")
+    if not settings["robustness"] and (given := _given() & ROBUSTNESS_FLAGS):
+        raise UsageError(f"{', '.join(sorted(given))}: this goes with --robustness, which is not given")
     from .bench import BenchSettings, run_bench, run_benches
     from .gate import judge, judge_all, read_gate
     from .inputs.columns import Columns
@@ -321,7 +339,7 @@ def _write(outputs: Mapping[str, Path], result: Mapping[str, Any], document: Doc
 
     from ..edge_runtime import files
 
-    written: dict[Path, str] = {}
+    written: dict[Path, str | bytes] = {}
     for option, path in outputs.items():
         if option == "--result-json":
             written[path] = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -329,6 +347,11 @@ def _write(outputs: Mapping[str, Path], result: Mapping[str, Any], document: Doc
             from .report.page import page
 
             written[path] = page(document)
+        elif option == "--robustness-sheet":
+            from .report.sheets import png
+            from .robustness.sheet import draw
+
+            written[path] = png(draw(result.get("models", [result])[0]["robustness"]))
         else:
             from .report.markdown import markdown
 

@@ -111,6 +111,7 @@ def hidden(folder: Path) -> list[str]:
 def writers(work: Path) -> dict[str, tuple[str, Writer]]:
     """Kind of output -> (its name, what writes it with a word in it): the functions by which commands write."""
     from skin_edge.benchmarks.bundle import hand_over
+    from skin_edge.benchmarks.report import sheets
     from skin_edge.convert import layer_errors
     from skin_edge.train import compare, evaluate
     from skin_edge.train.data import contact_sheets, inspection, layouts
@@ -147,7 +148,7 @@ def writers(work: Path) -> dict[str, tuple[str, Writer]]:
         compare_views.write(comparisons[word], out)
 
     def picture(out: Path, word: str) -> None:
-        contact_sheets.save(contact_sheets.class_sheet(found[word].frame, "mel", 1), out)
+        files.write(out, sheets.png(contact_sheets.class_sheet(found[word].frame, "mel", 1)))
 
     def csv_and_drawing(out: Path, word: str) -> None:
         layer_errors.draw([row for row in rows if row.name == word], out)

@@ -7,6 +7,7 @@ import io
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from PIL import Image
 
 from skin_edge.benchmarks.robustness import distortions
 from skin_edge.benchmarks.robustness.distortions import KINDS, STRENGTHS, distort, seed_of
+from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import UnknownNameError
 
+ROOT = Path(__file__).parents[1]
 SEEDS = range(5)
 
 
@@ -154,6 +157,17 @@ def test_every_kind_says_what_it_is():
         assert kind.what and len(kind.levels) == len(set(kind.levels)) == 3, name
         assert [kind.value(strength) for strength in STRENGTHS] == pytest.approx(kind.values)
     assert KINDS["resolution"].value(0) == float("inf") and KINDS["hair"].value(0.5) == 2
+
+
+def test_the_guide_and_the_help_describe_the_suite(capsys):
+    guide = (ROOT / "docs" / "benchmarking.md").read_text(encoding="utf-8")
+    assert run(["bench", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for name, kind in KINDS.items():
+        assert f"| {name} | {kind.what} | {' | '.join(kind.levels)} |\n" in guide
+        assert name in told
+    assert f"distorted in {len(KINDS)} ways at {len(STRENGTHS)} strengths" in told
+    assert f"suite of {len(KINDS)} kinds" in guide
 
 
 def mean(picture, channel):

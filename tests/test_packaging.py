@@ -32,8 +32,9 @@ CONTENTS = {
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/micro": "__init__ arena measure npu operators report",
-    "benchmarks/report": "__init__ bench_report charts document escapes markdown page terminal",
-    "benchmarks/robustness": "__init__ distortions drawn",
+    "benchmarks/report": "__init__ bench_report charts document escapes markdown page robustness_report sheets "
+    "terminal",
+    "benchmarks/robustness": "__init__ distortions drawn measure options sheet",
     "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
         subgroups""",
     "apps": "__init__",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...edge_runtime.wording import counted
 from ..stats import few, group_kinds, metrics
-from . import charts
+from . import charts, robustness_report
 from .document import (
     HEADLINES,
     Block,
@@ -110,7 +110,8 @@ def document(result: _Result) -> Document:
     sections = [_summary(bench), *_gate(bench), *_warnings(bench)]
     if bench.models[0]["accuracy"]:
         sections += [_accuracy(bench), _per_class(bench), *_thresholds(bench), *_parity(bench)]
-    sections += [_latency(bench), *_sustained(bench), *_ports(bench), *_preprocessing(bench), _size(bench)]
+    sections += [_latency(bench), *_sustained(bench), *_ports(bench), *_preprocessing(bench), *_robustness(bench)]
+    sections.append(_size(bench))
     return Document(
         title or f"{len(bench.models)} models",
         f"skin-edge bench on {where}, {result['measured_at']}",
@@ -574,6 +575,11 @@ def _preprocessing(bench: _Benchmark) -> list[Section]:
             notes.append(f"{rows[-1]['n_turned']} of them have an EXIF orientation.")
         blocks += [Notes(notes), Table(columns, cells)]
     return [Section("preprocessing", "Preprocessing", blocks)] if blocks else []
+
+
+def _robustness(bench: _Benchmark) -> list[Section]:
+    blocks = [block for begin, found in bench.each("robustness") for block in robustness_report.blocks(found, begin)]
+    return [Section("robustness", "Robustness", blocks)] if blocks else []
 
 
 def _size(bench: _Benchmark) -> Section:

@@ -300,14 +300,12 @@ KINDS: dict[str, Distortion] = {
     "glare": Distortion("spots of reflected light", "{:g}% saturated", (1, 4, 12), drawn.glare),
     "smaller": Distortion("from farther away", "scale {:g}", (0.9, 0.75, 0.6), _scaled, none=1),
     "larger": Distortion("from nearer by, borders cut off", "scale {:g}", (1.15, 1.35, 1.6), _scaled, none=1),
-    "defocus": Distortion("out of focus", "circle of {:g}% of the shorter side", (2, 4, 8), _defocus),
+    "defocus": Distortion("out of focus", "circle of {:g}% of shorter side", (2, 4, 8), _defocus),
     "motion": Distortion("moved while exposed", "{:g}% of the shorter side", (2, 5, 10), _motion),
     "resolution": Distortion(
-        "few pixels, enlarged again", "{:g} pixels on the shorter side", (107, 68, 38), _reduced, none=math.inf
+        "few pixels, enlarged again", "{:g} pixels on the shorter side", (100, 55, 28), _reduced, none=math.inf
     ),
-    "jpeg": Distortion(
-        "compressed", "JPEG quality {:g} at 150 pixels of the shorter side", (40, 15, 5), _compressed, none=100
-    ),
+    "jpeg": Distortion("compressed", "quality {:g} at 150 pixels", (40, 15, 5), _compressed, none=100),
     "noise": Distortion("a sensor's noise", "standard deviation {:g} of 255", (4, 10, 25), _noise),
     "ruler": Distortion("a ruler at one border", "{:g}% of the shorter side", (6, 15, 33), drawn.ruler),
     "hair": Distortion("hairs over the lesion", "{:g} hairs", (4, 15, 45), drawn.hair),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...benchmarks.report import sheets
 from ...benchmarks.report.document import Document, Notes, Section, Table, facts
 from ...benchmarks.stats.group_kinds import UNKNOWN
 from ...edge_runtime import files
@@ -194,16 +195,15 @@ def write(out: Path, found: Mapping[str, Any], dataset: Dataset, rules: Sequence
         files.write(folder / "data.json", json.dumps(found, indent=2) + "\n")
         files.write(folder / "duplicates.csv", tables.text(pd.DataFrame(rows, columns=columns)))
         for label in found["classes"]:
-            contact_sheets.save(
-                contact_sheets.class_sheet(frame, label, seed), folder / contact_sheets.name_of(label or "none")
-            )
+            picture = sheets.png(contact_sheets.class_sheet(frame, label, seed))
+            files.write(folder / contact_sheets.name_of(label or "none"), picture)
         if near:
             cells = [
                 (paths[name], f"{name} {label} {pair['correlation']:.2f}")
                 for pair in near[: contact_sheets.MOST_PAIRS]
                 for name, label in zip(pair["image_ids"], pair["labels"], strict=True)
             ]
-            contact_sheets.save(contact_sheets.sheet(cells), folder / "near-duplicates.png")
+            files.write(folder / "near-duplicates.png", sheets.png(contact_sheets.sheet(cells)))
 
 
 def document(found: Mapping[str, Any]) -> Document:
