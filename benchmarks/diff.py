@@ -32,6 +32,15 @@ _DIFFERENCES = (
     ("ECE", ("accuracy", "model", "calibration", "ece")),
     ("Brier score", ("accuracy", "model", "calibration", "brier")),
     ("agreement with reference", ("accuracy", "agreement")),
+    *(
+        (f"{title}, strengths 1 and 2", ("robustness", "means", "1 and 2", key))
+        for key, title in (
+            ("macro_auc", HEADLINES["macro_auc"]),
+            ("balanced_accuracy", HEADLINES["balanced_accuracy"]),
+            ("agreement_or_refused", "same class or refused"),
+            ("refused", "refused"),
+        )
+    ),
 )
 
 HOW = (
@@ -145,6 +154,9 @@ def _unlike(a: _Result, b: _Result) -> dict[str, list[Any]]:
         "data": ("data", "path"),
         "split": ("data", "split"),
         "images": ("accuracy", "model", "n"),
+        "suite of distortions": ("robustness", "suite"),
+        "seed of distortions": ("robustness", "seed"),
+        "distorted images": ("robustness", "n"),
     }
     found = {name: [_at(a, keys), _at(b, keys)] for name, keys in ways.items()}
     told = [_at(result, ("machine", "versions")) for result in (a, b)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import operator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from skin_edge.benchmarks import diff
 from skin_edge.benchmarks.bench import BenchSettings, run_bench, run_benches
 from skin_edge.benchmarks.inputs.cases import Case, read_cases
 from skin_edge.benchmarks.report import bench_report, robustness_report
@@ -114,8 +118,8 @@ def test_the_clean_row_is_the_accuracy_of_bench_and_has_its_intervals(tiny_int8,
 
 
 def test_means_are_over_all_kinds(found):
-    assert [row["strengths"] for row in found["means"]] == [[1], [2], [3], [1, 2]]
-    both = found["means"][3]
+    assert list(found["means"]) == ["1", "2", "3", "1 and 2"]
+    both = found["means"]["1 and 2"]
     rows = [row for row in found["rows"] if row["strength"] < 3]
     for name in ("macro_auc", "malignant_auc", "agreement", "refused", "agreement_or_refused"):
         assert both[name] == pytest.approx(np.mean([row[name] for row in rows]))
@@ -127,7 +131,7 @@ def test_means_are_over_all_kinds(found):
 def test_without_melanoma_its_figures_are_not_defined(tiny_int8, tmp_path):
     cases = read_cases(miniatures.class_folders(tmp_path, 2, ("nv", "bkl")), known_labels=CODES)
     found = measure.measure_robustness([SkinClassifier(tiny_int8)], cases, bootstrap=20)[0]
-    for row in (found["clean"], *found["rows"], *found["means"]):
+    for row in (found["clean"], *found["rows"], *found["means"].values()):
         assert row["melanoma_auc"] is row["malignant_auc"] is None
         assert row["macro_auc"] is not None
     assert found["example"]["truth"] in ("nv", "bkl")
@@ -200,12 +204,11 @@ def test_every_figure_is_in_the_report(found):
         return markdown(Document("", "", [Section("r", "R", robustness_report.blocks(result))], "x"))
 
     text = shown(found)
-    for place in ("clean", "means", "rows"):
-        row = found[place] if place == "clean" else found[place][1]
-        for name, value in row.items():
+    for place in (["clean"], ["means", "2"], ["means", "1 and 2"], ["rows", 1]):
+        for name, value in functools.reduce(operator.getitem, place, found).items():
             if isinstance(value, float):
                 changed = json.loads(json.dumps(found))
-                (changed[place] if place == "clean" else changed[place][1])[name] = 0.12345
+                functools.reduce(operator.getitem, place, changed)[name] = 0.12345
                 assert shown(changed) != text, (place, name)
     for kind, one in KINDS.items():
         assert kind in text and one.what in text and all(level in text for level in one.levels)
@@ -229,6 +232,19 @@ def test_the_command(limited_model, folders, tmp_path, capsys):
     buffer = io.BytesIO()
     sheet.draw(result).save(buffer, "PNG")
     assert np.array_equal(np.asarray(Image.open(buffer)), pixels)
+
+
+def test_two_results_are_compared_and_what_differs_between_their_suites_is_said(tiny_int8, folders):
+    settings = BenchSettings(tiny_int8, data=folders, num_runs=1, cold_starts=0, robustness=True, robustness_pictures=7)
+    one = run_bench(settings)
+    other = run_bench(replace(settings, robustness_seed=43, robustness_pictures=14))
+    found = diff.compare(one, other)
+    rows = {row["name"]: row for row in found["differences"]}
+    row = rows["macro AUC, strengths 1 and 2"]
+    assert row["b"] == other["robustness"]["means"]["1 and 2"]["macro_auc"] and row["difference"] == row["b"] - row["a"]
+    assert rows["refused, strengths 1 and 2"]["difference"] == 0
+    assert found["unlike"]["seed of distortions"] == [42, 43] and found["unlike"]["distorted images"] == [7, 14]
+    assert "suite of distortions" not in found["unlike"]
 
 
 def test_a_sheet_whose_picture_is_gone_is_an_error(found):

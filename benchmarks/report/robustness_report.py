@@ -61,9 +61,8 @@ def _notes(found: _Result, begin: str) -> list[Text]:
     return notes
 
 
-def _strengths(row: _Result) -> str:
-    numbers = row["strengths"]
-    return f"strength{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))}"
+def _strengths(name: str) -> str:
+    return f"strength{'s' if ' ' in name else ''} {name}"
 
 
 def _cells(row: _Result, known: Sequence[tuple[str, str, str]]) -> list[Text]:
@@ -78,14 +77,14 @@ def _means(found: _Result, known: Sequence[tuple[str, str, str]], begin: str) ->
     ]
     rows: list[Sequence[Text]] = [("undistorted", *_cells(found["clean"], known))]
     rows += [("- 95% interval", *ends)] if intervals else []
-    rows += [(_strengths(row), *_cells(row, known)) for row in found["means"]]
+    rows += [(_strengths(name), *_cells(row, known)) for name, row in found["means"].items()]
     return Table(("", *(title for _, title, _ in known)), rows, f"{begin}Mean over all kinds".strip())
 
 
 def _turned(found: _Result, begin: str) -> Table:
     means = found["means"]
     rows = [
-        (name, str(positives), *(number(row["turned"][name], ".1%") for row in means))
+        (name, str(positives), *(number(row["turned"][name], ".1%") for row in means.values()))
         for name, positives in found["positives"].items()
     ]
     caption = f"{begin}Images of a threshold's classes that turn from refer to below and are not refused, mean"

@@ -25,8 +25,8 @@ PICTURES = 300
 MOST_PIXELS = 1_500_000
 """A larger picture is reduced to as many first: at 12 million the suite takes a minute and 500 MB for each."""
 
-MEANS = ((1,), (2,), (3,), (1, 2))
-"""Strengths whose rows are averaged."""
+MEANS = {"1": (1,), "2": (2,), "3": (3,), "1 and 2": (1, 2)}
+"""Name -> strengths whose rows are averaged."""
 
 _CLEAN = ("", 0)
 _ALL = (_CLEAN, *((kind, strength) for kind in KINDS for strength in STRENGTHS))
@@ -62,7 +62,7 @@ def measure_robustness(
         share, of which a picture can have several). rows: the same for each kind and strength, without intervals, and
         kind, what, strength, parameter (in words); agreement: the share with the undistorted picture's top class;
         agreement_or_refused; turned: name of each frozen threshold -> the share of its classes' pictures that turn from
-        "refer" to "below" and are not refused. means: of such rows over all kinds, for the strengths in MEANS. AUC,
+        "refer" to "below" and are not refused. means: of such rows over all kinds, name in MEANS -> figures. AUC,
         balanced accuracy and agreement are of all answers, whether refused or not; None where a figure is not defined.
         positives: threshold -> pictures of its classes. example: one picture's answers (`sheet.draw`).
 
@@ -205,7 +205,9 @@ class _Answers:
             "assesses": bool(assessment.checks_of(self.model.contract)),
             "clean": clean,
             "rows": worse,
-            "means": [_mean([row for row in worse if row["strength"] in strengths], strengths) for strengths in MEANS],
+            "means": {
+                name: _mean([row for row in worse if row["strength"] in strengths]) for name, strengths in MEANS.items()
+            },
             "positives": {name: int(positive.sum()) for name, positive in thresholds.items()},
         }
 
@@ -289,7 +291,7 @@ def _intervals(
     return {name: metrics.interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]}
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], strengths: Sequence[int]) -> dict[str, Any]:
+def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of every figure of the rows; None where it is not defined for one of them."""
 
     def of(values: Sequence[float | None]) -> float | None:
@@ -300,7 +302,6 @@ def _mean(rows: Sequence[Mapping[str, Any]], strengths: Sequence[int]) -> dict[s
         name for name, value in rows[0].items() if name != "strength" and (value is None or type(value) is float)
     ]
     return {
-        "strengths": list(strengths),
         **{name: of([row[name] for row in rows]) for name in figures},
         "turned": {name: of([row["turned"][name] for row in rows]) for name in rows[0]["turned"]},
     }
