@@ -131,11 +131,17 @@ _bulk = (
         help="With --scheduler: the workers open the images by their names, on storage that all share; else their "
         "bytes are sent.",
     ),
+    click.option(
+        "--wait",
+        type=click.FloatRange(1, 86_400),
+        metavar="SECONDS",
+        help="With --scheduler: stop when no worker has been there for so long.  [default: 600]",
+    ),
 )
 
 _BULK = {"out": "--out", "list_file": "--list", "metadata_columns": "--metadata-column"} | {
     name: f"--{name.replace('_', '-')}"
-    for name in ("image_column", "resume", "overwrite", "jobs", "scheduler", "by_path")
+    for name in ("image_column", "resume", "overwrite", "jobs", "scheduler", "by_path", "wait")
 }
 
 

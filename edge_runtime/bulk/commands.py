@@ -43,6 +43,7 @@ class BulkOptions:
         jobs: Processes.
         scheduler: Address of one of Dask.
         by_path: Whether Dask's workers open the pictures themselves.
+        wait: Seconds without a worker of Dask, after which the work ends; None for the default.
     """
 
     out: Path | None
@@ -54,6 +55,7 @@ class BulkOptions:
     jobs: int | None
     scheduler: str | None
     by_path: bool
+    wait: float | None
 
 
 def answer_all(
@@ -134,8 +136,9 @@ def _check_together(bulk: BulkOptions, images: Sequence[str]) -> None:
         raise UsageError("--resume continues what --overwrite would remove: give one of them")
     if bulk.scheduler and bulk.jobs:
         raise UsageError("--jobs is of this machine: with --scheduler, start as many workers as you want")
-    if bulk.by_path and not bulk.scheduler:
-        raise UsageError("--by-path is of the workers of a cluster: give --scheduler")
+    for option, value in (("--by-path", bulk.by_path), ("--wait", bulk.wait)):
+        if value and not bulk.scheduler:
+            raise UsageError(f"{option} is of the workers of a cluster: give --scheduler")
 
 
 def _checked(
@@ -285,9 +288,10 @@ def watch(
 @contextlib.contextmanager
 def _pool(bulk: BulkOptions, model: ModelFile, settings: Settings) -> Generator[Pool, None, None]:
     if bulk.scheduler is not None:
-        from .on_dask import Cluster
+        from .on_dask import WAIT_SECONDS, Cluster
 
-        with Cluster(bulk.scheduler, model, settings, console.report, by_path=bulk.by_path) as cluster:
+        wait = bulk.wait or WAIT_SECONDS
+        with Cluster(bulk.scheduler, model, settings, console.report, by_path=bulk.by_path, wait=wait) as cluster:
             yield cluster
         return
     with Processes(bulk.jobs or 1, model, settings, console.report) as processes:

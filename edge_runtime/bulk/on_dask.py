@@ -16,9 +16,10 @@ from logging import CRITICAL, getLogger
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, cast
 
+import dask
 import distributed
 
-from .. import __version__, preprocess
+from .. import __version__, preprocess, stopping
 from ..classifier import SkinClassifier
 from ..errors import ImageError, SkinEdgeError, UsageError
 from ..model_file import ModelFile
@@ -33,8 +34,15 @@ if TYPE_CHECKING:
 _PATIENCE = 10  # seconds to reach the scheduler
 _TRIES = 5  # of a piece of work whose connection to the scheduler was lost
 _LOOK_SECONDS = 5.0  # how often the number of workers is looked at
+_SAY_SECONDS = 60.0  # how often it is said that there is none
 
-_dask = cast("Any", distributed)
+WAIT_SECONDS = 600.0
+"""Without a worker, after which it is over."""
+
+_dask, _dask_config = cast("Any", distributed), cast("Any", dask).config
+
+# Dask keeps the last 1000 messages to the scheduler for its developers, each with the bytes of pictures: a gigabyte.
+_NO_LOG = {"distributed.admin.low-level-log-length": 0}
 
 
 class Cluster:
@@ -46,6 +54,7 @@ class Cluster:
         settings: For all.
         on_trouble: Called with a line where no worker is there.
         by_path: Whether the workers open the pictures' paths themselves.
+        wait: Seconds without any worker, after which it is over.
 
     Raises:
         UsageError: Where no scheduler answers there.
@@ -59,21 +68,27 @@ class Cluster:
         on_trouble: Callable[[str], None],
         *,
         by_path: bool = False,
+        wait: float = WAIT_SECONDS,
     ):
         for name in getLogger().manager.loggerDict:  # a lost worker is no error here, and what is one is one line
             if name.startswith("distributed"):
                 getLogger(name).setLevel(CRITICAL + 1)
         self._address, self._settings, self._by_path = address, settings, by_path
-        self._on_trouble, self._said_none = on_trouble, False
+        self._on_trouble, self._wait = on_trouble, wait
+        self._alone_since: float | None = None
+        self._said_alone = 0.0
         self._key = f"skin-edge-{os.urandom(8).hex()}"
+        self._client: Any = None
+        self._config = _dask_config.set(_NO_LOG)  # also for connections that are made again
         try:
-            self._client: Any = _dask.Client(address, timeout=_PATIENCE, set_as_default=False, name="skin-edge")
+            self._client = _dask.Client(address, timeout=_PATIENCE, set_as_default=False, name="skin-edge")
         except (OSError, ValueError, TypeError) as error:
+            self._close()
             raise UsageError(f"--scheduler {address}: no Dask scheduler answers there ({_short(error)})") from None
         try:
             self._client.register_plugin(_Model(self._key, model, settings), name=self._key)
         except Exception as error:
-            self._client.close()
+            self._close()
             raise SkinEdgeError(f"the workers at {address} need skin-edge {__version__}: {_short(error)}") from None
         self._said = queue.SimpleQueue[tuple[int, Any]]()
         self._here: dict[int, tuple[Sequence[Picture], dict[int, Answer]]] = {}  # key -> place -> what is answered here
@@ -86,10 +101,27 @@ class Cluster:
         if monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = monotonic()
             threads = sum(self._client.nthreads().values())
-            if not threads and not self._said_none:
-                self._on_trouble(f"{self._address} has no worker: waiting for one")
-            self._places, self._said_none = max(2, 2 * threads), not threads
+            self._places = max(2, 2 * threads)
+            if threads:
+                self._alone_since = None
+            else:
+                self._wait_for_workers()
         return self._places
+
+    def _wait_for_workers(self) -> None:
+        """Says how long none has been there. Raises SkinEdgeError where that is too long."""
+        if self._alone_since is None:
+            self._alone_since, self._said_alone = self._looked, self._looked - _SAY_SECONDS
+        waited = self._looked - self._alone_since
+        if waited >= self._wait:
+            raise SkinEdgeError(
+                f"{self._address} has had no worker for {self._wait:g} s: start one (dask worker {self._address}), "
+                f"then {stopping.GOES_ON}"
+            )
+        if self._looked - self._said_alone >= _SAY_SECONDS:
+            self._said_alone = self._looked
+            since = f" for {waited:.0f} s" if waited else ""
+            self._on_trouble(f"{self._address} has had no worker{since}: waiting for one, {self._wait:g} s in all")
 
     def submit(self, key: int, pictures: Sequence[Picture]) -> None:
         """As `ordered.Pool`."""
@@ -164,7 +196,12 @@ class Cluster:
         if self._client.status == "running":
             with contextlib.suppress(Exception):  # it goes with the workers
                 self._client.unregister_worker_plugin(self._key)
-        self._client.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._config.__exit__(None, None, None)
 
 
 class _Model(_dask.WorkerPlugin):
