@@ -126,6 +126,37 @@ print(hashlib.sha256(whole).hexdigest())
     assert there == [hashlib.sha256(whole).hexdigest() + "\n"] * 2
 
 
+# Mean change of red, green and blue at strength 2.
+SUITE_1 = {
+    "temperature": (12.869, 0.0, 17.8),
+    "falloff": (38.976, 30.012, 26.187),
+    "vignette": (28.926, 22.533, 19.712),
+    "frame": (51.132, 39.908, 34.92),
+    "underexposed": (78.712, 60.627, 52.889),
+    "overexposed": (44.938, 41.902, 36.578),
+    "glare": (5.419, 8.367, 9.58),
+    "smaller": (17.116, 14.259, 12.701),
+    "larger": (22.179, 18.744, 16.643),
+    "defocus": (5.478, 4.215, 3.698),
+    "motion": (5.352, 4.125, 3.594),
+    "resolution": (2.245, 1.74, 1.522),
+    "jpeg": (5.918, 4.13, 6.662),
+    "noise": (7.956, 8.023, 8.025),
+    "ruler": (5.605, 9.662, 10.705),
+    "hair": (7.159, 5.537, 4.885),
+    "bubbles": (2.355, 2.39, 2.411),
+}
+
+
+def test_a_changed_suite_has_another_version():
+    """Figures are compared over models and years: whoever changes a kind raises VERSION, and makes this table again."""
+    assert distortions.VERSION == 1 and list(SUITE_1) == list(KINDS)
+    picture = lesion()
+    for kind, wanted in SUITE_1.items():
+        worse = distort(picture, kind, 2, seed_of(42, kind, "a")).astype(int)
+        assert np.abs(worse - picture).mean(axis=(0, 1)) == pytest.approx(wanted, abs=0.02), kind
+
+
 def test_each_picture_and_kind_has_a_stream_of_its_own():
     seeds = {seed_of(s, kind, name) for s in (1, 2) for kind in KINDS for name in ("ISIC_1", "ISIC_2", "\udcff")}
     assert len(seeds) == 2 * len(KINDS) * 3 and all(0 <= seed < 2**63 for seed in seeds)

@@ -137,7 +137,8 @@ def _frame(pixels: Pixels, percent: float, draw: np.random.Generator) -> Pixels:
     y, x = plane(*pixels.shape[:2])
     half = math.hypot(pixels.shape[0], pixels.shape[1]) / 2 / min(pixels.shape[:2])
     down, across = draw.uniform(-0.04, 0.04, 2)
-    distance = np.hypot(y / half - down, x / half - across)
+    # In float64 on purpose: NumPy 1 and 2 make something else of float32 and one of its own numbers.
+    distance = np.hypot((y / half).astype(np.float64) - down, (x / half).astype(np.float64) - across)
     return bytes_of(pixels * clipped((percent / 100 - distance) / 0.015 + 0.5)[..., None])
 
 
