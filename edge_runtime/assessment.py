@@ -140,7 +140,7 @@ def checks_of(contract: Mapping[str, Any]) -> tuple[Check, ...]:
     Raises:
         ModelFileError: Where they are malformed, or of another version or feature than this reader measures.
     """
-    found: Any = contract.get("assessment")
+    found: Any = contract.get("assessment") if contract.get("format_version", 0) >= 6 else None
     if found is None:
         return ()
     try:
@@ -158,7 +158,7 @@ def _check(row: Mapping[str, Any]) -> Check:
     texts = [row[name] for name in ("reason", "text", "remedy")]
     if row["feature"] not in (*FEATURES, OUTLIER_SCORE) or (below is None and above is None):
         raise ValueError("no such check")
-    if not all(isinstance(text, str) and text.isprintable() and len(text) <= 200 for text in texts):
+    if not all(isinstance(text, str) and text.isprintable() and len(text) <= 200 for text in texts) or "" in texts[:2]:
         raise ValueError("no such text")
     low, high = (None if limit is None else _number(limit) for limit in (below, above))
     return Check(row["feature"], low, high, Reason(*texts))
@@ -171,13 +171,17 @@ def _number(value: Any) -> float:
 
 
 def failed(checks: Sequence[Check], features: Mapping[str, float]) -> tuple[Reason, ...]:
-    """The reasons of the checks that fail, each once, in the order of the checks.
+    """The reasons of the checks that fail, each code once, in the order of the checks.
 
     Args:
         checks: `checks_of`'s.
         features: `measure`'s, and the value of OUTLIER_SCORE where the network has it.
     """
-    return tuple(dict.fromkeys(check.reason for check in checks if check.fails(features[check.feature])))
+    found: dict[str, Reason] = {}
+    for check in checks:
+        if check.fails(features[check.feature]):
+            found.setdefault(check.reason.reason, check.reason)
+    return tuple(found.values())
 
 
 def in_words(reasons: Sequence[Reason]) -> str:

@@ -288,7 +288,9 @@ def _check_assessment(contract: Mapping[str, Any], classes: int) -> None:
 
 def possible_thresholds(contract: Mapping[str, Any]) -> tuple[float, ...] | None:
     """Of each label, the probability from which it belongs to the set of possible classes; None without such sets."""
-    return tuple(map(float, contract["possible"]["thresholds"])) if "possible" in contract else None
+    if contract.get("format_version", 0) < 6 or "possible" not in contract:
+        return None
+    return tuple(map(float, contract["possible"]["thresholds"]))
 
 
 def _check_front(contract: Mapping[str, Any]) -> None:

@@ -556,3 +556,90 @@ def altered_texts(contract: dict[str, Any], network: bytes) -> list[bytes]:
         digest = hashlib.sha256(network + labels.encode() + altered.encode()).hexdigest()
         files.append(with_archive(network, {"labels.txt": labels, "metadata.json": altered.replace("0" * 64, digest)}))
     return files
+
+
+CHECKS = (
+    {"feature": "luma", "below": 9000, "reason": "too_dark", "text": "too dark", "remedy": "more light"},
+    {"feature": "luma", "above": 60000, "reason": "too_bright", "text": "too bright", "remedy": "less light"},
+    {"feature": "black", "above": 7000, "reason": "too_dark", "text": "black", "remedy": "another picture"},
+    {
+        "feature": "red_green",
+        "below": -40,
+        "above": 300.5,
+        "reason": "cast",
+        "text": "a \u201ccolour\u201d cast",
+        "remedy": "",
+    },
+    {
+        "feature": "detail",
+        "below": 12,
+        "reason": "blurred",
+        "text": "blurred",
+        "remedy": "hold still",
+        "borderline_within": 2,
+    },
+    {"feature": "outlier_score", "above": 1.25, "reason": "no_lesion", "text": "no lesion", "remedy": "a lesion"},
+)
+"""Limits as a file of version 6 may have them."""
+
+POSSIBLE = [0.02, 0.5, 0.1, 1.5, 0.25, 0, -1]
+
+
+def contract_6(contract: dict[str, Any], *, score: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """`contract_of`'s in version 6, with `CHECKS` and `POSSIBLE`.
+
+    score: dtype and scale of the output outlier_score.
+    """
+    own = {"name": "outlier_score", "shape": [1, 1], "dtype": "float32"} | (score or {})
+    return contract | {
+        "format_version": 6,
+        "outputs": [*contract["outputs"], own],
+        "assessment": {"version": 1, "checks": list(CHECKS), "note": "ignored"},
+        "possible": {"coverage": 0.9, "thresholds": POSSIBLE},
+        **fields,
+    }
+
+
+def broken_assessments(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """name -> a contract of version 6 that must be refused."""
+
+    def check(**fields: Any) -> dict[str, Any]:
+        return contract_6(contract, assessment={"version": 1, "checks": [CHECKS[0] | fields]})
+
+    one = {key: value for key, value in CHECKS[0].items() if key != "below"}
+    return {
+        "another version": contract_6(contract, assessment={"version": 2, "checks": []}),
+        "no version": contract_6(contract, assessment={"checks": []}),
+        "no checks": contract_6(contract, assessment={"version": 1}),
+        "checks of another kind": contract_6(contract, assessment={"version": 1, "checks": {}}),
+        "an unknown feature": check(feature="sharpness"),
+        "no feature": check(feature=None),
+        "no limit": contract_6(contract, assessment={"version": 1, "checks": [one]}),
+        "a limit of text": check(below="9000"),
+        "no reason": check(reason=None),
+        "no text": check(text=""),
+        "no remedy": check(remedy=None),
+        "a score that the network does not give": contract_6(contract, outputs=contract["outputs"]),
+        "a score of another shape": contract_6(contract, score={"shape": [1, 2]}),
+        "too few possible": contract_6(contract, possible={"coverage": 0.9, "thresholds": [0.1]}),
+        "possible of text": contract_6(contract, possible={"coverage": 0.9, "thresholds": ["0.1"] * 7}),
+        "no possible": contract_6(contract, possible={"coverage": 0.9}),
+        "version 7": contract_6(contract, format_version=7),
+        "version 6 of logits alone": contract_6(contract, outputs=[contract["outputs"][0] | {"name": "logits"}]),
+    }
+
+
+def assessed(probabilities: list[float], features: list[float]) -> str:
+    """Section 12, as the drivers say it: class, assessable, possible classes, reasons, in words."""
+    codes = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    best = probabilities.index(max(probabilities))
+    possible = [code for i, code in enumerate(codes) if i == best or probabilities[i] >= POSSIBLE[i]]
+    names = ("luma", "black", "white", "clipped", "red_green", "blue_green", "contrast", "detail", "ridges")
+    values = dict(zip((*names, "outlier_score"), features, strict=True))
+    failed: dict[str, str] = {}
+    for check in CHECKS:
+        value = values[check["feature"]]
+        if value < check.get("below", value) or value > check.get("above", value):
+            failed.setdefault(check["reason"], check["text"] + (f" ({check['remedy']})" if check["remedy"] else ""))
+    said = f"cannot assess: {'; '.join(failed.values())}" if failed else ""
+    return " ".join([codes[best], str(int(not failed)), "possible:", *possible, "reasons:", *failed, said])

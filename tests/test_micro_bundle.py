@@ -25,9 +25,11 @@ NETWORK = """
 #include <string.h>
 #include "golden.h"
 /* stands for the network: the pictures come in the order of golden.c */
-int skin_edge_invoke(const void *input, size_t input_bytes, void *output, size_t output_bytes) {
+int skin_edge_invoke(const void *input, size_t input_bytes, void *output, size_t output_bytes, void *score,
+                     size_t score_bytes) {
   static int next;
   (void)input;
+  memcpy(score, skin_edge_goldens[next].score, score_bytes);
   if (input_bytes != 3u * SKIN_EDGE_INPUT_ROWS * SKIN_EDGE_INPUT_COLUMNS * SKIN_EDGE_INPUT_WIDTH) return 0;
   memcpy(output, skin_edge_goldens[next++].FIELD, output_bytes);
   if (BROKEN) memset(output, 0, output_bytes);
@@ -162,7 +164,7 @@ def test_what_tflite_micro_cannot_run_is_no_bundle(tiny_int8, tmp_path, capsys, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("chip", "code_bytes"), [("m4", 14000), ("m7", 14000)])
+@pytest.mark.parametrize(("chip", "code_bytes"), [("m4", 17000), ("m7", 17000)])
 def test_on_an_emulated_chip(chip, code_bytes, handover, tmp_path):
     """All golden pictures but the one of 12 megapixels, on QEMU's Cortex-M4 and M7: level A."""
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm", "make"):

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from skin_edge.benchmarks.bundle import hand_over
-from skin_edge.edge_runtime import model_file
+from skin_edge.edge_runtime import assessment, model_file
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
@@ -234,6 +234,116 @@ def test_decisions(port, good, contract):
             zip(*[iter(words[1:])] * 4, strict=True), decisions, strict=True
         ):
             assert [name, float(score), decision, borderline == "1"] == list(expected.values())
+
+
+# ---- Version 6: whether a picture can be assessed ----
+
+
+@pytest.fixture
+def limited(contract, network, tmp_path):
+    path = tmp_path / "limited.tflite"
+    path.write_bytes(vectors.packed(vectors.contract_6(contract), network))
+    return path
+
+
+def test_a_model_of_version_6_is_read(port, limited, contract, network, tmp_path):
+    assert port.ask("open", limited).startswith("ok 32 32 7 3 akiec 1 ")
+    path = tmp_path / "bare.tflite"
+    path.write_bytes(vectors.packed(contract | {"format_version": 6}, network))
+    assert port.ask("open", path).startswith("ok ")
+    path.write_bytes(vectors.packed(contract | {"assessment": "information alone", "possible": 3}, network))
+    assert port.ask("open", path).startswith("ok ")  # of version 4
+
+
+def test_an_assessment_that_is_not_known_is_refused(port, contract, network, tmp_path):
+    path = tmp_path / "broken.tflite"
+    labels = "".join(f"{label['code']}\n" for label in contract["labels"])
+    for name, altered in vectors.broken_assessments(contract).items():
+        path.write_bytes(vectors.packed(altered, network, labels))
+        assert port.ask("open", path).startswith("cannot assess: "), name
+
+
+def test_a_sealed_assessment_of_any_form_ends_in_an_answer(port, contract, network, tmp_path):
+    path = tmp_path / "altered.tflite"
+    altered = vectors.altered_contracts(vectors.contract_6({"labels": [], "outputs": []}))
+    for what, parts in altered:
+        whole = contract | {name: parts[name] for name in ("assessment", "possible") if name in parts}
+        whole |= {"format_version": 6, "outputs": vectors.contract_6(contract)["outputs"]}
+        path.write_bytes(vectors.packed(whole, network))
+        assert port.ask("open", path).startswith(("ok ", "cannot assess: ")), what
+
+
+def random_pictures(count: int) -> list[np.ndarray]:
+    """Of odd sizes, of noise, smooth, lined, dark and bright."""
+    draw = np.random.default_rng(12)
+    made = []
+    for number in range(count):
+        height, width = (int(side) for side in draw.integers(1, 40 if number % 10 else 200, 2))
+        low, high = sorted(int(level) for level in draw.integers(0, 257, 2))
+        y, x = np.mgrid[:height, :width]
+        plain = draw.integers(low, max(high, low + 1), (height, width, 3))
+        smooth = np.stack([(y * a + x * b) // 3 + c for a, b, c in draw.integers(0, 9, (3, 3))], axis=-1)
+        lines = np.where(((x + y * (number % 3)) % 7 == 0)[..., None], low, high) + draw.integers(
+            -5, 6, (height, width, 3)
+        )
+        extremes = draw.choice([0, 23, 24, 249, 250, 253, 254, 255], (height, width, 3))
+        made.append(np.clip((plain, smooth, lines, extremes)[number % 4], 0, 255).astype(np.uint8))
+    return [*made, np.zeros((1, 1, 3), np.uint8), np.full((2, 9, 3), 255, np.uint8)]
+
+
+def test_features_are_those_of_python(port, tmp_path):
+    for pixels in random_pictures(400):
+        (tmp_path / "rgb").write_bytes(pixels.tobytes())
+        said = port.ask("measure", pixels.shape[1], pixels.shape[0], tmp_path / "rgb")
+        assert list(map(int, said.split())) == list(assessment.measure(pixels).values()), pixels.shape
+
+
+def test_features_of_the_largest_picture_do_not_overflow(port, tmp_path):
+    """255 in 4,096 x 4,096 pixels, every other one in the green of the second."""
+    pixels = np.full((4096, 4096, 3), 255, np.uint8)
+    if "driver.mjs" in str(port.process.args) or "java" in str(port.process.args):
+        pixels = pixels[:1024]  # they compute in 53 and 64 bits
+    for _ in range(2):
+        (tmp_path / "rgb").write_bytes(pixels.tobytes())
+        said = port.ask("measure", pixels.shape[1], pixels.shape[0], tmp_path / "rgb")
+        assert list(map(int, said.split())) == list(assessment.measure(pixels).values())
+        pixels[:, ::2, 1] = 0
+
+
+def test_reasons_and_possible_classes(port, limited):
+    port.ask("open", limited)
+    draw = random.Random(6)
+    for number in range(300):
+        row = [draw.random() ** 4 for _ in range(7)]
+        row = [vectors.float32(value / sum(row)) for value in row]
+        if number < 8:
+            row = [0.1] * 7 if number % 2 else [vectors.float32(value) for value in (0.02, 0.5, 0.1, 0, 0.25, 0, 0)]
+        luma = draw.choice((8999, 9000, 30000, 60000, 60001))
+        features = [luma, draw.choice((7000, 7001)), 0, 0, draw.choice((-41, -40, 0, 300, 301)), 0, 9]
+        features += [draw.choice((11, 12)), 0, draw.choice((1.25, 1.2500001, -3.5))]
+        features[-1] = vectors.float32(features[-1])
+        assert port.ask("answer", *row, *features) == vectors.assessed(row, features)
+
+
+def test_limits_without_a_measured_picture_are_no_answer(port, limited):
+    port.ask("open", limited)
+    for features in ([], [30000, 0, 0, 0, 0, 0, 9, 20, 0]):  # without outlier_score
+        said = port.ask("answer", *[0.1] * 7, *features)
+        assert said == "cannot assess: the model has limits, and the picture was not measured"
+
+
+def test_the_outlier_score_is_a_32_bit_float(port, limited, contract, network, tmp_path):
+    port.ask("open", limited)
+    assert vectors.float32(float(port.ask("score", "1.1"))) == vectors.float32(1.1)
+    for bad in ("nan", "inf", "-inf"):
+        assert port.ask("score", bad).startswith("cannot assess: ")
+    path = tmp_path / "quantized.tflite"
+    quantized = {"dtype": "int8", "scale": 0.1, "zero_point": -7}
+    path.write_bytes(vectors.packed(vectors.contract_6(contract, score=quantized), network))
+    port.ask("open", path)
+    for value in (-128, -7, 30, 127):
+        expected = np.float32(value + 7) * np.float32(0.1)
+        assert np.float32(float(port.ask("score", value))) == expected
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "-0.001", "1.001"])

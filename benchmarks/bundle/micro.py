@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...edge_runtime.assessment import FEATURES, OUTLIER_SCORE, checks_of
 from ...edge_runtime.contract import GOLDEN
 from ...edge_runtime.errors import UsageError
 from ...edge_runtime.model_file import ModelFile
@@ -85,8 +86,11 @@ def _config(file: ModelFile, arena: Mapping[str, Any], goldens: int) -> str:
     needed = operators.needed(file.network)
     methods = list(dict.fromkeys(row["method"] for row in needed))
     output = contract["outputs"][0]
+    score = _score_position(file)
+    checks = checks_of(contract)
+    sentences = [text for check in checks for text in (check.reason.text, check.reason.remedy)]
     texts = [label[key] for label in contract["labels"] for key in ("code", "name")]
-    texts += [row["name"] for row in contract["thresholds"]]
+    texts += [row["name"] for row in contract["thresholds"]] + [check.reason.reason for check in checks]
     longest = max(max(len(text.encode()) for text in texts), -(-len(contract["notice"].encode()) // 8))
     added = " && \\\n   ".join(f"(resolver).{method}() == kTfLiteOk" for method in methods)
     return f"""/* config.h: what `skin-edge bundle --micro` knows of this model. Generated. */
@@ -96,7 +100,9 @@ def _config(file: ModelFile, arena: Mapping[str, Any], goldens: int) -> str:
 #define SKIN_EDGE_LOGITS
 #define SKIN_EDGE_MAX_LABELS {len(contract["labels"])}
 #define SKIN_EDGE_MAX_THRESHOLDS {max(1, len(contract["thresholds"]))}
+#define SKIN_EDGE_MAX_CHECKS {max(1, len(checks))}
 #define SKIN_EDGE_TEXT {longest + 1}
+#define SKIN_EDGE_SENTENCE {max((len(text.encode()) for text in sentences), default=0) + 1}
 
 #define SKIN_EDGE_MODEL_BYTES {len(file.content)}
 #define SKIN_EDGE_INPUT_ROWS {spec.height}
@@ -104,6 +110,8 @@ def _config(file: ModelFile, arena: Mapping[str, Any], goldens: int) -> str:
 #define SKIN_EDGE_INPUT_WIDTH {_WIDTHS[contract["input"]["dtype"]]} /* bytes of a value */
 #define SKIN_EDGE_OUTPUT 0 /* position of `{output["name"]}` */
 #define SKIN_EDGE_OUTPUT_BYTES {len(contract["labels"]) * _WIDTHS[output["dtype"]]}
+#define SKIN_EDGE_SCORE_OUTPUT {score or 0} /* position of `outlier_score`, 0 where there is none */
+#define SKIN_EDGE_SCORE_BYTES {_WIDTHS[contract["outputs"][score]["dtype"]] if score else 0}
 #define SKIN_EDGE_THRESHOLDS {len(contract["thresholds"])}
 
 /* CONTRACT.md, section 9: probabilities at level A, and with kernels that round otherwise. */
@@ -123,6 +131,12 @@ def _config(file: ModelFile, arena: Mapping[str, Any], goldens: int) -> str:
 """
 
 
+def _score_position(file: ModelFile) -> int | None:
+    """Of the output outlier_score among the file's; None where it has none."""
+    names = [output.get("name") for output in file.contract["outputs"]]
+    return names.index(OUTLIER_SCORE) if OUTLIER_SCORE in names else None
+
+
 def _model(file: ModelFile) -> str:
     return (
         f"/* model.c: the model file, SHA-256 {digest(file.content)}. Generated. */\n"
@@ -139,7 +153,7 @@ def _golden(
     uprights: Mapping[str, bytes],
     tflm_outputs: Sequence[bytes],
 ) -> str:
-    codes = [label.code for label in file.labels]
+    codes, score = [label.code for label in file.labels], _score_position(file)
     pieces = [
         '/* golden.c: golden pictures, the smallest first, and their answers. Generated. */\n#include "golden.h"\n'
     ]
@@ -150,12 +164,16 @@ def _golden(
             for one in record["decisions"]
         )
         output = base64.b64decode(record["outputs"][0]["base64"])
+        scored = base64.b64decode(record["outputs"][score]["base64"]) if score else b"\0"
+        features = [record.get("features", {}).get(name, 0) for name in FEATURES]
         pieces.append(
             f"#if SKIN_EDGE_GOLDEN_PICTURES > {i}\n"
             f"static const uint8_t pixels_{i}[] SKIN_EDGE_GOLDEN_SECTION = {{\n"
             f"{_numbers(uprights[record['file']])}}};\n"
             f"static const uint8_t output_{i}[] = {{{', '.join(map(str, output))}}};\n"
             f"static const uint8_t tflm_{i}[] = {{{', '.join(map(str, tflm))}}};\n"
+            f"static const uint8_t score_{i}[] = {{{', '.join(map(str, scored))}}};\n"
+            f"static const int32_t features_{i}[] = {{{', '.join(map(str, features))}}};\n"
             f"static const skin_edge_golden_decision decisions_{i}[] = {{{decisions or '{0, 0, 0}'}}};\n"
             "#endif\n"
         )
@@ -164,7 +182,8 @@ def _golden(
             f"#if SKIN_EDGE_GOLDEN_PICTURES > {i}\n"
             f"    {{{_text(record['file'])}, {upright['width']}, {upright['height']}, pixels_{i},\n"
             f'     "{record["input"]["sha256"]}",\n'
-            f"     output_{i}, tflm_{i}, {label}, decisions_{i}}},\n"
+            f"     output_{i}, tflm_{i}, score_{i}, {label}, decisions_{i},\n"
+            f"     features_{i}, {_text(' '.join(record.get('reasons', [])))}}},\n"
             "#endif\n"
         )
     return "\n".join(pieces) + f"\nconst skin_edge_golden skin_edge_goldens[] = {{\n{''.join(rows)}}};\n"

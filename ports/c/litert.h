@@ -11,7 +11,8 @@
 
 typedef struct {
   void *library, *environment, *model, *options, *compiled, *input, *output[8];
-  size_t output_count, probabilities;
+  const char *name[8]; /* of each output, in the model */
+  size_t output_count;
 } litert_engine;
 
 /* A function of the library, of the type of `pointer`, which C does not let a `void *` become. */
@@ -40,7 +41,6 @@ static int litert_buffer(litert_engine *engine, void *tensor, void *requirements
 /* Loads the network of a file. 0 where that fails. */
 static int litert_open(litert_engine *engine, const char *library, const char *model) {
   void *signature, *tensor, *requirements;
-  const char *name;
   size_t i;
   memset(engine, 0, sizeof *engine);
   engine->library = dlopen(library, RTLD_NOW | RTLD_LOCAL);
@@ -66,31 +66,38 @@ static int litert_open(litert_engine *engine, const char *library, const char *m
       GetCompiledModelInputBufferRequirements(engine->compiled, 0, 0, &requirements) ||
       !litert_buffer(engine, tensor, requirements, &engine->input) || engine->output_count > 8)
     return 0;
-  engine->probabilities = engine->output_count == 1 ? 0 : engine->output_count;
   for (i = 0; i < engine->output_count; i++) {
-    if (GetSignatureOutputName(signature, i, &name) || GetSignatureOutputTensorByIndex(signature, i, &tensor) ||
+    if (GetSignatureOutputName(signature, i, &engine->name[i]) || GetSignatureOutputTensorByIndex(signature, i, &tensor) ||
         GetCompiledModelOutputBufferRequirements(engine->compiled, 0, i, &requirements) ||
         !litert_buffer(engine, tensor, requirements, &engine->output[i]))
       return 0;
-    if (strcmp(name, "probabilities") == 0) engine->probabilities = i;
   }
-  return engine->probabilities < engine->output_count;
+  return 1;
 }
 
-/* The bytes of the input tensor -> those of the output `probabilities`. 0 where that fails. */
-static int litert_run(litert_engine *engine, const void *input, size_t input_size, void *output, size_t output_size) {
+/* Runs the network on the bytes of the input tensor. 0 where that fails. */
+static int litert_run(litert_engine *engine, const void *input, size_t input_size) {
   void *at;
   LITERT((void *, void **, int), LockTensorBuffer);
   LITERT((void *), UnlockTensorBuffer);
   LITERT((void *, size_t, size_t, void **, size_t, void **), RunCompiledModel);
   if (LockTensorBuffer(engine->input, &at, 1)) return 0;
   memcpy(at, input, input_size);
-  if (UnlockTensorBuffer(engine->input) ||
-      RunCompiledModel(engine->compiled, 0, 1, &engine->input, engine->output_count, engine->output) ||
-      LockTensorBuffer(engine->output[engine->probabilities], &at, 0))
-    return 0;
-  memcpy(output, at, output_size);
-  return UnlockTensorBuffer(engine->output[engine->probabilities]) == 0;
+  return UnlockTensorBuffer(engine->input) == 0 &&
+         RunCompiledModel(engine->compiled, 0, 1, &engine->input, engine->output_count, engine->output) == 0;
+}
+
+/* The bytes of the output of that name after a run; the only output goes by any. 0 where there is none. */
+static int litert_output(litert_engine *engine, const char *name, void *output, size_t size) {
+  void *at;
+  size_t i = 0;
+  LITERT((void *, void **, int), LockTensorBuffer);
+  LITERT((void *), UnlockTensorBuffer);
+  if (engine->output_count > 1)
+    while (i < engine->output_count && strcmp(engine->name[i], name) != 0) i++;
+  if (i == engine->output_count || LockTensorBuffer(engine->output[i], &at, 0)) return 0;
+  memcpy(output, at, size);
+  return UnlockTensorBuffer(engine->output[i]) == 0;
 }
 
 /* Releases what `litert_open` made, also where it failed half-way. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sample MODEL.tflite PICTURE...: one line of JSON per picture, as CONTRACT.md's "an app's answers" has it.
+ * sample [--engine LIBRARY] [--assess-anything] MODEL.tflite PICTURE...: one line of JSON per picture, as CONTRACT.md's
+ * "an app's answers" has it.
  *
  *     cc -O2 sample.c -o sample -ljpeg -lpng [-DSKIN_EDGE_LCMS -llcms2] [-ldl]
  *     ./sample --engine libLiteRt.so model.tflite pictures/a.jpg pictures/b.png > answers.jsonl
  *
  * --engine: LiteRT's C library; without it the lines end before the network. With SKIN_EDGE_LCMS embedded profiles are
- * applied; without, a picture that needs its profile cannot be assessed. libjpeg-turbo and libpng decode. */
+ * applied; without, a picture that needs its profile cannot be assessed. libjpeg-turbo and libpng decode. A picture beyond
+ * the model's limits has an error and no class; --assess-anything answers it all the same, with a warning in its line. */
 #define SKIN_EDGE_IMPLEMENTATION
 #include "skin_edge.h"
 
@@ -278,8 +280,29 @@ static void print_upright(const skin_edge_picture *picture) {
   free(pixels);
 }
 
+static void print_features(const skin_edge_features *features) {
+  int i;
+  printf(", \"features\": {");
+  for (i = 0; i < SKIN_EDGE_OUTLIER_SCORE; i++)
+    printf("%s\"%s\": %ld", i ? ", " : "", skin_edge_feature_name((skin_edge_feature)i), (long)features->values[i]);
+  if (features->has_outlier_score) printf(", \"outlier_score\": %.9g", (double)features->outlier_score);
+  printf("}");
+}
+
+/* Whether it can be assessed, and why not. */
+static void print_reasons(const skin_edge_answer *answer) {
+  uint32_t i;
+  printf(", \"assessable\": %s, \"reasons\": [", answer->assessable ? "true" : "false");
+  for (i = 0; i < answer->reason_count; i++) {
+    printf("%s", i ? ", " : "");
+    print_text(answer->reasons[i]->reason);
+  }
+  printf("]");
+}
+
 static void print_answer(const skin_edge_model *model, const float *probabilities, const skin_edge_answer *answer) {
   uint32_t i;
+  int many = 0;
   printf(", \"probabilities\": [");
   for (i = 0; i < model->label_count; i++) printf("%s%.9g", i ? ", " : "", (double)probabilities[i]);
   printf("], \"label\": ");
@@ -293,11 +316,59 @@ static void print_answer(const skin_edge_model *model, const float *probabilitie
            decision->refer ? "refer" : "below", decision->borderline ? "true" : "false");
   }
   printf("]");
+  if (!answer->has_possible) return;
+  printf(", \"possible\": [");
+  for (i = 0; i < model->label_count; i++)
+    if (answer->possible[i / 8] >> i % 8 & 1) {
+      printf("%s", many++ ? ", " : "");
+      print_text(model->labels[i].code);
+    }
+  printf("]");
 }
 
-static void assess(const skin_edge_model *model, litert_engine *engine, const char *path) {
+/* The bytes of an output of the network. */
+static int output_of(litert_engine *engine, const char *name, const skin_edge_tensor *tensor, void *values) {
+  size_t wide = tensor->type == SKIN_EDGE_FLOAT32 ? 4 : 1;
+  return litert_output(engine, name, values, tensor->rows * tensor->columns * wide);
+}
+
+/* The input's bytes -> the rest of the line. */
+static skin_edge_status answer_input(const skin_edge_model *model, litert_engine *engine, const uint8_t *rgb,
+                                     uint8_t *tensor, int anything, char *refusal, size_t refusal_size) {
+  const size_t count = 3 * (size_t)model->input.rows * model->input.columns;
+  const size_t wide = model->input.type == SKIN_EDGE_FLOAT32 ? 4 : 1;
+  float probabilities[SKIN_EDGE_MAX_LABELS], raw[SKIN_EDGE_MAX_LABELS];
+  skin_edge_features features;
+  skin_edge_answer answer;
+  skin_edge_status status;
+  skin_edge_measure(model, rgb, &features);
+  if (!engine) {
+    if (model->check_count) print_features(&features);
+    return SKIN_EDGE_OK;
+  }
+  skin_edge_fill_tensor(model, rgb, tensor);
+  if (!litert_run(engine, tensor, count * wide)) return SKIN_EDGE_NO_ANSWER;
+  if (model->outlier_score.rows) {
+    if (!output_of(engine, "outlier_score", &model->outlier_score, raw)) return SKIN_EDGE_NO_ANSWER;
+    if ((status = skin_edge_score(model, raw, &features)) != SKIN_EDGE_OK) return status;
+  }
+  if (!output_of(engine, model->logits ? "logits" : "probabilities", &model->probabilities, raw))
+    return SKIN_EDGE_NO_ANSWER;
+  status = skin_edge_probabilities(model, raw, probabilities);
+  if (status == SKIN_EDGE_OK) status = skin_edge_decide(model, probabilities, &features, &answer);
+  if (status != SKIN_EDGE_OK && status != SKIN_EDGE_REFUSED) return status;
+  if (model->check_count) print_features(&features), print_reasons(&answer);
+  skin_edge_refusal(&answer, refusal, refusal_size);
+  if (status == SKIN_EDGE_REFUSED && !anything) return status;
+  print_answer(model, probabilities, &answer);
+  if (status == SKIN_EDGE_REFUSED) printf(", \"warning\": "), print_text(refusal);
+  return SKIN_EDGE_OK;
+}
+
+static void assess(const skin_edge_model *model, litert_engine *engine, const char *path, int anything) {
   const size_t count = 3 * (size_t)model->input.rows * model->input.columns;
   decoded picture;
+  static char refusal[4096];
   const char *error;
   decode(path, model, &picture);
   printf("{\"file\": ");
@@ -307,8 +378,6 @@ static void assess(const skin_edge_model *model, litert_engine *engine, const ch
     size_t size;
     skin_edge_status status = SKIN_EDGE_SMALL_MEMORY;
     uint8_t *rgb = (uint8_t *)malloc(count), *tensor = (uint8_t *)malloc(4 * count), *memory;
-    float probabilities[SKIN_EDGE_MAX_LABELS], raw[SKIN_EDGE_MAX_LABELS];
-    skin_edge_answer answer;
     skin_edge_upright_size(&picture.picture, &width, &height);
     size = skin_edge_memory(width, height, model->input.columns, model->input.rows);
     memory = (uint8_t *)malloc(size);
@@ -321,18 +390,9 @@ static void assess(const skin_edge_model *model, litert_engine *engine, const ch
       print_base64(rgb, count);
       printf("\"}");
     }
-    if (status == SKIN_EDGE_OK && engine) {
-      size_t wide = model->input.type == SKIN_EDGE_FLOAT32 ? 4 : 1;
-      size_t out_wide = model->probabilities.type == SKIN_EDGE_FLOAT32 ? 4 : 1;
-      skin_edge_fill_tensor(model, rgb, tensor);
-      status = SKIN_EDGE_NO_ANSWER;
-      if (litert_run(engine, tensor, count * wide, raw, model->label_count * out_wide)) {
-        skin_edge_real(&model->probabilities, raw, model->label_count, probabilities);
-        status = skin_edge_decide(model, probabilities, &answer);
-      }
-      if (status == SKIN_EDGE_OK) print_answer(model, probabilities, &answer);
-    }
-    if (status != SKIN_EDGE_OK) error = skin_edge_message(status);
+    if (status == SKIN_EDGE_OK)
+      status = answer_input(model, engine, rgb, tensor, anything, refusal, sizeof refusal);
+    if (status != SKIN_EDGE_OK) error = status == SKIN_EDGE_REFUSED ? refusal : skin_edge_message(status);
     free(memory), free(tensor), free(rgb);
   }
   if (error) printf(", \"error\": "), print_text(error);
@@ -347,9 +407,14 @@ int main(int count, char **words) {
   skin_edge_status status;
   size_t length = 0;
   void *file;
-  int i = 1;
-  if (count > 2 && strcmp(words[1], "--engine") == 0) library = words[2], i = 3;
-  if (i >= count) return fprintf(stderr, "usage: sample [--engine libLiteRt.so] MODEL.tflite PICTURE...\n"), 2;
+  int i = 1, anything = 0;
+  for (; i < count && strncmp(words[i], "--", 2) == 0; i++) {
+    if (strcmp(words[i], "--assess-anything") == 0) anything = 1;
+    else if (strcmp(words[i], "--engine") == 0 && i + 1 < count) library = words[++i];
+    else i = count;
+  }
+  if (i >= count)
+    return fprintf(stderr, "usage: sample [--engine libLiteRt.so] [--assess-anything] MODEL.tflite PICTURE...\n"), 2;
   file = read_file(words[i], &length);
   status = file ? skin_edge_open(file, length, &model) : SKIN_EDGE_NOT_A_MODEL;
   free(file);
@@ -359,7 +424,8 @@ int main(int count, char **words) {
     return fprintf(stderr, "%s: LiteRT does not run the network\n", words[i]), 1;
   }
   fprintf(stderr, "%s\n", model.notice);
-  for (i++; i < count; i++) assess(&model, library ? &engine : NULL, words[i]);
+  if (anything) fprintf(stderr, "--assess-anything: pictures that cannot be assessed are answered all the same\n");
+  for (i++; i < count; i++) assess(&model, library ? &engine : NULL, words[i], anything);
   if (library) litert_close(&engine);
   return 0;
 }

@@ -28,26 +28,34 @@ extern "C" {
 #ifndef SKIN_EDGE_MAX_THRESHOLDS
 #define SKIN_EDGE_MAX_THRESHOLDS 64
 #endif
+#ifndef SKIN_EDGE_MAX_CHECKS
+#define SKIN_EDGE_MAX_CHECKS 32
+#endif
 #ifndef SKIN_EDGE_TEXT
 #define SKIN_EDGE_TEXT 96
 #endif
+#ifndef SKIN_EDGE_SENTENCE /* of why a picture cannot be assessed, and of what to do about it */
+#define SKIN_EDGE_SENTENCE 256
+#endif
 
-/* Define SKIN_EDGE_LOGITS to accept files of format_version 5 too, whose network leaves the softmax to the port: made
- * for microcontrollers. The output then goes through skin_edge_probabilities, never through skin_edge_real alone. */
+/* Define SKIN_EDGE_LOGITS to accept files too whose network leaves the softmax to the port: made for microcontrollers.
+ * The output then goes through skin_edge_probabilities, never through skin_edge_real alone. */
 
 typedef enum {
   SKIN_EDGE_OK = 0,
   SKIN_EDGE_NOT_A_MODEL,   /* no .tflite with labels.txt and metadata.json behind it */
   SKIN_EDGE_BROKEN_SEAL,   /* network, labels or contract are not those that were sealed together */
-  SKIN_EDGE_OTHER_VERSION, /* a format_version other than 4, or 5 with SKIN_EDGE_LOGITS */
+  SKIN_EDGE_OTHER_VERSION, /* a format_version or an assessment of a version that is not known here */
   SKIN_EDGE_OTHER_STEPS,   /* preprocessing that this port does not do */
   SKIN_EDGE_NEEDS_PATIENT, /* a second input, for what is known of the patient */
   SKIN_EDGE_MALFORMED,     /* a field of metadata.json is missing or not of its form */
-  SKIN_EDGE_TOO_LARGE,     /* more labels, thresholds or text than this build has room for */
+  SKIN_EDGE_TOO_LARGE,     /* more labels, thresholds, checks or text than this build has room for */
   SKIN_EDGE_NO_PICTURE,    /* no pixels, an unknown layout, or rows that ended early */
   SKIN_EDGE_MANY_PIXELS,   /* more pixels than the contract allows */
   SKIN_EDGE_SMALL_MEMORY,  /* less memory than skin_edge_memory says */
   SKIN_EDGE_NO_ANSWER,     /* the network failed, or answered with what is no probability */
+  SKIN_EDGE_NOT_MEASURED,  /* the model has limits, and the picture was not measured */
+  SKIN_EDGE_REFUSED,       /* the picture is beyond the model's limits: answer.reasons, skin_edge_refusal */
 } skin_edge_status;
 
 typedef enum { SKIN_EDGE_UINT8, SKIN_EDGE_INT8, SKIN_EDGE_FLOAT32 } skin_edge_type;
@@ -64,6 +72,28 @@ typedef struct {
   uint8_t classes[(SKIN_EDGE_MAX_LABELS + 7) / 8]; /* bit i % 8 of byte i / 8: whether label i counts */
 } skin_edge_threshold;
 
+/* What is measured of a picture: CONTRACT.md, section 12. */
+typedef enum {
+  SKIN_EDGE_LUMA, SKIN_EDGE_BLACK, SKIN_EDGE_WHITE, SKIN_EDGE_CLIPPED, SKIN_EDGE_RED_GREEN, SKIN_EDGE_BLUE_GREEN,
+  SKIN_EDGE_CONTRAST, SKIN_EDGE_DETAIL, SKIN_EDGE_RIDGES, SKIN_EDGE_OUTLIER_SCORE
+} skin_edge_feature;
+
+typedef struct {
+  int32_t values[SKIN_EDGE_OUTLIER_SCORE]; /* of the bytes: exact, in the order of skin_edge_feature */
+  float outlier_score;                     /* the network's */
+  int has_outlier_score;
+} skin_edge_features;
+
+/* A limit, and why a picture beyond it cannot be assessed. */
+typedef struct {
+  skin_edge_feature feature;
+  int has_below, has_above;
+  double below, above;
+  char reason[SKIN_EDGE_TEXT];     /* a code, such as "too_dark" */
+  char text[SKIN_EDGE_SENTENCE];   /* "too dark" */
+  char remedy[SKIN_EDGE_SENTENCE]; /* "more light"; may be empty */
+} skin_edge_check;
+
 typedef struct {
   skin_edge_type type;
   double scale; /* 0: not quantized */
@@ -74,13 +104,16 @@ typedef struct {
 /* What a model file says of itself. The file itself may be released afterwards. */
 typedef struct {
   char notice[8 * SKIN_EDGE_TEXT]; /* to be shown with every answer */
-  skin_edge_tensor input, probabilities, map;
+  skin_edge_tensor input, probabilities, map, outlier_score;
   int logits; /* the output `probabilities` describes is logits: skin_edge_probabilities makes probabilities of them */
   int bytes_unchanged; /* the picture's bytes are the tensor */
   double mean[3], std[3];
-  uint32_t label_count, threshold_count;
+  uint32_t label_count, threshold_count, check_count;
   skin_edge_label labels[SKIN_EDGE_MAX_LABELS];
   skin_edge_threshold thresholds[SKIN_EDGE_MAX_THRESHOLDS];
+  skin_edge_check checks[SKIN_EDGE_MAX_CHECKS];
+  int has_possible;
+  double possible[SKIN_EDGE_MAX_LABELS]; /* the probability from which a class is possible */
   uint64_t max_pixels;
 } skin_edge_model;
 
@@ -111,6 +144,11 @@ typedef struct {
   uint32_t label; /* position of the most probable class */
   uint32_t decision_count;
   skin_edge_decision decisions[SKIN_EDGE_MAX_THRESHOLDS];
+  int assessable; /* 0: label and decisions are for logs alone and must not be shown as an answer */
+  uint32_t reason_count;
+  const skin_edge_check *reasons[SKIN_EDGE_MAX_CHECKS]; /* why not, each reason once; in the model */
+  int has_possible;                                     /* whether the model says which classes are possible */
+  uint8_t possible[(SKIN_EDGE_MAX_LABELS + 7) / 8];     /* as a threshold's classes */
 } skin_edge_answer;
 
 /* "cannot assess: ..." in English, for logs; "" for SKIN_EDGE_OK. */
@@ -154,8 +192,23 @@ void skin_edge_real(const skin_edge_tensor *tensor, const void *values, size_t c
 /* The first output tensor -> probabilities in the order of the labels, whatever the network leaves to the port. */
 skin_edge_status skin_edge_probabilities(const skin_edge_model *model, const void *values, float *probabilities);
 
-/* Probabilities in the order of the labels -> class and decisions. */
-skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *probabilities, skin_edge_answer *answer);
+/* rgb, 3 * columns * rows bytes of the model's input size -> features.values, in integers. Before the network runs, where
+ * rgb is its tensor. */
+void skin_edge_measure(const skin_edge_model *model, const uint8_t *rgb, skin_edge_features *features);
+
+/* The value of the network's output outlier_score -> features; for a model with model->outlier_score.rows. */
+skin_edge_status skin_edge_score(const skin_edge_model *model, const void *value, skin_edge_features *features);
+
+/* "luma", ... as the contract names them. */
+const char *skin_edge_feature_name(skin_edge_feature feature);
+
+/* Probabilities in the order of the labels -> class and decisions. features: of the same picture; NULL for a model without
+ * checks (model->check_count). SKIN_EDGE_REFUSED: the answer is whole, but must not be shown: "cannot assess" is. */
+skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *probabilities,
+                                  const skin_edge_features *features, skin_edge_answer *answer);
+
+/* "cannot assess: too dark (more light); ..." of an answer's reasons, cut at `size` bytes. */
+void skin_edge_refusal(const skin_edge_answer *answer, char *text, size_t size);
 
 /* SHA-256, for tests and golden values. */
 typedef struct {
@@ -182,15 +235,17 @@ const char *skin_edge_message(skin_edge_status status) {
     case SKIN_EDGE_OK: return "";
     case SKIN_EDGE_NOT_A_MODEL: return "cannot assess: the model is no .tflite file of skin-edge, or is cut off";
     case SKIN_EDGE_BROKEN_SEAL: return "cannot assess: the model was changed since it was sealed: copy it anew";
-    case SKIN_EDGE_OTHER_VERSION: return "cannot assess: the model's contract is not of format_version 4";
+    case SKIN_EDGE_OTHER_VERSION: return "cannot assess: the model's contract is of a version that is not known here";
     case SKIN_EDGE_OTHER_STEPS: return "cannot assess: the model asks for preprocessing that is not known here";
     case SKIN_EDGE_NEEDS_PATIENT: return "cannot assess: the model asks for what is known of the patient";
     case SKIN_EDGE_MALFORMED: return "cannot assess: the model's metadata.json is malformed";
-    case SKIN_EDGE_TOO_LARGE: return "cannot assess: the model has more labels, thresholds or text than fit here";
+    case SKIN_EDGE_TOO_LARGE: return "cannot assess: the model has more labels, thresholds, checks or text than fit here";
     case SKIN_EDGE_NO_PICTURE: return "cannot assess: no picture, or it is damaged";
     case SKIN_EDGE_MANY_PIXELS: return "cannot assess: the picture has more pixels than the limit";
     case SKIN_EDGE_SMALL_MEMORY: return "cannot assess: too little memory";
     case SKIN_EDGE_NO_ANSWER: return "cannot assess: the network did not give probabilities";
+    case SKIN_EDGE_NOT_MEASURED: return "cannot assess: the model has limits, and the picture was not measured";
+    case SKIN_EDGE_REFUSED: return "cannot assess: the picture is beyond the model's limits";
   }
   return "cannot assess";
 }
@@ -595,7 +650,7 @@ static int se_sealed(const uint8_t *network, size_t length, se_text labels, se_t
   return memcmp(hex, seal, 64) == 0;
 }
 
-/* The steps of format_version 4. A value of NULL is the model's own. */
+/* The steps of format_version 4 to 6. A value of NULL is the model's own. */
 static const struct {
   int step;
   const char *key, *value;
@@ -721,14 +776,16 @@ static skin_edge_status se_read_labels(se_text contract, se_text listed, skin_ed
   return count > 0 && listed.p == listed.end ? SKIN_EDGE_OK : SKIN_EDGE_MALFORMED;
 }
 
-static skin_edge_status se_read_outputs(se_text contract, skin_edge_model *model) {
+static skin_edge_status se_read_outputs(se_text contract, int version, skin_edge_model *model) {
   se_text outputs, output, name, shape;
   skin_edge_status status;
+  int first = 0;
   double sizes[4];
   if (!se_get_array(contract, "outputs", &outputs)) return SKIN_EDGE_MALFORMED;
-  model->probabilities.rows = model->map.rows = 0;
+  model->probabilities.rows = model->map.rows = model->outlier_score.rows = 0;
   while (se_next(&outputs, NULL, &output)) {
     if (!se_get(output, "name", &name) || !se_get(output, "shape", &shape)) return SKIN_EDGE_MALFORMED;
+    if (version == 6 && first++ == 0) model->logits = se_is(name, "\"logits\"");
     if (se_is(name, model->logits ? "\"logits\"" : "\"probabilities\"")) {
       if ((status = se_read_tensor(output, &model->probabilities)) != SKIN_EDGE_OK) return status;
       if (!se_numbers(shape, sizes, 2) || sizes[0] != 1 || sizes[1] != model->label_count) return SKIN_EDGE_MALFORMED;
@@ -741,8 +798,15 @@ static skin_edge_status se_read_outputs(se_text contract, skin_edge_model *model
       if (sizes[0] != 1 || sizes[3] != model->label_count) return SKIN_EDGE_MALFORMED;
       model->map.rows = (uint32_t)sizes[1];
       model->map.columns = (uint32_t)sizes[2];
+    } else if (se_is(name, "\"outlier_score\"")) {
+      if ((status = se_read_tensor(output, &model->outlier_score)) != SKIN_EDGE_OK) return status;
+      if (!se_numbers(shape, sizes, 2) || sizes[0] != 1 || sizes[1] != 1) return SKIN_EDGE_MALFORMED;
+      model->outlier_score.rows = model->outlier_score.columns = 1;
     }
   }
+#ifndef SKIN_EDGE_LOGITS
+  if (model->logits) return SKIN_EDGE_OTHER_VERSION;
+#endif
   return model->probabilities.rows ? SKIN_EDGE_OK : SKIN_EDGE_MALFORMED;
 }
 
@@ -791,11 +855,64 @@ static skin_edge_status se_read_rules(se_text contract, skin_edge_model *model) 
   return SKIN_EDGE_OK;
 }
 
-#ifdef SKIN_EDGE_LOGITS
-#define SE_NEWEST 5
-#else
-#define SE_NEWEST 4
-#endif
+static const char *const se_features[] = {"luma", "black", "white", "clipped", "red_green", "blue_green",
+                                          "contrast", "detail", "ridges", "outlier_score"};
+
+const char *skin_edge_feature_name(skin_edge_feature feature) {
+  return (unsigned)feature <= SKIN_EDGE_OUTLIER_SCORE ? se_features[feature] : "";
+}
+
+/* A limit that may be missing. 0: it is no number. */
+static int se_read_limit(se_text row, const char *name, int *has, double *limit) {
+  se_text value;
+  *has = se_get(row, name, &value) && !se_is(value, "null");
+  return !*has || se_number(value, limit);
+}
+
+static skin_edge_status se_read_check(se_text row, skin_edge_check *check) {
+  se_text name, remedy;
+  char feature[SKIN_EDGE_TEXT];
+  skin_edge_status status;
+  int i;
+  if (*row.p != '{' || !se_get(row, "feature", &name) || se_string(name, feature, sizeof feature) != SKIN_EDGE_OK)
+    return SKIN_EDGE_MALFORMED;
+  for (i = 0; i <= SKIN_EDGE_OUTLIER_SCORE && strcmp(se_features[i], feature) != 0; i++) {}
+  if (i > SKIN_EDGE_OUTLIER_SCORE) return SKIN_EDGE_OTHER_STEPS;
+  check->feature = (skin_edge_feature)i;
+  if (!se_read_limit(row, "below", &check->has_below, &check->below)) return SKIN_EDGE_MALFORMED;
+  if (!se_read_limit(row, "above", &check->has_above, &check->above)) return SKIN_EDGE_MALFORMED;
+  if (!check->has_below && !check->has_above) return SKIN_EDGE_MALFORMED;
+  if ((status = se_get_string(row, "reason", check->reason, sizeof check->reason)) != SKIN_EDGE_OK) return status;
+  if ((status = se_get_string(row, "text", check->text, sizeof check->text)) != SKIN_EDGE_OK) return status;
+  check->remedy[0] = 0;
+  if (se_get(row, "remedy", &remedy) && se_is(remedy, "\"\"")) return SKIN_EDGE_OK;
+  return se_get_string(row, "remedy", check->remedy, sizeof check->remedy);
+}
+
+/* When a picture cannot be assessed, and which classes are possible: format_version 6. */
+static skin_edge_status se_read_assessment(se_text contract, skin_edge_model *model) {
+  se_text assessment, rows, row, possible, numbers;
+  skin_edge_status status;
+  double version;
+  if (se_get(contract, "assessment", &assessment)) {
+    if (*assessment.p != '{' || !se_get_number(assessment, "version", -1e30, 1e30, &version)) return SKIN_EDGE_MALFORMED;
+    if (version != 1) return SKIN_EDGE_OTHER_VERSION;
+    if (!se_get_array(assessment, "checks", &rows)) return SKIN_EDGE_MALFORMED;
+    while (se_next(&rows, NULL, &row)) {
+      skin_edge_check *own = &model->checks[model->check_count];
+      if (model->check_count == SKIN_EDGE_MAX_CHECKS) return SKIN_EDGE_TOO_LARGE;
+      if ((status = se_read_check(row, own)) != SKIN_EDGE_OK) return status;
+      if (own->feature == SKIN_EDGE_OUTLIER_SCORE && !model->outlier_score.rows) return SKIN_EDGE_MALFORMED;
+      model->check_count++;
+    }
+  }
+  if (se_get(contract, "possible", &possible)) {
+    if (!se_get_array(possible, "thresholds", &numbers)) return SKIN_EDGE_MALFORMED;
+    if (!se_numbers(numbers, model->possible, (int)model->label_count)) return SKIN_EDGE_MALFORMED;
+    model->has_possible = 1;
+  }
+  return SKIN_EDGE_OK;
+}
 
 skin_edge_status skin_edge_open(const void *file, size_t length, skin_edge_model *model) {
   const uint8_t *bytes = (const uint8_t *)file;
@@ -810,9 +927,9 @@ skin_edge_status skin_edge_open(const void *file, size_t length, skin_edge_model
   if (!end || *contract.p != '{' || se_space(end, text.end) != text.end) return SKIN_EDGE_MALFORMED;
   contract.end = end;
   if (!se_get(contract, "format", &value) || !se_is(value, "\"skin-edge-model\"")) return SKIN_EDGE_NOT_A_MODEL;
-  if (!se_get_number(contract, "format_version", 4, SE_NEWEST, &version) || (version != 4 && version != SE_NEWEST))
+  if (!se_get_number(contract, "format_version", 4, 6, &version) || (version != 4 && version != 5 && version != 6))
     return SKIN_EDGE_OTHER_VERSION;
-  model->logits = version > 4;
+  model->logits = version == 5;
   if (!se_get(contract, "seal", &value) || value.end - value.p != 66 || *value.p != '"') return SKIN_EDGE_BROKEN_SEAL;
   if (!se_sealed(bytes, start, labels, text, value.p + 1)) return SKIN_EDGE_BROKEN_SEAL;
   if (se_get(contract, "metadata", &value)) return SKIN_EDGE_NEEDS_PATIENT;
@@ -820,8 +937,11 @@ skin_edge_status skin_edge_open(const void *file, size_t length, skin_edge_model
   if ((status = se_read_steps(contract, model)) != SKIN_EDGE_OK) return status;
   if ((status = se_read_input(contract, model)) != SKIN_EDGE_OK) return status;
   if ((status = se_read_labels(contract, labels, model)) != SKIN_EDGE_OK) return status;
-  if ((status = se_read_outputs(contract, model)) != SKIN_EDGE_OK) return status;
+  if ((status = se_read_outputs(contract, (int)version, model)) != SKIN_EDGE_OK) return status;
   if ((status = se_read_thresholds(contract, model)) != SKIN_EDGE_OK) return status;
+  model->check_count = 0;
+  model->has_possible = 0;
+  if (version == 6 && (status = se_read_assessment(contract, model)) != SKIN_EDGE_OK) return status;
   return se_read_rules(contract, model);
 }
 
@@ -1103,6 +1223,141 @@ skin_edge_status skin_edge_resize(const skin_edge_model *model, const skin_edge_
                                memory, memory_size);
 }
 
+/* ---- Whether a picture can be assessed: CONTRACT.md, section 12 ---- */
+
+static int32_t se_divided(int64_t a, int64_t b) { /* rounded towards minus infinity, for b > 0 */
+  return (int32_t)(a / b - (a % b < 0));
+}
+
+/* The sum of |G(i + apart) - G(i)| along each of `lines` lines of `length` pixels, which lie `step` bytes apart in a line,
+ * and `stride` from line to line. */
+static uint32_t se_differences(const uint8_t *green, uint32_t lines, uint32_t length, size_t stride, size_t step,
+                               uint32_t apart) {
+  uint32_t line, i, sum = 0; /* of at most 4,096 x 4,096 bytes */
+  for (line = 0; line < lines; line++)
+    for (i = 0; i + apart < length; i++) {
+      const uint8_t *p = green + line * stride + i * step;
+      int difference = p[apart * step] - p[0];
+      sum += (uint32_t)(difference < 0 ? -difference : difference);
+    }
+  return sum;
+}
+
+static int32_t se_detail(const uint8_t *green, uint32_t lines, uint32_t length, size_t stride, size_t step) {
+  const int64_t n = (int64_t)lines * length;
+  const int64_t near = se_differences(green, lines, length, stride, step, 1);
+  const int64_t far = se_differences(green, lines, length, stride, step, 4);
+  return se_divided(1000 * near, far + n / 8 + 1);
+}
+
+/* Pixels that are darker by more than 20 than those 3 before and 3 behind them. */
+static uint32_t se_ridges(const uint8_t *green, uint32_t lines, uint32_t length, size_t stride, size_t step) {
+  uint32_t line, i, count = 0;
+  for (line = 0; line < lines; line++)
+    for (i = 3; i + 3 < length; i++) {
+      const uint8_t *p = green + line * stride + i * step;
+      count += *(p - 3 * step) - *p > 20 && p[3 * step] - *p > 20;
+    }
+  return count;
+}
+
+/* The smallest value of G that `percent` of the n pixels are at most. Its high half first, from their counts, then the low
+ * one: whole counts would take a kilobyte of stack. */
+static int32_t se_percentile(const uint8_t *green, int64_t n, const uint32_t high[16], int64_t percent) {
+  uint32_t low[16];
+  int64_t below = 0;
+  int64_t i;
+  int32_t first, last;
+  for (first = 0; first < 15 && 100 * (below + high[first]) < percent * n; first++) below += high[first];
+  memset(low, 0, sizeof low);
+  for (i = 0; i < 3 * n; i += 3)
+    if (green[i] >> 4 == first) low[green[i] & 15]++;
+  for (last = 0; last < 15 && 100 * (below + low[last]) < percent * n; last++) below += low[last];
+  return 16 * first + last;
+}
+
+void skin_edge_measure(const skin_edge_model *model, const uint8_t *rgb, skin_edge_features *features) {
+  const uint32_t rows = model->input.rows, columns = model->input.columns;
+  const int64_t n = (int64_t)rows * columns;
+  const size_t row = 3 * (size_t)columns;
+  const uint8_t *p, *green = rgb + 1;
+  uint32_t sums[3] = {0, 0, 0}, high[16], black = 0, white = 0, clipped = 0, ridges;
+  int64_t red, blue, total;
+  int32_t across, down, *values = features->values;
+  memset(high, 0, sizeof high);
+  for (p = rgb; p < rgb + row * rows; p += 3) {
+    sums[0] += p[0], sums[1] += p[1], sums[2] += p[2];
+    high[p[1] >> 4]++;
+    black += p[1] < 24;
+    white += p[0] >= 250 && p[1] >= 250 && p[2] >= 250;
+    clipped += p[0] >= 254 || p[1] >= 254 || p[2] >= 254;
+  }
+  total = (int64_t)sums[0] + sums[1] + sums[2] + 1;
+  red = (int64_t)sums[0] - sums[1], blue = (int64_t)sums[2] - sums[1];
+  across = se_detail(green, rows, columns, row, 3);
+  down = se_detail(green, columns, rows, 3, row);
+  ridges = se_ridges(green, rows, columns, row, 3) + se_ridges(green, columns, rows, 3, row);
+  values[SKIN_EDGE_LUMA] = se_divided(77 * (int64_t)sums[0] + 150 * (int64_t)sums[1] + 29 * (int64_t)sums[2], n);
+  values[SKIN_EDGE_BLACK] = se_divided(10000 * (int64_t)black, n);
+  values[SKIN_EDGE_WHITE] = se_divided(10000 * (int64_t)white, n);
+  values[SKIN_EDGE_CLIPPED] = se_divided(10000 * (int64_t)clipped, n);
+  values[SKIN_EDGE_RED_GREEN] = se_divided(1000 * red, total);
+  values[SKIN_EDGE_BLUE_GREEN] = se_divided(1000 * blue, total);
+  values[SKIN_EDGE_CONTRAST] = se_percentile(green, n, high, 95) - se_percentile(green, n, high, 5);
+  values[SKIN_EDGE_DETAIL] = across < down ? across : down;
+  values[SKIN_EDGE_RIDGES] = se_divided(10000 * (int64_t)ridges, n);
+  features->has_outlier_score = 0;
+}
+
+skin_edge_status skin_edge_score(const skin_edge_model *model, const void *value, skin_edge_features *features) {
+  if (!model->outlier_score.rows) return SKIN_EDGE_NOT_MEASURED;
+  skin_edge_real(&model->outlier_score, value, 1, &features->outlier_score);
+  if (!(features->outlier_score - features->outlier_score == 0)) return SKIN_EDGE_NO_ANSWER; /* not finite */
+  features->has_outlier_score = 1;
+  return SKIN_EDGE_OK;
+}
+
+static int se_fails(const skin_edge_check *check, const skin_edge_features *features) {
+  double value = check->feature == SKIN_EDGE_OUTLIER_SCORE ? (double)features->outlier_score
+                                                           : (double)features->values[check->feature];
+  return (check->has_below && value < check->below) || (check->has_above && value > check->above);
+}
+
+static skin_edge_status se_assess(const skin_edge_model *model, const skin_edge_features *features,
+                                  skin_edge_answer *answer) {
+  uint32_t i, r;
+  for (i = 0; i < model->check_count; i++) {
+    const skin_edge_check *check = &model->checks[i];
+    if (!features || (check->feature == SKIN_EDGE_OUTLIER_SCORE && !features->has_outlier_score))
+      return SKIN_EDGE_NOT_MEASURED;
+    if (!se_fails(check, features)) continue;
+    for (r = 0; r < answer->reason_count && strcmp(answer->reasons[r]->reason, check->reason) != 0; r++) {}
+    if (r == answer->reason_count) answer->reasons[answer->reason_count++] = check;
+  }
+  answer->assessable = answer->reason_count == 0;
+  return answer->assessable ? SKIN_EDGE_OK : SKIN_EDGE_REFUSED;
+}
+
+static size_t se_put(char *text, size_t size, size_t used, const char *more) {
+  for (; *more && used + 1 < size; more++) text[used++] = *more;
+  if (size) text[used] = 0;
+  return used;
+}
+
+void skin_edge_refusal(const skin_edge_answer *answer, char *text, size_t size) {
+  size_t used = se_put(text, size, 0, answer->reason_count ? "cannot assess: " : "");
+  uint32_t i;
+  for (i = 0; i < answer->reason_count; i++) {
+    const skin_edge_check *own = answer->reasons[i];
+    if (i) used = se_put(text, size, used, "; ");
+    used = se_put(text, size, used, own->text);
+    if (!*own->remedy) continue;
+    used = se_put(text, size, used, " (");
+    used = se_put(text, size, used, own->remedy);
+    used = se_put(text, size, used, ")");
+  }
+}
+
 /* ---- Tensors and decisions ---- */
 
 static double se_floor(double x) { /* of what fits an int64 by far */
@@ -1176,10 +1431,12 @@ skin_edge_status skin_edge_probabilities(const skin_edge_model *model, const voi
   return SKIN_EDGE_OK;
 }
 
-skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *probabilities, skin_edge_answer *answer) {
+skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *probabilities,
+                                  const skin_edge_features *features, skin_edge_answer *answer) {
   uint32_t i, t;
   answer->label = 0;
-  answer->decision_count = 0;
+  answer->decision_count = answer->reason_count = 0;
+  answer->assessable = answer->has_possible = 0;
   for (i = 0; i < model->label_count; i++) {
     double p = (double)probabilities[i];
     if (!(p >= -0.000001 && p <= 1.000001)) return SKIN_EDGE_NO_ANSWER; /* NaN as well */
@@ -1199,7 +1456,12 @@ skin_edge_status skin_edge_decide(const skin_edge_model *model, const float *pro
     decision->borderline = (apart < 0 ? -apart : apart) < own->borderline_within;
   }
   answer->decision_count = model->threshold_count;
-  return SKIN_EDGE_OK;
+  memset(answer->possible, 0, sizeof answer->possible);
+  answer->has_possible = model->has_possible;
+  for (i = 0; model->has_possible && i < model->label_count; i++)
+    if ((double)probabilities[i] >= model->possible[i] || i == answer->label)
+      answer->possible[i / 8] = (uint8_t)(answer->possible[i / 8] | 1u << i % 8);
+  return se_assess(model, features, answer);
 }
 
 #endif /* SKIN_EDGE_IMPLEMENTATION */

@@ -2,10 +2,9 @@
 //
 // The network by LiteRT.js, which is given in: import * as litert from '@litertjs/core', after loadLiteRt(...).
 
-/** async (tensor) -> the values of the output `probabilities`: what `assess` takes. */
+/** async (tensor) -> {name of an output: its values}: what `assess` takes. */
 export async function litertEngine(litert, bytes, model) {
-  const {run} = await litertNetwork(litert, bytes, model);
-  return async (tensor) => (await run(tensor)).probabilities;
+  return (await litertNetwork(litert, bytes, model)).run;
 }
 
 /**

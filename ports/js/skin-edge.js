@@ -4,10 +4,16 @@
 // dependency. JPEG decoding and the network are given to it: see README.md. Whatever cannot be answered throws
 // CannotAssess; nothing returns a class then.
 
+/**
+ * reasons: [{reason, text, remedy}] where the picture is beyond the model's limits; else none. answer: then what `decide`
+ * returned, for logs; it must not be shown as an answer.
+ */
 export class CannotAssess extends Error {
-  constructor(reason) {
+  constructor(reason, reasons = [], answer = null) {
     super(`cannot assess: ${reason}`);
     this.name = 'CannotAssess';
+    this.reasons = reasons;
+    this.answer = answer;
   }
 }
 
@@ -39,10 +45,13 @@ const RULES = {
   ties: 'the first label',
 };
 
+const FEATURES = ['luma', 'black', 'white', 'clipped', 'red_green', 'blue_green', 'contrast', 'detail', 'ridges'];
+const SCORE = 'outlier_score';
+
 /**
  * Reads and checks a whole .tflite file, its seal included.
  *
- * bytes: Uint8Array. Returns {width, height, labels: [{code, name, malignant}], thresholds, notice, maxPixels, input,
+ * bytes: Uint8Array. Returns {width, height, labels: [{code, name, malignant}], thresholds, checks, possible, notice, maxPixels, input,
  * outputs, ...}, which the other functions take.
  */
 export function openModel(bytes) {
@@ -54,7 +63,7 @@ export function openModel(bytes) {
     throw new CannotAssess("the model's metadata.json is malformed");
   }
   require(contract?.format === 'skin-edge-model', 'the model is no .tflite file of skin-edge');
-  require(contract.format_version === 4, "the model's contract is not of format_version 4");
+  require([4, 6].includes(contract.format_version), "the model's contract is of a version that is not known here");
   require(sealOf(network, labels, raw, contract.seal) === contract.seal,
     'the model was changed since it was sealed: copy it anew');
   require(!('metadata' in contract), 'the model asks for what is known of the patient');
@@ -86,9 +95,28 @@ function read(contract, labelsFile) {
       Array.isArray(row.classes) && row.classes.every((code) => codes.includes(code))),
     Object.entries(RULES).every(([name, rule]) => decisions?.[name] === rule),
     isNumber(limits?.max_pixels) && limits.max_pixels >= 1 && typeof notice === 'string' && notice !== '',
+    outputs?.every?.((o) => o.name !== SCORE || String(o.shape) === '1,1'),
   ];
   require(well.every(Boolean), `the model's metadata.json is malformed or unknown here (${well.findIndex((w) => !w)})`);
-  return {width, height, mean, std, input, outputs, labels: contract.labels, thresholds, notice, maxPixels: limits.max_pixels, contract};
+  const {checks, possible} = contract.format_version === 6 ? limitsOf(contract) : {checks: [], possible: null};
+  return {width, height, mean, std, input, outputs, labels: contract.labels, thresholds, checks, possible, notice,
+    maxPixels: limits.max_pixels, contract};
+}
+
+// When a picture cannot be assessed, and from which probability each class is possible.
+function limitsOf({assessment = {version: 1, checks: []}, possible, outputs, labels}) {
+  require(assessment?.version === 1, "the model's assessment is of a version that is not known here");
+  const {checks} = assessment;
+  const said = (text, least) => typeof text === 'string' && text.length >= least;
+  const isLimit = (value) => value === undefined || value === null || isNumber(value);
+  const isCheck = (check) => isLimit(check?.below) && isLimit(check?.above) && isNumber(check?.below ?? check?.above) &&
+    said(check.reason, 1) && said(check.text, 1) && said(check.remedy, 0) &&
+    (check.feature === SCORE ? outputs.some(({name}) => name === SCORE) : FEATURES.includes(check.feature));
+  require(Array.isArray(checks) && checks.every(isCheck), "the model's assessment is malformed or unknown here");
+  const thresholds = possible === undefined ? null : possible?.thresholds;
+  require(thresholds === null || (Array.isArray(thresholds) && thresholds.length === labels.length && thresholds.every(isNumber)),
+    "the model's possible classes are malformed");
+  return {checks, possible: thresholds};
 }
 
 const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
@@ -627,13 +655,96 @@ export function toReal(model, name, values) {
   return Float32Array.from(values, (value) => Math.fround(value - zeroPoint) * Math.fround(scale));
 }
 
+const floorOf = (a, b) => quotient(a, b) - (a % b < 0 ? 1 : 0); // for b > 0
+
 /**
- * Probabilities in the order of the labels -> {label, probabilities, decisions, notice}.
+ * RGB bytes of the model's input size -> {luma, black, ...}, integers: CONTRACT.md, section 12.
  *
- * decisions: [{name, score, threshold, decision: 'refer' or 'below', borderline}]. below is no all-clear; show a
- * borderline decision as one, and the notice with every answer.
+ * outputs: {outlier_score: the values of the network's output of that name}, where the model has it.
  */
-export function decide(model, probabilities) {
+export function measure(model, rgb, outputs = {}) {
+  const {width, height} = model;
+  const n = width * height;
+  const green = new Uint8Array(n);
+  const histogram = new Uint32Array(256);
+  let [reds, greens, blues, black, white, clipped] = [0, 0, 0, 0, 0, 0];
+  for (let i = 0, p = 0; i < n; i++, p += 3) {
+    const [r, g, b] = [rgb[p], rgb[p + 1], rgb[p + 2]];
+    reds += r;
+    greens += g;
+    blues += b;
+    green[i] = g;
+    histogram[g]++;
+    if (g < 24) black++;
+    if (r >= 250 && g >= 250 && b >= 250) white++;
+    if (r >= 254 || g >= 254 || b >= 254) clipped++;
+  }
+  const total = reds + greens + blues + 1;
+  const rows = alongLines(green, height, width, width, 1);
+  const columns = alongLines(green, width, height, 1, width);
+  const detail = ({near, far}) => floorOf(1000 * near, far + Math.floor(n / 8) + 1);
+  const features = {
+    luma: floorOf(77 * reds + 150 * greens + 29 * blues, n),
+    black: floorOf(10000 * black, n),
+    white: floorOf(10000 * white, n),
+    clipped: floorOf(10000 * clipped, n),
+    red_green: floorOf(1000 * (reds - greens), total),
+    blue_green: floorOf(1000 * (blues - greens), total),
+    contrast: percentile(histogram, 95, n) - percentile(histogram, 5, n),
+    detail: Math.min(detail(rows), detail(columns)),
+    ridges: floorOf(10000 * (rows.ridges + columns.ridges), n),
+  };
+  if (model.outputs?.some(({name}) => name === SCORE) && outputs[SCORE]) {
+    const [score] = toReal(model, SCORE, outputs[SCORE]);
+    require(Number.isFinite(score), "the network's outlier_score is not finite");
+    features[SCORE] = score;
+  }
+  return features;
+}
+
+// Sums of the differences between pixels 1 and 4 apart along each of `lines` lines, whose pixels are `step` apart, lines
+// `stride`; and how many are darker by more than 20 than those 3 before and 3 behind.
+function alongLines(green, lines, length, stride, step) {
+  let [near, far, ridges] = [0, 0, 0];
+  for (let line = 0; line < lines; line++)
+    for (let i = 0, at = line * stride; i < length; i++, at += step) {
+      if (i + 1 < length) near += Math.abs(green[at + step] - green[at]);
+      if (i + 4 < length) far += Math.abs(green[at + 4 * step] - green[at]);
+      if (i >= 3 && i + 3 < length && Math.min(green[at - 3 * step], green[at + 3 * step]) - green[at] > 20) ridges++;
+    }
+  return {near, far, ridges};
+}
+
+function percentile(histogram, percent, n) {
+  let [v, below] = [0, histogram[0]];
+  while (100 * below < percent * n) below += histogram[++v];
+  return v;
+}
+
+/** Features of `measure` -> [{reason, text, remedy}], why the picture cannot be assessed; none where it can. */
+export function reasonsOf(model, features) {
+  const found = new Map();
+  for (const {feature, below, above, reason, text: said, remedy} of model.checks ?? []) {
+    const value = features?.[feature];
+    require(value !== undefined, 'the model has limits, and the picture was not measured');
+    if ((below ?? -Infinity) > value || (above ?? Infinity) < value)
+      if (!found.has(reason)) found.set(reason, {reason, text: said, remedy});
+  }
+  return [...found.values()];
+}
+
+/** `reasonsOf`'s reasons in words, without "cannot assess: ". */
+export const inWords = (reasons) => reasons.map(({text: said, remedy}) => (remedy ? `${said} (${remedy})` : said)).join('; ');
+
+/**
+ * Probabilities in the order of the labels -> {label, probabilities, decisions, possible, assessable, reasons, features, notice}.
+ *
+ * features: of the same picture, by `measure`; a model without limits needs none. decisions: [{name, score, threshold, decision:
+ * 'refer' or 'below', borderline}]. below is no all-clear; show a borderline decision as one, and the notice with every answer.
+ * assessable: where false, "cannot assess" and the reasons, [{reason, text, remedy}], are the answer; the rest must not be shown.
+ * possible: codes of the classes that it may well be, null where the model does not say.
+ */
+export function decide(model, probabilities, features = null) {
   const valid = probabilities.length === model.labels.length &&
     Array.prototype.every.call(probabilities, (p) => p >= -0.000001 && p <= 1.000001);
   require(valid, 'the network did not give probabilities');
@@ -646,7 +757,11 @@ export function decide(model, probabilities) {
     const borderline = Math.abs(score - row.threshold) < row.borderline_within;
     return {name: row.name, score, threshold: row.threshold, decision, borderline};
   });
-  return {label: model.labels[best].code, probabilities: Array.from(probabilities), decisions, notice: model.notice};
+  const reasons = reasonsOf(model, features);
+  const codes = model.labels.map(({code}) => code);
+  const possible = model.possible ? codes.filter((_, i) => i === best || probabilities[i] >= model.possible[i]) : null;
+  return {label: codes[best], probabilities: Array.from(probabilities), decisions, possible, assessable: reasons.length === 0, reasons,
+    features, notice: model.notice};
 }
 
 /**
@@ -704,11 +819,15 @@ export function profileTag(profile, name) {
 /**
  * The bytes of a picture's file -> what `decide` returns, and {upright, rgb} beside it.
  *
- * engine: async (tensor) -> the values of the output `probabilities`; litert.js has one.
+ * engine: async (tensor) -> {name of an output of the network: its values}; litert.js has one. Throws CannotAssess, with its reasons,
+ * where the picture is beyond the model's limits, unless assessAnything is set: then say with the answer that it is none.
  */
-export async function assess(model, file, {decodeJpeg, toSrgb, engine}) {
+export async function assess(model, file, {decodeJpeg, toSrgb, engine, assessAnything = false}) {
   const upright = await decode(model, file, decodeJpeg, toSrgb);
   const rgb = resize(model, upright);
-  const values = await engine(toTensor(model, rgb));
-  return {...decide(model, toReal(model, 'probabilities', values)), upright, rgb};
+  const outputs = await engine(toTensor(model, rgb));
+  const features = model.checks.length ? measure(model, rgb, outputs) : null;
+  const answer = {...decide(model, toReal(model, 'probabilities', outputs.probabilities), features), upright, rgb};
+  if (!answer.assessable && !assessAnything) throw new CannotAssess(inWords(answer.reasons), answer.reasons, answer);
+  return answer;
 }

@@ -11,7 +11,6 @@ import org.tensorflow.lite.Interpreter
 import skinedge.CannotAssess
 import skinedge.JpegHeader
 import skinedge.Layout
-import skinedge.Model
 import skinedge.Picture
 
 /** BitmapFactory turns nothing by EXIF; it converts a profile to sRGB unless the colour space is left open. */
@@ -34,18 +33,16 @@ fun decodeJpegByBitmapFactory(file: ByteArray, header: JpegHeader): Picture {
 }
 
 /** The network on one thread with XNNPACK. file: the whole .tflite in a direct buffer, which must outlive the engine. */
-class LiteRtEngine(file: ByteBuffer, private val model: Model) : (ByteBuffer) -> ByteBuffer, AutoCloseable {
+class LiteRtEngine(file: ByteBuffer) : (ByteBuffer) -> Map<String, ByteBuffer>, AutoCloseable {
     private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(1).setUseXNNPACK(true))
 
-    override fun invoke(tensor: ByteBuffer): ByteBuffer {
-        val outputs = HashMap<Int, Any>()
-        for (i in 0 until interpreter.outputTensorCount) {
-            outputs[i] = ByteBuffer.allocateDirect(interpreter.getOutputTensor(i).numBytes()).order(ByteOrder.nativeOrder())
+    override fun invoke(tensor: ByteBuffer): Map<String, ByteBuffer> {
+        val outputs = (0 until interpreter.outputTensorCount).associateWith {
+            ByteBuffer.allocateDirect(interpreter.getOutputTensor(it).numBytes()).order(ByteOrder.nativeOrder())
         }
-        interpreter.runForMultipleInputsOutputs(arrayOf(tensor), outputs)
-        val named = (0 until interpreter.outputTensorCount).find { interpreter.getOutputTensor(it).name() == "probabilities" }
-        val found = outputs[named ?: 0.takeIf { outputs.size == 1 } ?: throw CannotAssess("the network has no output probabilities")]
-        return (found as ByteBuffer).also { it.rewind() }
+        interpreter.runForMultipleInputsOutputs(arrayOf(tensor), HashMap<Int, Any>(outputs))
+        outputs.values.forEach { it.rewind() }
+        return outputs.mapKeys { if (outputs.size == 1) "probabilities" else interpreter.getOutputTensor(it.key).name() }
     }
 
     override fun close() = interpreter.close()

@@ -13,7 +13,11 @@ import kotlin.math.floor
 import kotlin.math.max
 import kotlin.math.min
 
-class CannotAssess(reason: String) : Exception("cannot assess: $reason")
+/**
+ * reasons: where the picture is beyond the model's limits; else none. answer: then what `decide` returned, for logs; it must
+ * not be shown as an answer.
+ */
+class CannotAssess(reason: String, val reasons: List<Reason> = listOf(), val answer: Answer? = null) : Exception("cannot assess: $reason")
 
 internal fun need(holds: Boolean, reason: String) {
     if (!holds) throw CannotAssess(reason)
@@ -35,10 +39,22 @@ class Threshold(val name: String, val classes: Set<String>, val threshold: Doubl
 /** scale: 0 where the tensor is not quantized. */
 class Tensor(val name: String, val shape: List<Int>, val dtype: String, val scale: Double, val zeroPoint: Int)
 
-/** notice: to be shown with every answer. bytesUnchanged: the picture's bytes are the tensor. */
+/** Why a picture cannot be assessed: a code such as "too_dark", "too dark", and "more light" or nothing. */
+data class Reason(val reason: String, val text: String, val remedy: String)
+
+/** A limit. below: a smaller value of the feature fails; above: a larger one. */
+class Check(val feature: String, val below: Double?, val above: Double?, val reason: Reason) {
+    fun fails(value: Double) = below != null && value < below || above != null && value > above
+}
+
+/**
+ * notice: to be shown with every answer. bytesUnchanged: the picture's bytes are the tensor. possible: of each label the
+ * probability from which it is possible, null where the model does not say.
+ */
 class Model(
     val width: Int, val height: Int, val mean: List<Double>, val std: List<Double>, val input: Tensor, val bytesUnchanged: Boolean,
-    val outputs: List<Tensor>, val labels: List<Label>, val thresholds: List<Threshold>, val notice: String, val maxPixels: Long
+    val outputs: List<Tensor>, val labels: List<Label>, val thresholds: List<Threshold>, val notice: String, val maxPixels: Long,
+    val checks: List<Check> = listOf(), val possible: List<Double>? = null
 )
 
 private val OWN = Any() // a value that is the model's own
@@ -54,6 +70,9 @@ private val STEPS: List<Map<String, Any>> = listOf(
     mapOf("step" to "normalize", "formula" to "(pixel - mean) / std", "mean" to OWN, "std" to OWN)
 )
 
+private val FEATURES = listOf("luma", "black", "white", "clipped", "red_green", "blue_green", "contrast", "detail", "ridges")
+private const val OUTLIER_SCORE = "outlier_score"
+
 private val RULES = mapOf(
     "score" to "sum of the probabilities of a threshold's classes, in the order of labels, float64",
     "refer" to "score >= threshold",
@@ -67,7 +86,8 @@ fun openModel(file: ByteArray): Model {
     val (network, labels, raw) = archive(file)
     val contract = Json(String(raw, Charsets.UTF_8)).whole().obj()
     need(contract["format"] == "skin-edge-model", "the model is no .tflite file of skin-edge")
-    need(contract["format_version"] == 4.0, "the model's contract is not of format_version 4")
+    val version = contract["format_version"]
+    need(version == 4.0 || version == 6.0, "the model's contract is of a version that is not known here")
     need(isSealed(network, labels, raw, contract["seal"]), "the model was changed since it was sealed: copy it anew")
     need("metadata" !in contract, "the model asks for what is known of the patient")
     val steps = contract["preprocessing"].list().map { it.obj() }
@@ -94,7 +114,26 @@ fun openModel(file: ByteArray): Model {
     well(RULES.all { (name, rule) -> rules[name] == rule })
     val most = contract["limits"].obj()["max_pixels"].number().toLong()
     well(most >= 1)
-    return Model(width, height, mean, std, input, bytes == "unchanged", outputs, classes, thresholds, contract["notice"].string(), most)
+    well(outputs.all { it.name != OUTLIER_SCORE || it.shape == listOf(1, 1) })
+    val checks = if (version == 6.0) checks(contract, outputs) else listOf()
+    val possible = if (version == 6.0 && "possible" in contract) contract["possible"].obj()["thresholds"].list().map { it.number() } else null
+    well(possible == null || possible.size == codes.size)
+    return Model(width, height, mean, std, input, bytes == "unchanged", outputs, classes, thresholds, contract["notice"].string(), most,
+        checks, possible)
+}
+
+private fun checks(contract: Map<String, Any?>, outputs: List<Tensor>): List<Check> {
+    if ("assessment" !in contract) return listOf()
+    val assessment = contract["assessment"].obj()
+    need(assessment["version"] == 1.0, "the model's assessment is of a version that is not known here")
+    return assessment["checks"].list().map { it.obj() }.map { row ->
+        val (below, above) = listOf("below", "above").map { name -> row[name]?.number() }
+        val feature = row["feature"].string()
+        val isKnown = if (feature == OUTLIER_SCORE) outputs.any { it.name == OUTLIER_SCORE } else feature in FEATURES
+        need(isKnown && (below != null || above != null), "the model's assessment is malformed or unknown here")
+        val remedy = row["remedy"] as? String ?: throw malformed()
+        Check(feature, below, above, Reason(row["reason"].string(), row["text"].string(), remedy))
+    }
 }
 
 private fun well(holds: Boolean) = need(holds, "the model's metadata.json is malformed or unknown here")
@@ -515,10 +554,98 @@ fun toReal(model: Model, name: String, values: ByteBuffer): FloatArray {
 /** refer: score >= threshold. Otherwise below, which is no all-clear. borderline: to be shown as such. */
 class Decision(val name: String, val score: Double, val threshold: Double, val refer: Boolean, val borderline: Boolean)
 
-class Answer(val label: Label, val probabilities: FloatArray, val decisions: List<Decision>)
+/**
+ * assessable: where false, "cannot assess" and the reasons are the answer; the rest must not be shown. possible: the classes
+ * that it may well be, null where the model does not say. features: what was measured, empty where the model has no limits.
+ */
+class Answer(
+    val label: Label, val probabilities: FloatArray, val decisions: List<Decision>, val possible: List<Label>? = null,
+    val reasons: List<Reason> = listOf(), val features: Map<String, Double> = mapOf()
+) {
+    val assessable: Boolean get() = reasons.isEmpty()
+}
 
-/** Probabilities in the order of the labels -> class and decisions. */
-fun decide(model: Model, probabilities: FloatArray): Answer {
+/** RGB bytes of the model's input size -> luma, black, ..., whole numbers: CONTRACT.md, section 12. */
+fun measure(model: Model, rgb: ByteArray): Map<String, Double> = measure(rgb, model.width, model.height).mapValues { it.value.toDouble() }
+
+internal fun measure(rgb: ByteArray, width: Int, height: Int): Map<String, Long> {
+    val n = width.toLong() * height
+    val green = IntArray(width * height) { rgb.at(3 * it + 1) }
+    val sums = LongArray(3)
+    val histogram = IntArray(256)
+    var (black, white, clipped) = listOf(0L, 0L, 0L)
+    for (i in green.indices) {
+        val (r, g, b) = Triple(rgb.at(3 * i), green[i], rgb.at(3 * i + 2))
+        sums[0] += r.toLong()
+        sums[1] += g.toLong()
+        sums[2] += b.toLong()
+        histogram[g]++
+        if (g < 24) black++
+        if (min(r, min(g, b)) >= 250) white++
+        if (max(r, max(g, b)) >= 254) clipped++
+    }
+    val (reds, greens, blues) = listOf(sums[0], sums[1], sums[2])
+    val total = reds + greens + blues + 1
+    fun share(count: Long) = Math.floorDiv(10000 * count, n)
+    fun percentile(percent: Long): Long {
+        var (v, below) = Pair(0, histogram[0].toLong())
+        while (100 * below < percent * n) below += histogram[++v]
+        return v.toLong()
+    }
+    val rows = Lines(green, height, width, width, 1)
+    val columns = Lines(green, width, height, 1, width)
+    return linkedMapOf(
+        "luma" to Math.floorDiv(77 * reds + 150 * greens + 29 * blues, n),
+        "black" to share(black),
+        "white" to share(white),
+        "clipped" to share(clipped),
+        "red_green" to Math.floorDiv(1000 * (reds - greens), total),
+        "blue_green" to Math.floorDiv(1000 * (blues - greens), total),
+        "contrast" to percentile(95) - percentile(5),
+        "detail" to min(rows.detail(n), columns.detail(n)),
+        "ridges" to share(rows.ridges + columns.ridges)
+    )
+}
+
+/**
+ * Of lines of pixels, which are `step` apart in a line and `stride` from line to line: the sums of the differences between
+ * pixels 1 and 4 apart, and how many are darker by more than 20 than those 3 before and 3 behind.
+ */
+private class Lines(green: IntArray, lines: Int, length: Int, stride: Int, step: Int) {
+    private var near = 0L
+    private var far = 0L
+    var ridges = 0L
+
+    init {
+        for (line in 0 until lines) for (i in 0 until length) {
+            val at = line * stride + i * step
+            if (i + 1 < length) near += abs(green[at + step] - green[at])
+            if (i + 4 < length) far += abs(green[at + 4 * step] - green[at])
+            if (i >= 3 && i + 3 < length && min(green[at - 3 * step], green[at + 3 * step]) - green[at] > 20) ridges++
+        }
+    }
+
+    fun detail(n: Long) = 1000 * near / (far + n / 8 + 1)
+}
+
+/** The network's output outlier_score -> the feature of that name. */
+fun outlierScore(model: Model, values: ByteBuffer): Map<String, Double> {
+    val score = toReal(model, OUTLIER_SCORE, values)[0].toDouble()
+    need(!score.isNaN() && !score.isInfinite(), "the network's outlier_score is not finite")
+    return mapOf(OUTLIER_SCORE to score)
+}
+
+/** Features -> why the picture cannot be assessed; nothing where it can. */
+fun reasonsOf(model: Model, features: Map<String, Double>): List<Reason> = model.checks.filter {
+    it.fails(features[it.feature] ?: throw CannotAssess("the model has limits, and the picture was not measured"))
+}.map { it.reason }.distinctBy { it.reason }
+
+/** "too dark (more light); ...". */
+fun inWords(reasons: List<Reason>): String =
+    reasons.joinToString("; ") { if (it.remedy.isEmpty()) it.text else "${it.text} (${it.remedy})" }
+
+/** Probabilities in the order of the labels -> class and decisions. features: of the same picture; a model without limits needs none. */
+fun decide(model: Model, probabilities: FloatArray, features: Map<String, Double> = mapOf()): Answer {
     val valid = probabilities.size == model.labels.size && probabilities.all { it.toDouble() >= -0.000001 && it.toDouble() <= 1.000001 }
     need(valid, "the network did not give probabilities")
     var best = 0
@@ -528,7 +655,10 @@ fun decide(model: Model, probabilities: FloatArray): Answer {
         model.labels.forEachIndexed { i, label -> if (label.code in row.classes) score += probabilities[i].toDouble() }
         Decision(row.name, score, row.threshold, score >= row.threshold, abs(score - row.threshold) < row.borderlineWithin)
     }
-    return Answer(model.labels[best], probabilities, decisions)
+    val possible = model.possible?.let { limits ->
+        model.labels.filterIndexed { i, _ -> i == best || probabilities[i].toDouble() >= limits[i] }
+    }
+    return Answer(model.labels[best], probabilities, decisions, possible, reasonsOf(model, features), features)
 }
 
 /**
@@ -562,8 +692,22 @@ fun decode(model: Model, file: ByteArray, decodeJpeg: (ByteArray, JpegHeader) ->
     return upright
 }
 
-/** engine: the input tensor -> the bytes of the output `probabilities`. */
-fun assess(model: Model, file: ByteArray, decodeJpeg: (ByteArray, JpegHeader) -> Picture, engine: (ByteBuffer) -> ByteBuffer): Answer {
-    val tensor = toTensor(model, resize(model, decode(model, file, decodeJpeg)))
-    return decide(model, toReal(model, "probabilities", engine(tensor)))
+/**
+ * The bytes of a JPEG or PNG file -> its answer.
+ *
+ * engine: the input tensor -> name of an output of the network to its bytes. Throws CannotAssess, with its reasons, where the
+ * picture is beyond the model's limits, unless assessAnything is set: then say with the answer that it is none.
+ */
+fun assess(
+    model: Model, file: ByteArray, decodeJpeg: (ByteArray, JpegHeader) -> Picture, engine: (ByteBuffer) -> Map<String, ByteBuffer>,
+    assessAnything: Boolean = false
+): Answer {
+    val rgb = resize(model, decode(model, file, decodeJpeg))
+    val outputs = engine(toTensor(model, rgb))
+    fun output(name: String) = outputs[name] ?: throw CannotAssess("the network has no output $name")
+    var features = if (model.checks.isEmpty()) mapOf() else measure(model, rgb)
+    if (features.isNotEmpty() && model.outputs.any { it.name == OUTLIER_SCORE }) features += outlierScore(model, output(OUTLIER_SCORE))
+    val answer = decide(model, toReal(model, "probabilities", output("probabilities")), features)
+    if (!answer.assessable && !assessAnything) throw CannotAssess(inWords(answer.reasons), answer.reasons, answer)
+    return answer
 }

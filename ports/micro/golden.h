@@ -30,8 +30,11 @@ typedef struct {
   const char *input_sha256;   /* of the resized picture's RGB bytes */
   const uint8_t *output;      /* the first output tensor's bytes, by LiteRT with XNNPACK */
   const uint8_t *tflm_output; /* the same by TFLite Micro's reference kernels */
+  const uint8_t *score;       /* the bytes of the output outlier_score, by LiteRT; one 0 where there is none */
   uint32_t label;             /* position of the class */
   const skin_edge_golden_decision *decisions;
+  const int32_t *features; /* of the bytes, in the order of skin_edge_feature; of a model without checks zeros */
+  const char *reasons;     /* codes of why it cannot be assessed, a space between two */
 } skin_edge_golden;
 
 extern const skin_edge_golden skin_edge_goldens[];

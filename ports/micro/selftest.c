@@ -18,8 +18,10 @@
 #define INPUT_BYTES (3 * SKIN_EDGE_INPUT_ROWS * SKIN_EDGE_INPUT_COLUMNS)
 
 #ifdef SKIN_EDGE_NETWORK
-/* The app's: runs the network. 1 where it did, 0 where it could not. tflm.cc is one with TFLite Micro. */
-int skin_edge_invoke(const void *input, size_t input_bytes, void *output, size_t output_bytes);
+/* The app's: runs the network. 1 where it did, 0 where it could not. tflm.cc is one with TFLite Micro. score: of the output
+ * outlier_score; score_bytes is 0 where the network has none. */
+int skin_edge_invoke(const void *input, size_t input_bytes, void *output, size_t output_bytes, void *score,
+                     size_t score_bytes);
 #endif
 
 #ifdef SKIN_EDGE_STACK /* start.c's, of the emulated boards */
@@ -44,20 +46,45 @@ static int hash_is(const uint8_t *bytes, size_t length, const char *expected) {
   return strcmp(hex, expected) == 0;
 }
 
-static int decide(const uint8_t *output, skin_edge_answer *answer, float *probabilities) {
-  return skin_edge_probabilities(&model, output, probabilities) == SKIN_EDGE_OK &&
-         skin_edge_decide(&model, probabilities, answer) == SKIN_EDGE_OK;
+static int decide(const uint8_t *output, const uint8_t *score, skin_edge_answer *answer, float *probabilities) {
+  skin_edge_features features;
+  skin_edge_status status;
+  skin_edge_measure(&model, rgb, &features);
+  if (model.outlier_score.rows && skin_edge_score(&model, score, &features) != SKIN_EDGE_OK) return 0;
+  if (skin_edge_probabilities(&model, output, probabilities) != SKIN_EDGE_OK) return 0;
+  status = skin_edge_decide(&model, probabilities, &features, answer);
+  return status == SKIN_EDGE_OK || status == SKIN_EDGE_REFUSED;
+}
+
+/* Whether the bytes' features are the golden ones. */
+static int measured(const skin_edge_golden *golden) {
+  skin_edge_features features;
+  skin_edge_measure(&model, rgb, &features);
+  return !model.check_count || memcmp(features.values, golden->features, sizeof features.values) == 0;
+}
+
+/* Whether the codes of an answer's reasons are those of a golden line. */
+static int reasons_are(const skin_edge_answer *answer, const char *golden) {
+  uint32_t i;
+  for (i = 0; i < answer->reason_count; i++) {
+    size_t length = strlen(answer->reasons[i]->reason);
+    if (i && *golden++ != ' ') return 0;
+    if (strncmp(golden, answer->reasons[i]->reason, length) != 0) return 0;
+    golden += length;
+  }
+  return *golden == 0;
 }
 
 static int within(double a, double b, double most) { return a - b <= most && b - a <= most; }
 
 /* Runs the network, or takes the golden output. */
-static int run(const skin_edge_golden *golden, uint8_t *output) {
+static int run(const skin_edge_golden *golden, uint8_t *output, uint8_t *score) {
 #ifdef SKIN_EDGE_NETWORK
   (void)golden;
-  return skin_edge_invoke(tensor, sizeof tensor, output, SKIN_EDGE_OUTPUT_BYTES);
+  return skin_edge_invoke(tensor, sizeof tensor, output, SKIN_EDGE_OUTPUT_BYTES, score, SKIN_EDGE_SCORE_BYTES);
 #else
   memcpy(output, golden->output, SKIN_EDGE_OUTPUT_BYTES);
+  memcpy(score, golden->score, SKIN_EDGE_SCORE_BYTES);
   return 1;
 #endif
 }
@@ -66,7 +93,7 @@ static int assess(const skin_edge_golden *golden) {
   skin_edge_picture picture;
   skin_edge_answer answer, expected;
   static float found[SKIN_EDGE_MAX_LABELS], wanted[SKIN_EDGE_MAX_LABELS];
-  static uint8_t output[SKIN_EDGE_OUTPUT_BYTES];
+  static uint8_t output[SKIN_EDGE_OUTPUT_BYTES], score[SKIN_EDGE_SCORE_BYTES + 1];
   int level = EXACT, exact = 1;
   size_t size;
   uint32_t i;
@@ -80,9 +107,10 @@ static int assess(const skin_edge_golden *golden) {
     return printf("%s: not resized\n", golden->file), REFUSED;
   if (!hash_is(rgb, sizeof rgb, golden->input_sha256))
     return printf("%s: the resized picture has other bytes\n", golden->file), REFUSED;
+  if (!measured(golden)) return printf("%s: other features\n", golden->file), REFUSED;
   skin_edge_fill_tensor(&model, rgb, tensor);
-  if (!run(golden, output)) return printf("%s: the network did not run\n", golden->file), REFUSED;
-  if (!decide(output, &answer, found) || !decide(golden->output, &expected, wanted))
+  if (!run(golden, output, score)) return printf("%s: the network did not run\n", golden->file), REFUSED;
+  if (!decide(output, score, &answer, found) || !decide(golden->output, golden->score, &expected, wanted))
     return printf("%s: no answer\n", golden->file), REFUSED;
   for (i = 0; i < model.label_count; i++) {
     if (!within(found[i], wanted[i], SKIN_EDGE_OTHER_KERNELS_WITHIN)) level = REFUSED;
@@ -91,6 +119,9 @@ static int assess(const skin_edge_golden *golden) {
   if (!exact && level == EXACT) level = OTHER_KERNELS;
   if (expected.label != golden->label || answer.decision_count != SKIN_EDGE_THRESHOLDS) level = REFUSED;
   if (exact && answer.label != golden->label) level = REFUSED;
+  if (!reasons_are(&expected, golden->reasons)) level = REFUSED;
+  if (!reasons_are(&answer, golden->reasons) && level == EXACT) /* an outlier_score by other kernels may be */
+    level = memcmp(score, golden->score, SKIN_EDGE_SCORE_BYTES) != 0 ? OTHER_KERNELS : REFUSED;
   for (i = 0; i < answer.decision_count; i++) {
     const skin_edge_golden_decision *own = &golden->decisions[i];
     if (answer.decisions[i].refer != own->refer && !(own->borderline && !exact)) level = REFUSED;
@@ -102,7 +133,7 @@ static int assess(const skin_edge_golden *golden) {
   if (memcmp(output, golden->tflm_output, sizeof output) != 0)
     printf("%s: not the bytes of TFLite Micro's reference kernels\n", golden->file);
 #endif
-  printf("%s: %s, %s\n", golden->file, model.labels[answer.label].code,
+  printf("%s: %s, %s\n", golden->file, answer.assessable ? model.labels[answer.label].code : "cannot assess",
          level == EXACT ? "A" : level == OTHER_KERNELS ? "C" : "refused");
   return level;
 }

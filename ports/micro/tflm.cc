@@ -32,7 +32,8 @@ extern "C" size_t skin_edge_arena_used() {
   return interpreter ? interpreter->arena_used_bytes() : 0;
 }
 
-extern "C" int skin_edge_invoke(const void *input, size_t input_bytes, void *output, size_t output_bytes) {
+extern "C" int skin_edge_invoke(const void *input, size_t input_bytes, void *output, size_t output_bytes, void *score,
+                                size_t score_bytes) {
   tflite::MicroInterpreter *interpreter = interpreter_of_model();
   if (!interpreter) return 0;
   TfLiteTensor *in = interpreter->input(0), *out = interpreter->output(SKIN_EDGE_OUTPUT);
@@ -40,5 +41,10 @@ extern "C" int skin_edge_invoke(const void *input, size_t input_bytes, void *out
   std::memcpy(in->data.data, input, input_bytes);
   if (interpreter->Invoke() != kTfLiteOk) return 0;
   std::memcpy(output, out->data.data, output_bytes);
+  if (score_bytes) {
+    TfLiteTensor *scored = interpreter->output(SKIN_EDGE_SCORE_OUTPUT);
+    if (!scored || scored->bytes != score_bytes) return 0;
+    std::memcpy(score, scored->data.data, score_bytes);
+  }
   return 1;
 }

@@ -25,10 +25,33 @@ private fun resized(words: List<String>): String {
 
 private fun decided(words: List<String>): String {
     val values = words.map { it.replace("inf", "Infinity").replace("nan", "NaN").toFloat() }
-    val answer = decide(model, values.toFloatArray())
+    val answer = decide(without(model), values.toFloatArray())
     return (listOf(answer.label.code) + answer.decisions.flatMap {
         listOf(it.name, it.score, if (it.refer) "refer" else "below", if (it.borderline) 1 else 0)
     }).joinToString(" ")
+}
+
+/** The decisions alone. */
+private fun without(own: Model) = Model(own.width, own.height, own.mean, own.std, own.input, own.bytesUnchanged, own.outputs, own.labels,
+    own.thresholds, own.notice, own.maxPixels)
+
+/** Probabilities, then features. */
+private fun answered(words: List<String>): String {
+    val count = model.labels.size
+    val names = measure(ByteArray(3), 1, 1).keys + "outlier_score"
+    val features = names.zip(words.drop(count).map { it.toDouble() }).toMap()
+    val answer = decide(model, words.take(count).map { it.toFloat() }.toFloatArray(), features)
+    val said = if (answer.assessable) "" else "cannot assess: ${inWords(answer.reasons)}"
+    return (listOf(answer.label.code, if (answer.assessable) 1 else 0, "possible:") + (answer.possible ?: listOf()).map { it.code } +
+        listOf("reasons:") + answer.reasons.map { it.reason } + said).joinToString(" ")
+}
+
+private fun scored(word: String): String {
+    val isFloat = model.outputs.first { it.name == "outlier_score" }.dtype == "float32"
+    val value = ByteBuffer.allocate(if (isFloat) 4 else 1).order(ByteOrder.nativeOrder())
+    if (isFloat) value.putFloat(word.replace("inf", "Infinity").replace("nan", "NaN").toFloat()) else value.put(word.toInt().toByte())
+    value.rewind()
+    return outlierScore(model, value).getValue("outlier_score").toString()
 }
 
 private fun tensor(words: List<String>): String {
@@ -72,6 +95,9 @@ fun main() {
                 "exif" -> exifOrientation(bytesOf(rest[0]))
                 "profile" -> if (profileIsSkipped(bytesOf(rest[1]), rest[0] == "1")) 1 else 0
                 "decide" -> decided(rest)
+                "answer" -> answered(rest)
+                "measure" -> measure(bytesOf(rest[2]), rest[0].toInt(), rest[1].toInt()).values.joinToString(" ")
+                "score" -> scored(rest[0])
                 "tensor" -> tensor(rest)
                 "real" -> real(rest)
                 "number" -> Json(rest[0]).whole()

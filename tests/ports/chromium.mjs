@@ -31,12 +31,17 @@ try {
       const {sha256} = await import('./skin-edge.js');
       try {
         const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-        const {upright, rgb, label, probabilities, decisions} = await window.assess(bytes);
+        const {upright, rgb, features, assessable, reasons, ...answer} = await window.assess(bytes).catch((error) => {
+          if (!error.answer) throw error;
+          const {label, probabilities, decisions, possible, ...others} = error.answer; // no class
+          return {...others, error: error.message};
+        });
         const text = Array.from(rgb, (byte) => String.fromCharCode(byte)).join('');
+        const measured = features && {features, assessable, reasons: reasons.map(({reason}) => reason)};
         return {
           upright: {width: upright.width, height: upright.height, sha256: sha256(upright.data)},
           input: {sha256: sha256(rgb), base64: btoa(text)},
-          probabilities, label, decisions,
+          ...measured, ...answer,
         };
       } catch (error) {
         if (error.name !== 'CannotAssess') throw error;

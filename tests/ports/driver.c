@@ -64,7 +64,8 @@ static void decide(char *line) {
   skin_edge_status status;
   uint32_t i = 0;
   for (line = strtok(line, " \n"); line; line = strtok(NULL, " \n")) probabilities[i++] = strtof(line, NULL);
-  status = skin_edge_decide(&model, probabilities, &answer);
+  model.check_count = 0; /* the decisions alone */
+  status = skin_edge_decide(&model, probabilities, NULL, &answer);
   if (status != SKIN_EDGE_OK) printf("%s\n", skin_edge_message(status));
   else {
     printf("%s", model.labels[answer.label].code);
@@ -73,6 +74,61 @@ static void decide(char *line) {
              answer.decisions[i].refer ? "refer" : "below", answer.decisions[i].borderline);
     printf("\n");
   }
+}
+
+static void measure(uint32_t width, uint32_t height, const char *from) {
+  size_t length;
+  uint8_t *rgb = read_file(from, &length);
+  skin_edge_features features;
+  int i;
+  model.input.columns = width, model.input.rows = height;
+  skin_edge_measure(&model, rgb, &features);
+  for (i = 0; i < SKIN_EDGE_OUTLIER_SCORE; i++) printf("%s%ld", i ? " " : "", (long)features.values[i]);
+  printf("\n");
+  free(rgb);
+}
+
+/* Probabilities, then features: what can be said of such a picture. */
+static void answer(char *line) {
+  float probabilities[SKIN_EDGE_MAX_LABELS];
+  char refusal[300], cut[20];
+  skin_edge_features features;
+  skin_edge_answer answer;
+  skin_edge_status status;
+  uint32_t i;
+  char *word = strtok(line, " \n");
+  int given = 0;
+  for (i = 0; i < model.label_count; i++, word = strtok(NULL, " \n")) probabilities[i] = strtof(word, NULL);
+  features.has_outlier_score = 0;
+  for (; word; word = strtok(NULL, " \n"), given++)
+    if (given < SKIN_EDGE_OUTLIER_SCORE) features.values[given] = (int32_t)strtol(word, NULL, 10);
+    else features.outlier_score = strtof(word, NULL), features.has_outlier_score = 1;
+  status = skin_edge_decide(&model, probabilities, given ? &features : NULL, &answer);
+  if (status != SKIN_EDGE_OK && status != SKIN_EDGE_REFUSED) {
+    printf("%s\n", skin_edge_message(status));
+    return;
+  }
+  if ((status == SKIN_EDGE_OK) != answer.assessable || (answer.reason_count == 0) != answer.assessable) exit(4);
+  skin_edge_refusal(&answer, refusal, sizeof refusal);
+  skin_edge_refusal(&answer, cut, sizeof cut);
+  if (strncmp(cut, refusal, sizeof cut - 1) != 0 || strlen(cut) > sizeof cut - 1) exit(4);
+  printf("%s %d possible:", model.labels[answer.label].code, answer.assessable);
+  for (i = 0; answer.has_possible && i < model.label_count; i++)
+    if (answer.possible[i / 8] >> i % 8 & 1) printf(" %s", model.labels[i].code);
+  printf(" reasons:");
+  for (i = 0; i < answer.reason_count; i++) printf(" %s", answer.reasons[i]->reason);
+  printf(" %s\n", refusal);
+}
+
+/* The value of the output outlier_score as the network gives it. */
+static void score(const char *word) {
+  skin_edge_features features;
+  float real = strtof(word, NULL);
+  int8_t byte = (int8_t)strtol(word, NULL, 10);
+  int is_float = model.outlier_score.type == SKIN_EDGE_FLOAT32;
+  skin_edge_status status = skin_edge_score(&model, is_float ? (const void *)&real : (const void *)&byte, &features);
+  if (status != SKIN_EDGE_OK) printf("%s\n", skin_edge_message(status));
+  else printf("%.9g\n", (double)features.outlier_score);
 }
 
 /* All bytes in all channels as the tensor of an input: type, scale, zero point. */
@@ -98,6 +154,9 @@ int main(void) {
     else if (sscanf(line, "resize %d %d %u %u %u %u %999s %999s", &a, &b, &w, &h, &tw, &th, from, to) == 8)
       resize(a, b, w, h, tw, th, from, to);
     else if (strncmp(line, "decide ", 7) == 0) decide(line + 7);
+    else if (strncmp(line, "answer ", 7) == 0) answer(line + 7);
+    else if (sscanf(line, "measure %u %u %999s", &w, &h, from) == 3) measure(w, h, from);
+    else if (sscanf(line, "score %999s", word) == 1) score(word);
     else if (sscanf(line, "tensor %d %lf %d %999s", &a, &number, &b, to) == 4) tensor(a, number, b, to);
     else if (sscanf(line, "exif %999s", from) == 1 || sscanf(line, "orientation %999s", from) == 1) {
       size_t length;

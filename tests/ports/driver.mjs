@@ -28,8 +28,24 @@ const answers = {
   exif: (path) => port.exifOrientation(bytesOf(path)),
   profile: (grey, path) => Number(port.profileIsSkipped(bytesOf(path), grey === '1')),
   decide(...values) {
-    const {label, decisions} = port.decide(model, Float32Array.from(values, (v) => Number(v.replace('inf', 'Infinity'))));
+    const {label, decisions} = port.decide({...model, checks: []}, Float32Array.from(values, (v) => Number(v.replace('inf', 'Infinity'))));
     return [label, ...decisions.flatMap((d) => [d.name, d.score, d.decision, Number(d.borderline)])].join(' ');
+  },
+  measure(width, height, from) {
+    return Object.values(port.measure({width: Number(width), height: Number(height)}, bytesOf(from))).join(' ');
+  },
+  answer(...values) { // probabilities, then features
+    const count = model.labels.length;
+    const names = ['luma', 'black', 'white', 'clipped', 'red_green', 'blue_green', 'contrast', 'detail', 'ridges', 'outlier_score'];
+    const features = Object.fromEntries(values.slice(count).map((value, i) => [names[i], Number(value)]));
+    const {label, assessable, possible, reasons} = port.decide(model, Float32Array.from(values.slice(0, count)), features);
+    const said = reasons.length ? `cannot assess: ${port.inWords(reasons)}` : '';
+    return [label, Number(assessable), 'possible:', ...(possible ?? []), 'reasons:', ...reasons.map(({reason}) => reason), said].join(' ');
+  },
+  score(value) {
+    const values = Float32Array.of(Number(value.replace('inf', 'Infinity')));
+    const one = {...model, width: 1, height: 1};
+    return port.measure(one, new Uint8Array(3), {outlier_score: values}).outlier_score;
   },
   tensor(type, scale, zeroPoint, to) {
     const [dtype, bytes] = [['uint8', 'quantized'], ['int8', 'quantized'], ['float32', 'normalized']][type];

@@ -66,7 +66,7 @@ async function assessHere(model, network, file) {
   let outputs;
   const engine = async (tensor) => {
     outputs = await network.run(tensor);
-    return outputs.probabilities;
+    return outputs;
   };
   const answer = await assess(model, bytes, {decodeJpeg, toSrgb, engine});
   const ms = performance.now() - start;

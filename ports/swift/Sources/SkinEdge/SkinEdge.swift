@@ -10,9 +10,27 @@ import Foundation
 /// "cannot assess: ...": never a class.
 public struct CannotAssess: Error, CustomStringConvertible {
     public let description: String
+    /// Where the picture is beyond the model's limits; else none.
+    public let reasons: [Reason]
 
-    init(_ status: skin_edge_status) { description = String(cString: skin_edge_message(status)) }
-    public init(_ reason: String) { description = "cannot assess: " + reason }
+    init(_ status: skin_edge_status) {
+        description = String(cString: skin_edge_message(status))
+        reasons = []
+    }
+
+    public init(_ reason: String, reasons: [Reason] = []) {
+        description = "cannot assess: " + reason
+        self.reasons = reasons
+    }
+}
+
+/// Why a picture cannot be assessed.
+public struct Reason {
+    /// A code, such as "too_dark".
+    public let reason: String
+    public let text: String
+    /// What to do about it; may be empty.
+    public let remedy: String
 }
 
 /// Samples of a picture as they were decoded, neither turned nor converted by a profile, or in sRGB.
@@ -48,10 +66,17 @@ public struct Answer {
     public let label: String
     public let probabilities: [Float]
     public let decisions: [Decision]
+    /// Codes of the classes that it may well be; nil where the model does not say.
+    public let possible: [String]?
+    /// Why it cannot be assessed: where there are any, they are the answer, and the rest must not be shown.
+    public let reasons: [Reason]
+    /// What was measured, by name.
+    public let features: [String: Double]
+    public var assessable: Bool { reasons.isEmpty }
 }
 
 public final class Model {
-    // On the heap: it is some 25 kB, and the C functions want it to stay where it is.
+    // On the heap: it is some 42 kB, and the C functions want it to stay where it is.
     private let model = UnsafeMutablePointer<skin_edge_model>.allocate(capacity: 1)
 
     /// file: a whole .tflite file. Throws CannotAssess where it is damaged, changed, or of another contract.
@@ -116,25 +141,83 @@ public final class Model {
         return tensor
     }
 
-    /// The bytes of the output `probabilities`, found by name -> class and decisions.
-    public func decide(_ output: Data) throws -> Answer {
+    /// The bytes of the output `probabilities`, found by name -> the answer.
+    ///
+    /// rgb: what `resize` gave for the same picture. outlierScore: the bytes of the output of that name, where the model has it.
+    /// Throws CannotAssess, with its reasons, where the picture is beyond the model's limits, unless assessAnything is set: then
+    /// say with the answer that it is none.
+    public func decide(_ output: Data, rgb: [UInt8], outlierScore: Data? = nil, assessAnything: Bool = false) throws -> Answer {
         let count = Int(model.pointee.label_count)
-        let size = count * (model.pointee.probabilities.type == SKIN_EDGE_FLOAT32 ? 4 : 1)
-        guard output.count == size else { throw CannotAssess(SKIN_EDGE_NO_ANSWER) }
+        guard output.count == count * width(of: model.pointee.probabilities), rgb.count == 3 * width * height else {
+            throw CannotAssess(SKIN_EDGE_NO_ANSWER)
+        }
         var probabilities = [Float](repeating: 0, count: count)
-        output.withUnsafeBytes { skin_edge_real(&model.pointee.probabilities, $0.baseAddress, count, &probabilities) }
-        var answer = skin_edge_answer()
-        let status = skin_edge_decide(model, probabilities, &answer)
+        var status = output.withUnsafeBytes { skin_edge_probabilities(model, $0.baseAddress, &probabilities) }
         guard status == SKIN_EDGE_OK else { throw CannotAssess(status) }
-        let decisions: [Decision] = withUnsafePointer(to: &answer.decisions) {
-            $0.withMemoryRebound(to: skin_edge_decision.self, capacity: max(1, Int(answer.decision_count))) { all in
-                (0..<Int(answer.decision_count)).map { i in
+        var features = skin_edge_features()
+        skin_edge_measure(model, rgb, &features)
+        if let score = outlierScore, model.pointee.outlier_score.rows > 0 {
+            guard score.count == width(of: model.pointee.outlier_score) else { throw CannotAssess(SKIN_EDGE_NO_ANSWER) }
+            status = score.withUnsafeBytes { skin_edge_score(model, $0.baseAddress, &features) }
+            guard status == SKIN_EDGE_OK else { throw CannotAssess(status) }
+        }
+        var answer = skin_edge_answer()
+        status = skin_edge_decide(model, probabilities, &features, &answer)
+        guard status == SKIN_EDGE_OK || status == SKIN_EDGE_REFUSED else { throw CannotAssess(status) }
+        let why = reasons(of: &answer)
+        if status == SKIN_EDGE_REFUSED && !assessAnything {
+            let said = why.map { $0.remedy.isEmpty ? $0.text : "\($0.text) (\($0.remedy))" }.joined(separator: "; ")
+            throw CannotAssess(said, reasons: why)
+        }
+        return Answer(label: labels[Int(answer.label)], probabilities: probabilities, decisions: decisions(of: &answer),
+                      possible: possible(of: &answer), reasons: why, features: named(&features))
+    }
+
+    private func width(of tensor: skin_edge_tensor) -> Int { tensor.type == SKIN_EDGE_FLOAT32 ? 4 : 1 }
+
+    private func decisions(of answer: inout skin_edge_answer) -> [Decision] {
+        let count = Int(answer.decision_count)
+        return withUnsafePointer(to: &answer.decisions) {
+            $0.withMemoryRebound(to: skin_edge_decision.self, capacity: max(1, count)) { all in
+                (0..<count).map { i in
                     Decision(name: String(cString: all[i].name), score: all[i].score, threshold: all[i].threshold,
                              refer: all[i].refer != 0, borderline: all[i].borderline != 0)
                 }
             }
         }
-        return Answer(label: labels[Int(answer.label)], probabilities: probabilities, decisions: decisions)
+    }
+
+    private func reasons(of answer: inout skin_edge_answer) -> [Reason] {
+        let count = Int(answer.reason_count)
+        return withUnsafePointer(to: &answer.reasons) {
+            $0.withMemoryRebound(to: UnsafePointer<skin_edge_check>.self, capacity: max(1, count)) { all in
+                (0..<count).map { i in
+                    let check = all[i].pointee
+                    return Reason(reason: string(check.reason), text: string(check.text), remedy: string(check.remedy))
+                }
+            }
+        }
+    }
+
+    private func possible(of answer: inout skin_edge_answer) -> [String]? {
+        guard answer.has_possible != 0 else { return nil }
+        let bits = withUnsafeBytes(of: &answer.possible) { Array($0) }
+        return labels.enumerated().filter { bits[$0.offset / 8] >> UInt8($0.offset % 8) & 1 == 1 }.map { $0.element }
+    }
+
+    private func named(_ features: inout skin_edge_features) -> [String: Double] {
+        guard model.pointee.check_count > 0 else { return [:] }
+        let values = withUnsafeBytes(of: &features.values) { Array($0.bindMemory(to: Int32.self)) }
+        var found: [String: Double] = [:]
+        for (i, value) in values.enumerated() {
+            found[String(cString: skin_edge_feature_name(skin_edge_feature(rawValue: UInt32(i))))] = Double(value)
+        }
+        if features.has_outlier_score != 0 { found["outlier_score"] = Double(features.outlier_score) }
+        return found
+    }
+
+    private func string<T>(_ text: T) -> String {
+        withUnsafeBytes(of: text) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }
 
     private func text<T>(of field: KeyPath<skin_edge_model, T>) -> String {
