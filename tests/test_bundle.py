@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -77,6 +78,16 @@ def test_the_pictures_are_of_every_kind_and_answered_differently(lines):
     assert (
         by_name["pictures/input-size.png"]["upright"]["sha256"] == by_name["pictures/input-size.png"]["input"]["sha256"]
     )
+
+
+def test_the_large_picture_is_drawn_in_little_memory():
+    """`skin-edge serve` draws it where a visitor checks a device, on computers with 1 GB too."""
+    tracemalloc.start()
+    try:
+        pictures._grainy(np.zeros((3000, 4000, 3), np.uint8))
+        assert tracemalloc.get_traced_memory()[1] < 100e6  # 36 of it are the picture
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_turned_picture_is_the_upright_one(handover, lines):

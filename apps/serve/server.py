@@ -151,7 +151,9 @@ class _Task(WSGITask):
     """An answer whose headers and body go out together: half of the calls that let go of the interpreter's lock."""
 
     def get_environment(self) -> dict[str, Any]:
-        return super().get_environment() | {ARRIVED: self.request.arrived, BUSY: self.request.refused_as_busy}
+        request, seconds = self.request, self.request.service.limits.seconds
+        busy = request.refused_as_busy or monotonic() - request.arrived > seconds
+        return super().get_environment() | {ARRIVED: request.arrived, BUSY: busy}
 
     def write(self, data: bytes) -> None:
         if self.wrote_header or not self.complete or not data or self.content_length != len(data) or not self.has_body:
@@ -251,12 +253,12 @@ class _Dispatcher:
 
     def add_task(self, channel: _Channel) -> None:
         """As waitress asks for it: the channel's first request is to be answered."""
-        request, predicting = channel.requests[0], self._predicting
+        request, pool = channel.requests[0], self._pool
         if request.is_predict:
-            idle = len(predicting.threads) - predicting.active_count
-            request.refused_as_busy = len(predicting.queue) >= self._pool.most_waiting + idle
+            before = len(self._predicting.queue) + pool.busy
+            request.refused_as_busy = before >= len(pool.classifiers) + pool.most_waiting
         waits = request.is_predict and not request.refused_as_busy
-        (predicting if waits else self._others).add_task(channel)
+        (self._predicting if waits else self._others).add_task(channel)
 
     def refuse_late(self, now: float) -> None:
         """Requests that have waited for too long are told so."""
