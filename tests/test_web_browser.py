@@ -286,6 +286,11 @@ def test_the_server_gives_the_same_page_and_answers_where_wasm_does_not_run(serv
                 assert "leave" in found["where"] and found["heat"].startswith("data:image/png;base64,")
 
 
+def test_the_server_makes_the_golden_pictures_when_the_check_asks(served, modules, tmp_path):
+    found = visited("check", None, modules, tmp_path, home=served, accelerator="wasm")
+    assert found["status"] == "Level A.", found
+
+
 def test_the_check_refuses_answers_that_are_off(own, modules, tmp_path):
     """With another network's golden answers: the level says so, and the page's JSON too."""
     golden = json.loads((own / "golden.json").read_text())
