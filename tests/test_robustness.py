@@ -156,6 +156,36 @@ def test_of_each_class_as_many_are_drawn_and_of_a_small_one_all():
     assert len(measure.drawn(every, 2, 42)) == 2
 
 
+def test_a_drawn_picture_counts_as_many_as_it_stands_for(limited_model, tmp_path):
+    """As if each were there so many times."""
+    folder = miniatures.class_folders(tmp_path, 6, ("nv", "mel", "bcc"))
+    for number in range(3):
+        (folder / "mel" / f"{number}.png").unlink()
+        miniatures.picture("mel" if number else "nv", number).save(folder / "bcc" / f"{number}.png")
+    every = read_cases(folder, known_labels=CODES)  # 6 nv, 6 bcc, one of them no bcc, 3 mel
+    drawn = measure.drawn(every, 8, 42)
+    counts = {label: sum(case.label == label for case in drawn) for label in ("bcc", "nv", "mel")}
+    assert counts == {"bcc": 3, "nv": 3, "mel": 2}
+    model = SkinClassifier(limited_model)
+    found = measure.measure_robustness([model], every, pictures=8, bootstrap=0)[0]
+    times = [6 // counts[case.label] if case.label != "mel" else 1.5 for case in drawn]
+    truth = np.array([CODES.index(case.label) for case in drawn]).repeat([int(2 * time) for time in times])
+    kind, strength = "underexposed", 2
+    before, after = [], []
+    for case in drawn:
+        pixels = np.asarray(Image.open(case.path).convert("RGB"))
+        before.append(model.predict(pixels))
+        after.append(model.predict(distort(pixels, kind, strength, seed_of(42, kind, case.image_id))))
+    scores = np.array([[one.probabilities[code] for code in CODES] for one in after], np.float32)
+    wanted = metrics.evaluate(truth, scores.repeat([int(2 * time) for time in times], axis=0), CODES, bootstrap=0)
+    row = row_of(found, kind, strength)
+    assert row["macro_auc"] == pytest.approx(wanted["macro_auc"])
+    assert row["balanced_accuracy"] == pytest.approx(wanted["balanced_accuracy"])
+    assert row["refused"] == pytest.approx(np.average([not one.assessable for one in after], weights=times))
+    same = [one.label == other.label for one, other in zip(before, after, strict=True)]
+    assert row["agreement"] == pytest.approx(np.average(same, weights=times))
+
+
 def test_others_pictures_change_nothing(limited_model, found, cases):
     """A picture's distortion follows from its name and the seed: any part of the data gives the same."""
     model = SkinClassifier(limited_model)
@@ -222,7 +252,7 @@ def test_the_command(limited_model, folders, tmp_path, capsys):
     assert run(list(map(str, arguments))) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
-    assert "as many of each class as there are, of 21; seed 3" in " ".join(shown.split())
+    assert "of 21, of each class as many; seed 3" in " ".join(shown.split())
     assert all(f"\n  {kind} " in shown for kind in KINDS)
     result = json.loads(out.read_text())["robustness"]
     assert result["n"] == 7 and result["seed"] == 3

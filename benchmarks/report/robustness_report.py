@@ -44,12 +44,14 @@ def _is_known(found: _Result, key: str) -> bool:
 
 def _notes(found: _Result, begin: str) -> list[Text]:
     kinds = len({row["kind"] for row in found["rows"]})
-    which = "all images" if found["n"] == found["of"] else f"as many of each class as there are, of {found['of']}"
+    which = "all images" if found["n"] + found["failed"] == found["of"] else f"of {found['of']}, of each class as many"
     notes: list[Text] = [
         f"{begin}{counted(found['n'], 'image')} ({which}; seed {found['seed']}) under {kinds} kinds of distortion, "
         f"suite {found['suite']}. Strength 1 is what happens every day, 2 a bad series, 3 beyond use.",
         "AUC, balanced accuracy and the same class are of all answers, whether refused or not.",
     ]
+    if found["n"] + found["failed"] < found["of"]:
+        notes.append("Each counts as many of its class as it stands for: the figures are estimates for all of them.")
     if not found["assesses"]:
         notes.append("The file has no limits of assessment, so it refuses nothing.")
     if found["reduced"]:

@@ -63,8 +63,10 @@ def measure_robustness(
         kind, what, strength, parameter (in words); agreement: the share with the undistorted picture's top class;
         agreement_or_refused; turned: name of each frozen threshold -> the share of its classes' pictures that turn from
         "refer" to "below" and are not refused. means: of such rows over all kinds, name in MEANS -> figures. AUC,
-        balanced accuracy and agreement are of all answers, whether refused or not; None where a figure is not defined.
-        positives: threshold -> pictures of its classes. example: one picture's answers (`sheet.draw`).
+        balanced accuracy and agreement are of all answers, whether refused or not; where not all pictures were
+        measured, each counts as many of its class as it stands for, so that every figure is an estimate for the data.
+        None where one is not defined. positives: threshold -> measured pictures of its classes. example: one picture's
+        answers (`sheet.draw`).
 
     Raises:
         DataError: Where no image can be assessed.
@@ -101,7 +103,7 @@ def measure_robustness(
         {
             **about,
             "per_class": {label.code: counts[label.code] for label in one.model.labels},
-            **one.figures(assessed, bootstrap, seed),
+            **one.figures(assessed, _weights(assessed, cases), bootstrap, seed),
             "example": one.example(assessed),
         }
         for one in answers
@@ -111,7 +113,7 @@ def measure_robustness(
 def drawn(cases: Sequence[Case], pictures: int, seed: int) -> list[Case]:
     """At most `pictures` cases in their order: of each class as many, and of a small class all.
 
-    So the AUC of a rare class rests on more than a picture or two; shares over all pictures are of this mixture.
+    So the AUC of a rare class rests on more than a picture or two.
     """
     places: dict[str, list[int]] = {}
     for place, case in enumerate(cases):
@@ -173,7 +175,7 @@ class _Answers:
         referred = [[decision.decision == "refer" for decision in one.decisions] for one in predictions]
         self._referred.append(np.array(referred, np.bool_))
 
-    def figures(self, cases: Sequence[Case], bootstrap: int, seed: int) -> dict[str, Any]:
+    def figures(self, cases: Sequence[Case], weights: metrics.Floats, bootstrap: int, seed: int) -> dict[str, Any]:
         scores = np.stack(self._scores)
         refused = np.array([[bool(reasons) for reasons in row] for row in self._reasons])
         referred = np.stack(self._referred)
@@ -182,17 +184,21 @@ class _Answers:
         thresholds = self._positives(y_true)
         rows: list[dict[str, Any]] = []
         for at, (kind, strength) in enumerate(_ALL):
-            row = _areas(y_true, scores[:, at], self._codes, wanted)
-            row["refused"] = float(refused[:, at].mean())
-            counts = Counter(reason for reasons in self._reasons for reason in reasons[at])
-            row["reasons"] = {reason: count / len(cases) for reason, count in counts.most_common()}
+            row = _areas(y_true, scores[:, at], self._codes, wanted, weights)
+            row["refused"] = _share(refused[:, at], weights)
+            given = [reasons[at] for reasons in self._reasons]
+            counts = Counter(reason for reasons in given for reason in reasons)
+            row["reasons"] = {
+                reason: _share(np.array([reason in reasons for reasons in given]), weights)
+                for reason, _ in counts.most_common()
+            }
             if kind:
                 same = scores[:, at].argmax(axis=1) == scores[:, 0].argmax(axis=1)
-                row["agreement"] = float(same.mean())
-                row["agreement_or_refused"] = float((same | refused[:, at]).mean())
+                row["agreement"] = _share(same, weights)
+                row["agreement_or_refused"] = _share(same | refused[:, at], weights)
                 lost = (referred[:, 0] & ~refused[:, :1]) & ~referred[:, at] & ~refused[:, at : at + 1]
                 row["turned"] = {
-                    name: float(lost[positive, i].mean()) if positive.any() else None
+                    name: _share(lost[positive, i], weights[positive]) if positive.any() else None
                     for i, (name, positive) in enumerate(thresholds.items())
                 }
                 said = {"what": KINDS[kind].what, "parameter": KINDS[kind].levels[strength - 1]}
@@ -200,7 +206,7 @@ class _Answers:
             rows.append(row)
         clean, *worse = rows
         groups = groups_of(cases).drawn
-        clean["intervals"] = _intervals(y_true, scores[:, 0], self._codes, wanted, groups, bootstrap, seed)
+        clean["intervals"] = _intervals(y_true, scores[:, 0], self._codes, wanted, weights, groups, bootstrap, seed)
         return {
             "assesses": bool(assessment.checks_of(self.model.contract)),
             "clean": clean,
@@ -245,10 +251,24 @@ def _targets(model: SkinClassifier) -> dict[str, list[str]]:
     return {name: classes for name, classes in targets.items() if classes}
 
 
+def _weights(assessed: Sequence[Case], cases: Sequence[Case]) -> metrics.Floats:
+    """[n]: how many pictures of the data each picture that was measured stands for: 1 where all were."""
+    measured, there = (Counter(case.label for case in some) for some in (assessed, cases))
+    return np.array([there[case.label] / measured[case.label] for case in assessed])
+
+
+def _share(found: Bools, weights: metrics.Floats) -> float:
+    return float((found * weights).sum() / weights.sum())
+
+
 def _areas(
-    y_true: metrics.Truth, scores: metrics.Scores, codes: Sequence[str], targets: Mapping[str, Sequence[str]]
+    y_true: metrics.Truth,
+    scores: metrics.Scores,
+    codes: Sequence[str],
+    targets: Mapping[str, Sequence[str]],
+    weights: metrics.Floats,
 ) -> dict[str, Any]:
-    figures = _drawn_figures(y_true, scores, codes, targets, np.ones((1, len(y_true))))
+    figures = _drawn_figures(y_true, scores, codes, targets, weights[None])
     found = {name: metrics.defined(values[0]) for name, values in figures.items()}
     names = ("macro_auc", "melanoma_auc", "malignant_auc", "balanced_accuracy")
     return {name: found.get(name) for name in names}
@@ -278,6 +298,7 @@ def _intervals(
     scores: metrics.Scores,
     codes: Sequence[str],
     targets: Mapping[str, Sequence[str]],
+    weights: metrics.Floats,
     groups: npt.NDArray[Any] | None,
     bootstrap: int,
     seed: int,
@@ -285,8 +306,8 @@ def _intervals(
     if not bootstrap:
         return {}
     blocks = [
-        _drawn_figures(y_true, scores, codes, targets, weights)
-        for weights in metrics.image_weights(len(y_true), groups, bootstrap, seed)
+        _drawn_figures(y_true, scores, codes, targets, resamples * weights)
+        for resamples in metrics.image_weights(len(y_true), groups, bootstrap, seed)
     ]
     return {name: metrics.interval(np.concatenate([block[name] for block in blocks])) for name in blocks[0]}
 
