@@ -55,5 +55,19 @@ def predicted(
         SkinEdgeError: As `SkinClassifier.predict_with_map` does.
     """
     prediction, activation = classifier.predict_with_map(image, metadata)
-    position = [label.code for label in classifier.labels].index(prediction.label)
-    return prediction, overlay(preprocess.decode(image), activation[..., position])
+    return prediction, of_label(classifier, image, prediction.label, activation)
+
+
+def of_label(
+    classifier: SkinClassifier, image: str | bytes, label: str, activation: npt.NDArray[np.float32]
+) -> Image.Image:
+    """The map of one class over its picture.
+
+    Args:
+        classifier: That gave the map.
+        image: As of `predicted`.
+        label: Code of the class.
+        activation: float32 [rows, columns, classes], as `SkinClassifier.predict_with_map` gives it.
+    """
+    position = [one.code for one in classifier.labels].index(label)
+    return overlay(preprocess.decode(image), activation[..., position])

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import console, training_pictures
+from . import assessment, console, training_pictures
 from .classifier import DISCLAIMER, METADATA_INPUT, SkinClassifier
-from .contract import threshold_name
+from .contract import possible_thresholds, threshold_name
 from .interpreter import Tensor
 from .model_file import ModelFile, read_model_file, tflite_metadata
 
@@ -192,6 +192,7 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     if contract.get("thresholds"):
         rows.append(("", f"on {contract['thresholds'][0]['on']}; not guaranteed on other data"))
+    rows += _assessment_rows(contract)
     calibration = contract.get("calibration")
     if calibration:
         shift = f", logit shift {calibration['logit_shift_tau']:g}" if calibration.get("logit_shift_tau") else ""
@@ -215,6 +216,29 @@ def _contract_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
     if provenance.get("versions"):
         rows.append(("versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())))
     rows += [(key.replace("_", " "), str(contract[key])) for key in ("intended_use", "license") if contract.get(key)]
+    return rows
+
+
+def _assessment_rows(contract: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """When a picture cannot be assessed, and from which probability a class is possible."""
+    rows: list[tuple[str, str]] = []
+    for i, check in enumerate(assessment.checks_of(contract)):
+        reason, bounds = check.reason, (("below", check.below), ("above", check.above))
+        limits = " or ".join(f"{check.feature} {word} {limit:.6g}" for word, limit in bounds if limit is not None)
+        remedy = f" ({reason.remedy})" if reason.remedy else ""
+        rows.append(("not assessed" if i == 0 else "", f"{reason.reason}: {limits}: {reason.text}{remedy}"))
+    thresholds = possible_thresholds(contract)
+    if thresholds:
+        codes = [label["code"] for label in contract["labels"]]
+        listed = ", ".join(
+            f"{code} {limit:.3g}" for code, limit in list(zip(codes, thresholds, strict=True))[:_SHOWN_LABELS]
+        )
+        more = f", ... {len(codes)} in all; --json lists them" if len(codes) > _SHOWN_LABELS else ""
+        coverage = contract["possible"]["coverage"]
+        rows.append(("possible", f"a class from this probability on: {listed}{more}"))
+        rows.append(
+            ("", f"found so that {coverage:.0%} of each class have it in the set; not guaranteed on other data")
+        )
     return rows
 
 

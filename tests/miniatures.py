@@ -104,6 +104,24 @@ def resealed(source, target, change=lambda contract: None):
     return target
 
 
+def without_limits(target):
+    """The packaged model, whatever its version, without limits: it answers every picture, noise as well."""
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+
+    return resealed(DEFAULT_MODEL, target, lambda contract: contract.pop("assessment", None))
+
+
+def with_limits(target, *checks, possible=None):
+    """The packaged model with these limits and no others, and with sets of possible classes."""
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+
+    def change(contract):
+        contract |= {"format_version": 6, "assessment": {"version": 1, "checks": list(checks)}}
+        contract["possible"] = {"coverage": 0.9, "thresholds": possible or [0.1] * len(contract["labels"])}
+
+    return resealed(DEFAULT_MODEL, target, change)
+
+
 def settings(data, out, recipe="quickstart", **said):
     """What `skin-edge train` resolves a call to."""
     from skin_edge.train.request import TrainRequest, resolve

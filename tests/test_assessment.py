@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from skin_edge.edge_runtime import SkinClassifier, answers, assessment
+from skin_edge.edge_runtime import SkinClassifier, answers, assessment, info
 from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.errors import ModelFileError
 
@@ -202,3 +202,20 @@ def test_malformed_sets_of_possible_classes_are_refused(tiny_int8, tmp_path, wro
     path = miniatures.resealed(tiny_int8, tmp_path / "wrong.tflite", change)
     with pytest.raises(ModelFileError, match="possible"):
         SkinClassifier(path)
+
+
+def test_info_shows_the_limits_in_words_and_the_sets(tiny_int8, tmp_path):
+    checks = check("luma", "too_dark", below=5000), check("red_green", "cast", below=-40.5, above=300)
+    change = limited(*checks, possible=[0.125] + [0.1] * 6)
+    path = miniatures.resealed(tiny_int8, tmp_path / "tiny6.tflite", change)
+    shown = " ".join(str(info.text(info.read(str(path)))).split())
+    assert "not assessed too_dark: luma below 5000: luma it is (another picture)" in shown
+    assert "cast: red_green below -40.5 or red_green above 300: red_green it is" in shown
+    assert "possible a class from this probability on: akiec 0.125, bcc 0.1" in shown
+    assert "90% of each class" in shown
+    assert "possible" not in str(info.text(info.read(str(tiny_int8))))
+
+
+def test_two_checks_with_one_reason_are_one_reason(made):
+    twice = made(check("luma", "too_dark", below=5000), check("black", "too_dark", above=1))
+    assert [reason.text for reason in twice.predict(BLACK).reasons] == ["luma it is"]

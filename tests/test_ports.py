@@ -20,7 +20,7 @@ import pytest
 
 from skin_edge.benchmarks.bundle import hand_over
 from skin_edge.edge_runtime import assessment, model_file
-from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, Prediction, SkinClassifier
 from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
 
@@ -484,14 +484,27 @@ def library():
 
 
 @pytest.mark.slow
+def check_assessed(answer: dict, given: Prediction) -> None:
+    """What a file of version 6 says, if it is one."""
+    assert answer.get("features", {}) == pytest.approx(dict(given.features), abs=1e-6)
+    assert answer.get("reasons", []) == [reason.reason for reason in given.reasons]
+    assert answer.get("assessable", True) == given.assessable
+    assert answer.get("possible") == (None if given.possible is None else list(given.possible))
+
+
 def test_c_gives_the_answers_of_python_with_litert(library, tmp_path):
     """LiteRT's library of the wheel, called from C. Without the sanitizers, which the library does not bear."""
     sample = compiled_sample(tmp_path, "-fno-sanitize=all")
     paths = [path for name, path in vectors.pictures(tmp_path).items() if name not in vectors.NEEDS_COLOUR]
-    answers = answers_of([str(sample), "--engine", str(library), str(DEFAULT_MODEL)], paths)
+    command = [str(sample), "--engine", str(library)]
+    answers = answers_of([*command, "--assess-anything", str(DEFAULT_MODEL)], paths)
+    plain = answers_of([*command, str(DEFAULT_MODEL)], paths)
     with SkinClassifier(DEFAULT_MODEL) as classifier:
-        for path, answer in zip(paths, answers, strict=True):
+        for path, answer, refused in zip(paths, answers, plain, strict=True):
             given = classifier.predict(path)
+            check_assessed(answer, given)
+            assert answer.get("warning", "") == refused.get("error", "") == given.refusal
+            assert given.assessable == ("label" in refused) == ("decisions" in refused) == ("probabilities" in refused)
             expected = [given.probabilities[label.code] for label in classifier.labels]
             assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
             label, decisions = vectors.decisions([*map(vectors.float32, answer["probabilities"])], classifier.contract)
@@ -590,22 +603,24 @@ def chromium(tmp_path_factory):
     """ports/js in headless Chromium with LiteRT.js, installed by npm for this test: paths -> answers."""
     browser, modules = needs("chromium"), node_modules(tmp_path_factory.mktemp("npm"))
     script = [needs("node"), str(DRIVERS / "chromium.mjs"), str(PORTS / "js"), str(modules)]
-    return lambda paths: answers_of([*script, str(DEFAULT_MODEL), browser], paths)
+    return lambda paths, query="?": answers_of([*script, str(DEFAULT_MODEL), browser, query], paths)
 
 
 @pytest.mark.slow
 def test_chromium_decodes_and_answers_as_python_does(chromium, tmp_path):
     paths = vectors.pictures(tmp_path)
     with SkinClassifier(DEFAULT_MODEL) as classifier:
-        for (name, path), answer in zip(paths.items(), chromium(list(paths.values())), strict=True):
+        answers = chromium(list(paths.values()), "?assess-anything")
+        for (name, path), answer in zip(paths.items(), answers, strict=True):
             pixels = to_pixels(path, classifier.input_spec)
             assert "error" not in answer, (name, answer)
             level = level_of(base64.b64decode(answer["input"]["base64"]), pixels.tobytes())
             assert level == "A" or (name in vectors.NEEDS_COLOUR and level == "B"), (name, level)
             if level == "A":
-                given = classifier.predict(path).probabilities
-                expected = [given[label.code] for label in classifier.labels]
+                given = classifier.predict(path)
+                expected = [given.probabilities[label.code] for label in classifier.labels]
                 assert answer["probabilities"] == pytest.approx(expected, abs=1e-6)
+                check_assessed(answer, given)
             assert (
                 answer["label"],
                 [{k: d[k] for k in ("name", "score", "decision", "borderline")} for d in answer["decisions"]],
@@ -652,12 +667,19 @@ def check_golden(
         if "error" in line or name in refused:
             assert answer.keys() <= {"file", "error"} and answer["error"].startswith("cannot assess: "), name
             continue
-        assert "error" not in answer, (name, answer)
+        assert "error" not in answer or not line.get("assessable", True), (name, answer)
         expected = (folder / "golden" / line["input"]["file"]).read_bytes()
         level = level_of(base64.b64decode(answer["input"]["base64"]), expected)
         assert level == "A" or level == (levels or {}).get(name), (name, level)
         if level == "A":
             assert answer["upright"] == line["upright"] and answer["input"]["sha256"] == line["input"]["sha256"], name
+        if level == "A" and "features" in answer:
+            for feature, value in answer["features"].items():
+                assert value == pytest.approx(line["features"][feature], abs=1e-6), (name, feature)
+        if level == "A" and "reasons" in answer:
+            assert (answer["assessable"], answer["reasons"]) == (line["assessable"], line["reasons"]), name
+            assert ("error" in answer) != ("label" in answer) and ("error" in answer) != line["assessable"], name
+            assert answer.get("possible") == (line.get("possible") if line["assessable"] else None), name
         if "probabilities" in answer and level == "A":
             assert answer["probabilities"] == pytest.approx(line["probabilities"], abs=1e-6), name
             assert answer["label"] == line["label"]
@@ -706,6 +728,23 @@ def test_chromium_on_golden_pictures(chromium, golden):
     folder, lines = golden
     answers = chromium([folder / "golden" / line["file"] for line in lines])
     check_golden(golden, answers)
+
+
+def test_what_can_be_assessed_from_golden_features(port, golden):
+    """Each port's assessment and possible classes, where the packaged model has limits."""
+    folder, lines = golden
+    port.ask("open", folder / "model.tflite")
+    lines = [line for line in lines if "features" in line]
+    if not lines:
+        pytest.skip("the packaged model has no limits")
+    for line in lines:
+        said = port.ask("answer", *map(repr, line["probabilities"]), *map(repr, line["features"].values()))
+        label, assessable, possible, *rest = said.split()
+        assert (label, assessable, possible) == (line["label"], str(int(line["assessable"])), "possible:")
+        at = rest.index("reasons:")
+        assert rest[:at] == line.get("possible", [])
+        assert rest[at + 1 : at + 1 + len(line["reasons"])] == line["reasons"]
+        assert (rest[at + 1 + len(line["reasons"]) :][:2] == ["cannot", "assess:"]) == (not line["assessable"])
 
 
 def test_decisions_from_golden_outputs(port, golden):

@@ -35,6 +35,8 @@ from skin_edge.edge_runtime.cli import COMMANDS
 from skin_edge.edge_runtime.errors import UsageError
 from skin_edge.edge_runtime.patient import from_list
 
+from . import miniatures
+
 GOLDEN = {"golden.json": b"{}", "golden.bin": b"\0"}
 FILES = {"index.html": b"<!doctype html><p>page", "port/a.js": b"export {}"}
 TOKEN = "a-token-of-more-than-twenty-letters"
@@ -48,8 +50,14 @@ def picture(seed=0, size=(150, 200), form="JPEG"):
 
 
 @pytest.fixture(scope="module")
-def service():
-    made = run.prepare(run.Setup(limits=LIMITS), lambda line: None)
+def unlimited(tmp_path_factory):
+    """The packaged model, which answers the noise of `picture` too."""
+    return miniatures.without_limits(tmp_path_factory.mktemp("model") / "model.tflite")
+
+
+@pytest.fixture(scope="module")
+def service(unlimited):
+    made = run.prepare(run.Setup(unlimited, limits=LIMITS), lambda line: None)
     return dataclasses.replace(made, site=FILES, golden=app.OnceMade(lambda: GOLDEN))
 
 
@@ -124,11 +132,11 @@ def same_answer(answer, expected):
     return {k: v for k, v in answer.items() if k not in times} == {k: v for k, v in expected.items() if k not in times}
 
 
-def test_answers_are_those_of_predict(client):
+def test_answers_are_those_of_predict(client, unlimited):
     contents = [picture(0), picture(1, form="PNG")]
     answer = client.post("/v1/predict", **form(("a.jpg", contents[0]), ("b.png", contents[1])))
     assert answer.status_code == 200 and answer.json["disclaimer"] == DISCLAIMER
-    classifier = SkinClassifier()
+    classifier = SkinClassifier(unlimited)
     for told, name, content in zip(answer.json["answers"], ("a.jpg", "b.png"), contents, strict=True):
         assert same_answer(told, record(name, classifier.predict(content)))
         assert told["decisions"]
@@ -177,9 +185,9 @@ class OfPatients:
     has_map = False
     encoding = from_list(PATIENT)
 
-    def __init__(self):
+    def __init__(self, path):
         self.told = []
-        self.real = SkinClassifier()
+        self.real = SkinClassifier(path)
 
     def to_vector(self, metadata):
         return self.encoding.encode(metadata)
@@ -189,8 +197,8 @@ class OfPatients:
         return self.real.predict(image)
 
 
-def test_what_is_known_of_the_patient_is_query_or_form(service):
-    model = OfPatients()
+def test_what_is_known_of_the_patient_is_query_or_form(service, unlimited):
+    model = OfPatients(unlimited)
     info = {**service.info, "metadata": {"fields": PATIENT}}
     client = app.create(changed(service, pool=Pool([model], 1), info=info)).test_client()
     assert client.post("/v1/predict?age=45", data=picture(), content_type="image/png").status_code == 200
@@ -205,7 +213,59 @@ def test_what_is_known_of_the_patient_is_query_or_form(service):
         assert "\n" not in answer.json["error"]
     described = client.get("/v1/openapi.json").json
     names = [parameter["name"] for parameter in described["paths"]["/v1/predict"]["post"]["parameters"]]
-    assert names == ["heatmap", "age", "sex"]
+    assert names == ["heatmap", "assess_anything", "age", "sex"]
+
+
+@pytest.fixture(scope="module")
+def limited(service, tmp_path_factory):
+    """A client of a model that refuses what is dark."""
+    dark = {"feature": "luma", "below": 20000, "reason": "too_dark", "text": "too dark", "remedy": "more light"}
+    path = miniatures.with_limits(tmp_path_factory.mktemp("limited") / "model.tflite", dark)
+    made = run.prepare(run.Setup(path, limits=LIMITS), lambda line: None)
+    return app.create(changed(made, site=FILES)).test_client()
+
+
+def black():
+    content = io.BytesIO()
+    Image.new("RGB", (50, 40)).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_a_picture_beyond_the_limits_has_its_reasons_and_no_class(limited):
+    reason = {"reason": "too_dark", "text": "too dark", "remedy": "more light"}
+    refused = {"error": "cannot assess: too dark (more light)", "reasons": [reason]}
+    for query in ("", "?heatmap=1", "?assess_anything=0"):
+        answer = limited.post(f"/v1/predict{query}", data=black(), content_type="image/png")
+        assert answer.status_code == 422, query
+        assert answer.json["answers"] == [{"file": "picture", **refused}]
+    answer = limited.post("/v1/predict", **form(("a", black()), ("b", picture()), heatmap="1"))
+    assert answer.status_code == 200
+    first, second = answer.json["answers"]
+    assert first == {"file": "a", **refused}
+    assert (second["assessable"], second["reasons"]) == (True, []) and second["label"] in second["possible"]
+    assert 'skin_edge_pictures_total{outcome="refused"}' in limited.get("/metrics").text
+
+
+def test_assess_anything_answers_all_the_same_and_says_so(limited):
+    answer = limited.post("/v1/predict?assess_anything=true&heatmap=1", data=black(), content_type="image/png")
+    assert answer.status_code == 200
+    (record,) = answer.json["answers"]
+    assert record["assessable"] is False and [one["reason"] for one in record["reasons"]] == ["too_dark"]
+    assert record["label"] and record["heatmap"].startswith("data:image/png;base64,")
+    answer = limited.post("/v1/predict?assess_anything=maybe", data=black(), content_type="image/png")
+    assert answer.status_code == 400 and answer.json["error"] == "assess_anything is 1 or 0"
+
+
+def test_what_cannot_be_assessed_is_as_the_document_says(limited):
+    schema = validator(limited.get("/v1/openapi.json").json, "Answers")
+    for query in ("", "?assess_anything=1"):
+        answer = limited.post(f"/v1/predict{query}", **form(("a", black()), ("b", picture()), ("c", b"x")))
+        schema.validate(answer.json)
+    (record,) = limited.post("/v1/predict", data=picture(), content_type="image/png").json["answers"]
+    for key in ("assessable", "reasons", "possible"):
+        wrong = {name: value for name, value in record.items() if name != key}
+        with pytest.raises(jsonschema.ValidationError):
+            schema.validate({"answers": [wrong], "disclaimer": DISCLAIMER})
 
 
 def test_a_model_of_pictures_alone_takes_no_field(client):
@@ -476,13 +536,13 @@ def test_golden_pictures_are_made_once_when_they_are_asked_for(service):
     assert client.get("/golden.json").data == b"{}"
 
 
-def test_a_model_without_a_page_has_the_api(monkeypatch):
+def test_a_model_without_a_page_has_the_api(monkeypatch, unlimited):
     def refuses(*_, **__):
         raise UsageError("no page for this model")
 
     monkeypatch.setattr(site, "served", refuses)
     said = []
-    client = app.create(run.prepare(run.Setup(limits=LIMITS), said.append)).test_client()
+    client = app.create(run.prepare(run.Setup(unlimited, limits=LIMITS), said.append)).test_client()
     assert client.get("/").status_code == client.get("/golden.json").status_code == 404
     assert said == ["the API alone is served, without the page: no page for this model"]
     assert client.post("/v1/predict", data=picture(), content_type="image/jpeg").status_code == 200
@@ -550,14 +610,14 @@ def test_what_is_wrong_with_a_request_is_one_line(client):
         assert client.post("/v1/session", **body).status_code == 400
 
 
-def test_a_fault_is_one_line_without_a_traceback(service, capfd):
+def test_a_fault_is_one_line_without_a_traceback(service, unlimited, capfd):
     class Broken(OfPatients):
         encoding = None
 
         def predict(self, image, metadata=None):
             raise RuntimeError("a secret of the picture")
 
-    client = app.create(changed(service, pool=Pool([Broken()], 1))).test_client()
+    client = app.create(changed(service, pool=Pool([Broken(unlimited)], 1))).test_client()
     answer = client.post("/v1/predict", data=picture(), content_type="image/jpeg")
     assert answer.status_code == 500 and answer.json == {"error": "fault of the server; its log has a line about it"}
     said = capfd.readouterr().err
@@ -701,8 +761,8 @@ class Held(OfPatients):
 
     encoding = None
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, path):
+        super().__init__(path)
         self.begun, self.may = threading.Semaphore(0), threading.Semaphore(0)
 
     def predict(self, image, metadata=None):
@@ -735,9 +795,9 @@ def until(condition, seconds=20):
         time.sleep(0.01)
 
 
-def test_what_waits_for_a_classifier_has_no_thread(service):
+def test_what_waits_for_a_classifier_has_no_thread(service, unlimited):
     """More wait than there are threads; the page is there meanwhile; the next is 503; a stop answers all that wait."""
-    model, waiting = Held(), 20
+    model, waiting = Held(unlimited), 20
     with serving(changed(service, pool=Pool([model], waiting))) as http:
         before = threading.active_count()
         first = Asked(http.port)
@@ -757,8 +817,8 @@ def test_what_waits_for_a_classifier_has_no_thread(service):
         assert [asked.status for asked in (first, *rest)] == [200] * (waiting + 1)
 
 
-def test_without_a_queue_one_request_for_each_classifier_is_answered(service):
-    model = Held()
+def test_without_a_queue_one_request_for_each_classifier_is_answered(service, unlimited):
+    model = Held(unlimited)
     with serving(changed(service, pool=Pool([model], 0))) as http:
         for _ in range(3):
             first = Asked(http.port)
@@ -768,8 +828,8 @@ def test_without_a_queue_one_request_for_each_classifier_is_answered(service):
             assert first.status == 200
 
 
-def test_what_has_waited_too_long_is_503_although_nothing_is_free(service):
-    model = Held()
+def test_what_has_waited_too_long_is_503_although_nothing_is_free(service, unlimited):
+    model = Held(unlimited)
     limits = dataclasses.replace(LIMITS, seconds=0.5)
     with serving(changed(service, pool=Pool([model], 5), limits=limits)) as http:
         first = Asked(http.port)

@@ -22,6 +22,7 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ImageError
 from skin_edge.edge_runtime.model_file import read_model_file
 
+from . import miniatures
 from .browsers import in_firefox, node_modules, visited
 
 pytestmark = pytest.mark.slow
@@ -135,6 +136,73 @@ def test_what_is_no_whole_picture_gets_no_class(own, modules, samples, tmp_path)
     assert found["errors"] == []
 
 
+LIMITS = (
+    {"feature": "luma", "below": 8000, "reason": "too_dark", "text": "it is dark", "remedy": "more light"},
+    {"feature": "contrast", "below": 8, "reason": "bland", "text": "all of one kind", "remedy": "another place"},
+    {"feature": "clipped", "above": 3000, "reason": "too_bright", "text": "it is bright", "remedy": ""},
+)
+
+
+@pytest.fixture(scope="module")
+def limited(modules, tmp_path_factory):
+    """(a site whose model has limits and sets of possible classes, the model)."""
+    folder = tmp_path_factory.mktemp("limited")
+    model = miniatures.with_limits(folder / "limited.tflite", *LIMITS, possible=[0.05] * 7)
+    site.write(folder / "site", site.files(model, runtime=modules))
+    return folder / "site", model
+
+
+def test_what_is_beyond_the_limits_gets_its_reasons_and_no_class(limited, modules, samples, tmp_path):
+    """The page's own words by the code, the file's where it has none; the numbers behind their warning alone."""
+    where, model = limited
+    unfit = {name: tmp_path / name for name in ("unfit-black.png", "unfit-glare.jpg", "unfit-dark.jpg")}
+    for name, path in unfit.items():
+        path.write_bytes(pictures.unfit(160, 160)[name])
+    found = visited(
+        "answers", where, modules, tmp_path, pictures=[*unfit.values(), samples["jpeg-420.jpg"]], check=True
+    )
+    with SkinClassifier(model) as classifier:
+        labels = [label.name for label in classifier.labels]
+        for path, answer in zip(unfit.values(), found["answers"], strict=False):
+            prediction = classifier.predict(path)
+            assert answer["event"] == "refused" and answer["title"] == "Cannot assess"
+            assert answer["error"] == prediction.refusal
+            assert answer["reasons"] == [one.reason for one in prediction.reasons]
+            assert not [label for label in labels if label in answer["text"]]
+            assert answer["numbers"]["before"] is False and answer["numbers"]["bars"] == 7
+            assert answer["numbers"]["warning"].startswith("Not an answer.")
+        black, glare, _, good = found["answers"]
+        assert "The photograph is too dark. Use more light." in black["text"]
+        assert "All of one kind. Another place." in black["text"]
+        assert "The photograph is too bright. Use less light" in glare["text"]
+        prediction = classifier.predict(samples["jpeg-420.jpg"])
+        same_answer(good, prediction, codes_of(classifier))
+        names = {label.code: label.name for label in classifier.labels}
+        assert good["possible"] == list(prediction.possible) and good["numbers"] is None
+        assert f"It may well be: {', '.join(names[code] for code in prediction.possible)}." in good["text"]
+    stages = found["check"]["result"]["check"]["stages"]
+    assert (
+        found["check"]["status"] == "Level A." and stages["assessment"]["level"] == stages["possible"]["level"] == "A"
+    )
+    assert run(["bundle", str(model), "--out", str(tmp_path / "bundle")]) == 0
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in found["check"]["answers"]))
+    assert run(["verify", str(tmp_path / "bundle"), str(tmp_path / "answers.jsonl")]) == 0
+    assert found["errors"] == []
+
+
+def test_the_check_finds_another_assessment(limited, modules, tmp_path):
+    where, model = limited
+    golden = json.loads((where / "golden.json").read_text())
+    line = next(line for line in golden["lines"] if line.get("assessable") is False)
+    line["reasons"] = ["too_bright" if line["reasons"] != ["too_bright"] else "too_dark"]
+    wrong = dict(site.files(model, runtime=modules), **{"golden.json": json.dumps(golden).encode()})
+    wrong["sw.js"] = b"throw new Error('none');"
+    site.write(tmp_path / "site", wrong)
+    found = visited("check", tmp_path / "site", modules, tmp_path, accelerator="wasm")
+    assert found["status"] == "Level refused."
+    assert found["result"]["check"]["stages"]["assessment"]["level"] == "refused"
+
+
 def test_the_second_visit_needs_no_network(own, modules, samples, tmp_path):
     found = visited("offline", own, modules, tmp_path, pictures=[samples["jpeg-420.jpg"]])
     assert found["state"] == "ready"
@@ -200,6 +268,15 @@ def test_without_webassembly_the_server_answers_and_the_page_says_so(modules, sa
     refused = {"answers": [{"file": "picture", "error": "picture: not an image"}], "disclaimer": "none"}
     found = visited("server", served, modules, tmp_path, pictures=[picture], answer=refused)
     assert found["answers"][0]["event"] == "refused" and found["answers"][0]["title"] == "Cannot assess"
+    why = {"reason": "too_dark", "text": "too dark", "remedy": "more light"}
+    unfit = {
+        "answers": [{"file": "picture", "error": "cannot assess: too dark", "reasons": [why]}],
+        "disclaimer": "none",
+    }
+    found = visited("server", served, modules, tmp_path, pictures=[picture], answer=unfit)
+    (answer,) = found["answers"]
+    assert (answer["event"], answer["title"], answer["reasons"]) == ("refused", "Cannot assess", ["too_dark"])
+    assert "The photograph is too dark. Use more light." in answer["text"] and answer["numbers"] is None
 
 
 def test_the_check_is_what_verify_and_bench_take(own, modules, samples, handover, tmp_path, capsys):

@@ -325,7 +325,14 @@ class _Predict:
         service = self._service
         with service.pool.one(until) as classifier:
             asked = _asked(request, service)
-            answers = records(classifier, asked.pictures, asked.metadata, with_map=asked.with_map, until=until)
+            answers = records(
+                classifier,
+                asked.pictures,
+                asked.metadata,
+                with_map=asked.with_map,
+                until=until,
+                assess_anything=asked.assess_anything,
+            )
         for answer in answers:
             service.metrics.picture("error" not in answer)
         failed = asked.alone and "error" in answers[0]
@@ -340,12 +347,14 @@ class _Asked:
         pictures: Name, bytes of the file.
         metadata: Of the patient; None where the request has none.
         with_map: Whether maps are wanted.
+        assess_anything: Whether pictures beyond the model's limits are answered all the same.
         alone: Whether the body is the picture, so that there is nothing else to answer.
     """
 
     pictures: Sequence[tuple[str, bytes]]
     metadata: Mapping[str, str] | None
     with_map: bool
+    assess_anything: bool
     alone: bool
 
 
@@ -375,10 +384,16 @@ def _asked(request: Request, service: Service) -> _Asked:
             415, "send multipart/form-data, or the picture's file as the body with Content-Type: image/jpeg or the like"
         )
     fields = _fields(request, service)
-    with_map = fields.pop("heatmap", "0")
-    if with_map not in ("0", "1", "false", "true"):
-        raise _RequestError(400, "heatmap is 1 or 0")
-    return _Asked(pictures, fields or None, with_map in ("1", "true"), kind != "multipart/form-data")
+    with_map, anything = (_flag(fields, name) for name in openapi.FLAGS)
+    return _Asked(pictures, fields or None, with_map, anything, kind != "multipart/form-data")
+
+
+def _flag(fields: dict[str, str], name: str) -> bool:
+    """Takes it out of the fields."""
+    value = fields.pop(name, "0")
+    if value not in ("0", "1", "false", "true"):
+        raise _RequestError(400, f"{name} is 1 or 0")
+    return value in ("1", "true")
 
 
 def _fields(request: Request, service: Service) -> dict[str, str]:

@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...edge_runtime import __version__
+from ...edge_runtime.assessment import checks_of
 from ...edge_runtime.classifier import DISCLAIMER
+from ...edge_runtime.contract import possible_thresholds
 from .limits import Limits
+
+FLAGS = ("heatmap", "assess_anything")
+"""What /v1/predict takes of every model, each 0 or 1."""
 
 
 def fields(info: Mapping[str, Any]) -> tuple[str, ...]:
-    """What /v1/predict takes beside pictures: heatmap, and the patient's fields where the model knows any.
+    """What /v1/predict takes beside pictures: FLAGS, and the patient's fields where the model knows any.
 
     Args:
         info: Of the model, as `edge_runtime.info.describe` gives it.
     """
-    return ("heatmap", *(field["name"] for field in _metadata(info)))
+    return (*FLAGS, *(field["name"] for field in _metadata(info)))
 
 
 def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[str, Any]:
@@ -54,7 +59,8 @@ def document(info: Mapping[str, Any], limits: Limits, *, token: bool) -> dict[st
 
 def _predict(info: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     """The path item of /v1/predict."""
-    told = {"heatmap": _HEATMAP, **{field["name"]: _patient_field(field) for field in _metadata(info)}}
+    flags = {name: {**_FLAG, "description": said} for name, said in zip(FLAGS, _FLAGS_SAID, strict=True)}
+    told = {**flags, **{field["name"]: _patient_field(field) for field in _metadata(info)}}
     parameters = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in told.items()]
     pictures = {
         "type": "array",
@@ -74,7 +80,8 @@ def _predict(info: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         "post": {
             "summary": "Answers pictures.",
             "description": "In a form, a picture that cannot be assessed has a record with its error among the "
-            "others'. Fields stand in the query or in the form, each once.",
+            "others', and the reasons where it is beyond the model's limits. Fields stand in the query or in the "
+            "form, each once.",
             "operationId": "predict",
             "parameters": parameters,
             "requestBody": {
@@ -157,12 +164,12 @@ def _others() -> dict[str, Any]:
     }
 
 
-_HEATMAP = {
-    "type": "string",
-    "enum": ["0", "1", "false", "true"],
-    "default": "0",
-    "description": "Whether each answer has its class activation map; null where the model has none.",
-}
+_FLAG = {"type": "string", "enum": ["0", "1", "false", "true"], "default": "0"}
+_FLAGS_SAID = (
+    "Whether each answer has its class activation map; null where the model has none.",
+    "Whether a picture that is beyond the model's limits is answered all the same: `assessable` is then false, and it "
+    "is no answer to be shown as one.",
+)
 
 
 def _metadata(info: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -206,7 +213,23 @@ def _schemas(info: Mapping[str, Any]) -> dict[str, Any]:
         inference_ms=milliseconds,
     )
     answer["properties"]["heatmap"] = {"type": ["string", "null"], "pattern": "^data:image/png;base64,"}
+    text = {"type": "string"}
+    reasons = {"type": "array", "items": _object(reason=text, text=text, remedy=text)}
+    contract: Mapping[str, Any] = info["contract"] or {}
+    if checks_of(contract):
+        _add(
+            answer,
+            assessable={"type": "boolean", "description": "false, with assess_anything alone: not to be shown."},
+            reasons={**reasons, "description": "Why it cannot be assessed; none where it can."},
+        )
+    if possible_thresholds(contract):
+        _add(answer, possible={"type": "array", "items": label, "description": "The classes that it may well be."})
     not_assessed = _object(file={"type": "string"}, error={"type": "string"})
+    not_assessed["properties"]["reasons"] = {
+        **reasons,
+        "description": "Where it is beyond the model's limits.",
+        "minItems": 1,
+    }
     not_assessed["description"] = "Cannot assess: no class is given, least of all benign."
     return {
         "Answer": answer,
@@ -233,6 +256,12 @@ def _schemas(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _MOST_LISTED = 1000
+
+
+def _add(schema: dict[str, Any], **properties: Any) -> None:
+    """More properties that are always there."""
+    schema["properties"].update(properties)
+    schema["required"].extend(properties)
 
 
 def _object(**properties: Any) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 
 from ...benchmarks.bundle import hand_over
 from ...benchmarks.measure.picture import generated_picture
-from ...edge_runtime import __version__, info
+from ...edge_runtime import __version__, assessment, info
 from ...edge_runtime import files as disk
 from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from ...edge_runtime.contract import LOGITS, possible_thresholds
 from ...edge_runtime.errors import OutputExistsError, UsageError
 from ...edge_runtime.model_file import ModelFile, read_model_file
 from . import icons, litert_js
@@ -104,10 +105,10 @@ def golden(model: Path | ModelFile | None = None) -> dict[str, bytes]:
 def _page_model(model: Path | None) -> ModelFile:
     """Raises UsageError for one that the page cannot follow."""
     file = read_model_file(model or DEFAULT_MODEL)
-    if file.contract.get("format_version") != 4:
+    if file.contract.get("format_version", 0) < 4 or file.scores == LOGITS:
         raise UsageError(
-            f"{file.path} has no contract of format 4, which the page can follow: convert its run again, or see "
-            "python -m skin_edge.convert.renew --help"
+            f"{file.path} has no contract of format 4 with probabilities, which the page can follow: convert its run "
+            "again, or see python -m skin_edge.convert.renew --help"
         )
     if "metadata" in file.contract:
         raise UsageError(f"{file.path} asks for what is known of the patient, which the page does not: use 'predict'")
@@ -211,6 +212,8 @@ def _facts(file: ModelFile) -> dict[str, Any]:
         "skin_edge": __version__,
         "input": [file.input_spec.height, file.input_spec.width],
         **{key: file.contract.get(key) for key in _SHOWN},
+        "reasons": [vars(reason) for reason in _reasons(file)],
+        "coverage": file.contract["possible"]["coverage"] if possible_thresholds(file.contract) else None,
         "data": {
             "layout": data.get("layout"),
             "images": data.get("images"),
@@ -218,6 +221,12 @@ def _facts(file: ModelFile) -> dict[str, Any]:
             "seed": provenance.get("seed"),
         },
     }
+
+
+def _reasons(file: ModelFile) -> list[assessment.Reason]:
+    """Why a picture cannot be assessed by this model, each code once."""
+    found = {check.reason.reason: check.reason for check in reversed(assessment.checks_of(file.contract))}
+    return list(reversed(found.values()))
 
 
 def _config(own: Mapping[str, bytes], server: bool) -> dict[str, Any]:

@@ -22,9 +22,21 @@ from ...edge_runtime.errors import ImageError
 from . import golden
 from .reading import classifier_of, read_bundle
 
+_TOLD = (
+    "file",
+    "upright",
+    "probabilities",
+    "label",
+    "decisions",
+    "features",
+    "assessable",
+    "reasons",
+    "possible",
+)
+
 
 def answers(classifier: SkinClassifier, files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
-    """A line for each picture.
+    """A line for each picture; one that cannot be assessed has its class all the same, and says that it is none.
 
     Args:
         files: Name within golden/ -> content.
@@ -37,7 +49,7 @@ def answers(classifier: SkinClassifier, files: Mapping[str, bytes]) -> Iterator[
         except ImageError as error:
             yield {"file": name, "error": f"cannot assess: {error}"}
             continue
-        told = {key: line[key] for key in ("file", "upright", "probabilities", "label", "decisions")}
+        told = {key: line[key] for key in _TOLD if key in line}
         yield told | {
             "input": {"sha256": line["input"]["sha256"], "base64": base64.b64encode(pixels.tobytes()).decode()}
         }

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...edge_runtime import preprocess
-from ...edge_runtime.classifier import SkinClassifier
+from ...edge_runtime.classifier import Prediction, SkinClassifier
 from ...edge_runtime.errors import DataError, ImageError
 
 
@@ -20,7 +20,7 @@ def record(classifier: SkinClassifier, name: str, content: bytes) -> tuple[dict[
     """(a line of golden.jsonl, the input's bytes as uint8 [height, width, 3]).
 
     Args:
-        classifier: Of a file of contract format 4, with XNNPACK and one thread.
+        classifier: Of a file of contract format 4 or newer, with XNNPACK and one thread.
         name: Of the picture within golden/.
         content: Of its file.
 
@@ -50,7 +50,20 @@ def record(classifier: SkinClassifier, name: str, content: bytes) -> tuple[dict[
         "label": prediction.label,
         "probabilities": [prediction.probabilities[label.code] for label in classifier.labels],
         "decisions": [asdict(decision) for decision in prediction.decisions],
+        **_assessed(prediction),
     }, pixels
+
+
+def _assessed(prediction: Prediction) -> dict[str, Any]:
+    """What a file of format 6 says beside the others: docs/contract.md, section 12."""
+    said: dict[str, Any] = {}
+    if prediction.features:  # the file has limits
+        said["features"] = dict(prediction.features)
+        said["assessable"] = prediction.assessable
+        said["reasons"] = [reason.reason for reason in prediction.reasons]
+    if prediction.possible is not None:
+        said["possible"] = list(prediction.possible)
+    return said
 
 
 def refusal(classifier: SkinClassifier, name: str, content: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...edge_runtime import __version__, console, files, info
+from ...edge_runtime import __version__, assessment, console, files, info
 from ...edge_runtime import pictures as pictures_of
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import CONTRACT_FILE, LABELS_FILE
@@ -43,7 +43,7 @@ def contents(model: Path, own: Path | None = None, *, for_micro: bool = False) -
     """(name of the bundle, path within it -> content), in a fixed order.
 
     Args:
-        model: A .tflite of contract format 4.
+        model: A .tflite of contract format 4 or newer.
         own: A folder of pictures that become golden ones too.
         for_micro: With what `micro.contents` has for microcontrollers.
 
@@ -88,7 +88,8 @@ class Golden:
 
     Attributes:
         lines: Of golden.jsonl.
-        good: Name within golden/ -> content of the pictures that are answered.
+        good: Name within golden/ -> content of the pictures that can be read; where the file has limits, some of them
+            cannot be assessed.
         broken: The same of those that are refused.
         inputs: The same of what the network is given for each picture of `good`.
     """
@@ -108,7 +109,7 @@ def golden_pictures(classifier: SkinClassifier, own: Path | None = None) -> Gold
     """Draws them and has them answered, which takes seconds.
 
     Args:
-        classifier: Of a file of contract format 4.
+        classifier: Of a file of contract format 4 or newer.
         own: A folder of pictures that become golden ones too.
 
     Raises:
@@ -116,6 +117,9 @@ def golden_pictures(classifier: SkinClassifier, own: Path | None = None) -> Gold
     """
     spec, limit = classifier.input_spec, int(classifier.contract["limits"]["max_pixels"])
     good = {f"pictures/{name}": content for name, content in pictures.good(spec.height, spec.width).items()}
+    if assessment.checks_of(classifier.contract):
+        unfit = pictures.unfit(spec.height, spec.width)
+        good |= {f"pictures/{name}": content for name, content in unfit.items()}
     good |= _own(own) if own else {}
     broken = {f"broken/{name}": content for name, content in pictures.broken(limit).items()}
     try:
@@ -131,7 +135,7 @@ def documents(file: ModelFile, described: Mapping[str, Any]) -> dict[str, bytes]
     """The texts that go with a file: its license, its card, the contract.
 
     Args:
-        file: Of contract format 4.
+        file: Of contract format 4 or newer.
         described: Of it, by `info.describe`.
     """
     return {

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...edge_runtime import __version__
+from ...edge_runtime import __version__, assessment
+from ...edge_runtime import contract as contracts
 from ...edge_runtime.classifier import DISCLAIMER
 from ...edge_runtime.contract import LOGITS
 from ...edge_runtime.model_file import ModelFile
@@ -19,7 +20,7 @@ def text(file: ModelFile, described: Record, records: Sequence[Record]) -> str:
     """The integration guide of a bundle, as Markdown.
 
     Args:
-        file: Of contract format 4.
+        file: Of contract format 4 or newer.
         described: `info.describe`'s of it.
         records: The lines of golden.jsonl.
     """
@@ -34,8 +35,9 @@ def text(file: ModelFile, described: Record, records: Sequence[Record]) -> str:
         _numbers(file, described),
         _steps(file),
         _decisions(contract),
+        *_assessment(file),
         *_platforms(file),
-        _proof(records),
+        _proof(records, has_limits=bool(assessment.checks_of(contract))),
         _faults(file),
     ]
     return "\n\n".join(sections) + "\n"
@@ -138,11 +140,46 @@ score >= threshold, else `below`, which is not an all-clear. Borderline where th
 Chosen on {markdown_text(contract["thresholds"][0]["on"])}; not guaranteed on other data."""
 
 
+def _assessment(file: ModelFile) -> list[str]:
+    """What to do with the limits of the file and its sets of possible classes, where it has them."""
+    checks, possible = assessment.checks_of(file.contract), contracts.possible_thresholds(file.contract)
+    parts: list[str] = []
+    if checks:
+        rows = "\n".join(
+            f"| {markdown_text(check.reason.reason)} | {' or '.join(_limits(check))} | "
+            f"{markdown_text(check.reason.text)} | {markdown_text(check.reason.remedy)} |"
+            for check in checks
+        )
+        parts.append(f"""\
+Before an answer is shown, measure the resized picture as CONTRACT.md, section 12, says (`measure` in the ports), and
+look at the limits below. Where one is broken, show "cannot assess", the reasons and what to do about them, **and no
+class, no probability, no decision**. The ports do that by themselves: `assess` throws, `skin_edge_decide` gives
+`SKIN_EDGE_REFUSED`. A switch that answers all the same has to say so with every answer.
+
+| reason | refused where | text | remedy |
+| --- | --- | --- | --- |
+{rows}
+
+Translate by the reason's code, and show the file's text where a code is not known.""")
+    if possible:
+        coverage = file.contract["possible"]["coverage"]
+        parts.append(f"""\
+`possible` are the classes that it may well be: {100 * coverage:g} of 100 pictures of each class, of those that the
+limits were found on, have their own class among them. Show them beside the decision ("It may well be: ..."); several
+classes mean that the model is not sure. It holds for such pictures only.""")
+    return ["## What cannot be assessed, and what it may be\n\n" + "\n\n".join(parts)] if parts else []
+
+
+def _limits(check: assessment.Check) -> list[str]:
+    bounds = (("below", check.below), ("above", check.above))
+    return [f"`{check.feature}` {word} {limit:g}" for word, limit in bounds if limit is not None]
+
+
 _MICRO = """## Microcontrollers
 
-Of the ports, the one in C alone reads this file (contract format 5): `ports/c` with `SKIN_EDGE_LOGITS` defined. A
-bundle made with `--micro` has model, golden pictures, arena and resolver for TensorFlow Lite Micro, and a self-test, in
-`micro/`. In Python `skin-edge predict` answers with it as with any other."""
+Of the ports, the one in C alone reads this file, which leaves the softmax to the app: `ports/c` with `SKIN_EDGE_LOGITS`
+defined. A bundle made with `--micro` has model, golden pictures, arena and resolver for TensorFlow Lite Micro, and a
+self-test, in `micro/`. In Python `skin-edge predict` answers with it as with any other."""
 
 
 def _platforms(file: ModelFile) -> list[str]:
@@ -195,7 +232,13 @@ a picture of about {size} pixels loses little on its way there. It cannot undo t
 brought down to {size} without antialiasing. Its thresholds are its own: do not take those of the file without."""
 
 
-def _proof(records: Sequence[Record]) -> str:
+def _proof(records: Sequence[Record], *, has_limits: bool) -> str:
+    unfit = sum(not record.get("assessable", True) for record in records)
+    refused = ""
+    if has_limits:
+        refused = """
+    {"file": "pictures/unfit-black.png", "input": {"sha256": "..."}, "features": {"luma": 0, ...}, "reasons":
+     ["..."], "error": "cannot assess: ..."}"""
     example = next(record for record in records if "error" not in record)
     return f"""## Prove it
 
@@ -205,21 +248,32 @@ as far as it can see the stages (CONTRACT.md, section 9):
     {{"file": {json.dumps(example["file"])}, "upright": {{"width": {example["upright"]["width"]}, "height":
      {example["upright"]["height"]}, "sha256": "..."}}, "input": {{"sha256": "...", "base64": "..."}},
      "probabilities": [...], "label": {json.dumps(example["label"])}, "decisions": [...]}}
-    {{"file": "broken/truncated.jpg", "error": "cannot assess: ..."}}
+    {{"file": "broken/truncated.jpg", "error": "cannot assess: ..."}}{refused}
 
     skin-edge verify FOLDER answers.jsonl
 
 says the level, A (exact), B, C or refused, stage by stage, and **names the mistake** where it knows it. Exit code 0 is
 level A, 1 is B or C, 3 is refused. `input.base64` is worth its bytes: without it a mistake is looked for in hashes and
-probabilities alone.
+probabilities alone.{_of_unfit(unfit, has_limits=has_limits)}
 The stages apart: golden/inputs/*.rgb through the engine alone (`"file": "inputs/..."`); a PNG of golden/pictures, which
 every decoder reads alike, through the resize alone."""
+
+
+def _of_unfit(unfit: int, *, has_limits: bool) -> str:
+    if not has_limits:
+        return ""
+    return f"""
+Of these pictures {unfit} cannot be assessed (`assessable` in golden.jsonl): an error there is the right answer, and a
+class without `reasons` is refused as "ignores the assessment"."""
 
 
 def _faults(file: ModelFile) -> str:
     softmax = "applies a softmax | it is in the network"
     if file.scores == LOGITS:
         softmax = "leaves the softmax out | CONTRACT.md, section 7"
+    ignored = ""
+    if assessment.checks_of(file.contract):
+        ignored = "\n| shows a class for a picture beyond the file's limits | the reasons, and no class |"
     return f"""## What goes wrong
 
 | what an app does | remedy |
@@ -231,4 +285,4 @@ def _faults(file: ModelFile) -> str:
 | crops the centre, or adds bars | stretch the whole picture |
 | sorts the labels | the order of labels.txt |
 | {softmax} |
-| answers a file that it could not read to its end | "cannot assess" |"""
+| answers a file that it could not read to its end | "cannot assess" |{ignored}"""

@@ -53,6 +53,9 @@ _STRETCH = "resize by the integers of CONTRACT.md, section 5, as the ports do; n
 _BYTES = "feed the bytes of the resized picture as they are: they are the tensor"
 _TURN = "apply the EXIF orientation to the decoded picture, before it is resized"
 
+IGNORED = "ignores the assessment"
+"""The mistake of an app that answers a picture which the file's limits refuse as if there were none."""
+
 MISTAKES = {
     one.name: one
     for one in (
@@ -76,6 +79,12 @@ MISTAKES = {
         Mistake("labels in another order", "probabilities are in the order of labels.txt", "outputs"),
         Mistake("softmax twice", "the network's output is final: no softmax behind it", "outputs"),
         Mistake("raw logits", "take the output named probabilities, behind the softmax", "outputs"),
+        Mistake(
+            IGNORED,
+            'where a limit of the file is broken, show "cannot assess" with its reasons and no class: CONTRACT.md, '
+            "section 12",
+            "outputs",
+        ),
     )
 }
 

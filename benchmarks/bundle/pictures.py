@@ -64,6 +64,31 @@ def good(height: int, width: int) -> Mapping[str, bytes]:
     return files
 
 
+@functools.cache
+def unfit(height: int, width: int) -> Mapping[str, bytes]:
+    """File name -> content of pictures that can be read and that a file with limits should refuse to assess.
+
+    Args:
+        height, width: Of the network's input, pixels.
+    """
+    photograph = lesion(300, 400, 41).astype(np.int64)
+    y, x = np.mgrid[0:300, 0:400]
+    hairs = ((7 * x + 3 * y) % 60 < 12) | ((2 * x - 9 * y) % 90 < 14)
+    glare = np.maximum(0, 300 - ((x - 200) ** 2 + (y - 150) ** 2) // 60)
+    return {
+        "unfit-black.png": _png(np.zeros((120, 160, 3), np.uint8)),
+        "unfit-white.png": _png(np.full((120, 160, 3), 255, np.uint8)),
+        "unfit-noise.png": _png(_noisy(height, width)),
+        "unfit-text.png": _png(_written(("CANNOT", "ASSESS", "THIS"))),
+        "unfit-dark.jpg": _jpeg(_bytes(photograph // 12), quality=90),
+        "unfit-bright.jpg": _jpeg(_bytes(photograph * 7 // 4 + 60), quality=90),
+        "unfit-blurred.png": _png(_smooth(photograph)),
+        "unfit-blue.jpg": _jpeg(_bytes(photograph * np.array([2, 5, 8]) // 7), quality=90),
+        "unfit-hair.jpg": _jpeg(_bytes(photograph // (1 + 3 * hairs[..., None])), quality=60),
+        "unfit-glare.jpg": _jpeg(_bytes(photograph + glare[..., None]), quality=90),
+    }
+
+
 def broken(max_pixels: int) -> dict[str, bytes]:
     """File name -> content of what must be refused.
 
@@ -246,6 +271,45 @@ def _checkerboard(height: int, width: int) -> Pixels:
 def _lines(height: int, width: int) -> Pixels:
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([(x % 3 == 0) * 255, (y % 3 == 0) * 255, ((x + 2 * y) % 5 == 0) * 255], axis=-1).astype(np.uint8)
+
+
+def _noisy(height: int, width: int) -> Pixels:
+    """Each channel 0 or 255: noise of full contrast that compresses."""
+    at = np.reshape(np.arange(3 * height * width, dtype=np.int64), (height, width, 3))
+    return ((_hashes(at, 42) & 1) * 255).astype(np.uint8)
+
+
+_LETTERS = {  # rows of 5 pixels
+    "A": (14, 17, 17, 31, 17, 17, 17),
+    "C": (14, 17, 16, 16, 16, 17, 14),
+    "E": (31, 16, 16, 30, 16, 16, 31),
+    "H": (17, 17, 17, 31, 17, 17, 17),
+    "I": (14, 4, 4, 4, 4, 4, 14),
+    "N": (17, 25, 21, 19, 17, 17, 17),
+    "O": (14, 17, 17, 17, 17, 17, 14),
+    "S": (15, 16, 16, 14, 1, 1, 30),
+    "T": (31, 4, 4, 4, 4, 4, 4),
+}
+
+
+def _written(lines: tuple[str, ...], size: int = 8) -> Pixels:
+    """Black letters on white, a pixel of a letter `size` pixels wide."""
+    page = np.zeros((10 * len(lines), 6 * max(map(len, lines)) + 2), np.uint8)
+    for row, line in enumerate(lines):
+        for column, letter in enumerate(line):
+            for y, bits in enumerate(_LETTERS[letter]):
+                for x in range(5):
+                    page[10 * row + 2 + y, 6 * column + 2 + x] = bits >> (4 - x) & 1
+    grey = (255 - page.repeat(size, 0).repeat(size, 1) * 235).astype(np.uint8)
+    return np.stack([grey, grey, grey], axis=-1)
+
+
+def _smooth(pixels: npt.NDArray[np.int64], side: int = 24) -> Pixels:
+    """Twice the means of `side` pixels along each axis, without the border: out of focus."""
+    for axis in (0, 0, 1, 1):
+        sums, n = pixels.cumsum(axis), pixels.shape[axis]
+        pixels = (sums.take(range(side, n), axis) - sums.take(range(n - side), axis)) // side
+    return _bytes(pixels)
 
 
 def _grainy(pixels: Pixels) -> Pixels:

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ...edge_runtime import files
+from ...edge_runtime import assessment, files
+from ...edge_runtime import contract as contracts
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.errors import ModelFileError, UsageError
 from .hand_over import SUMS
@@ -172,6 +173,7 @@ def _checked(reported: Record, size: tuple[int, int], classes: int) -> Record:
         if values.shape != (classes,):
             raise ValueError(f"probabilities are not {classes} numbers, in the order of labels.txt")
         checked["probabilities"] = values
+    checked |= _assessed(reported)
     image = checked.pop("input", {})
     if isinstance(image.get("sha256"), str):
         checked["input_sha256"] = image["sha256"].lower()
@@ -186,6 +188,29 @@ def _checked(reported: Record, size: tuple[int, int], classes: int) -> Record:
     return checked
 
 
+def _assessed(reported: Record) -> dict[str, Any]:
+    """The fields of CONTRACT.md, section 12, that a line has; raises ValueError where one has another form."""
+    found: dict[str, Any] = {key: reported[key] for key in ("assessable", "features") if reported.get(key) is not None}
+    for key in ("reasons", "possible"):
+        if reported.get(key) is not None:
+            found[key] = _codes(reported[key], key)
+    if not isinstance(found.get("assessable", True), bool):
+        raise ValueError("assessable is neither true nor false")
+    measured: Any = found.get("features", {})
+    if not isinstance(measured, dict) or not all(map(is_number, measured.values())):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        raise ValueError("features are not numbers by their names")
+    return found
+
+
+def _codes(listed: Any, key: str) -> list[str]:
+    """Codes; `predict --json` has a reason as an object, with its text and remedy."""
+    items: list[Any] = listed if isinstance(listed, list) else [None]  # pyright: ignore[reportUnknownVariableType]
+    codes: list[Any] = [one.get("reason") if isinstance(one, dict) else one for one in items]  # pyright: ignore[reportUnknownMemberType]
+    if not all(isinstance(code, str) for code in codes):
+        raise ValueError(f"{key} are not codes as in CONTRACT.md, section 12")
+    return codes
+
+
 def _golden_fault(line: Record, found: Mapping[str, bytes], classifier: SkinClassifier) -> str:
     """What a line of golden.jsonl lacks of what `golden.record` writes for this model; "" where it has all."""
     if "error" in line:
@@ -195,7 +220,10 @@ def _golden_fault(line: Record, found: Mapping[str, bytes], classifier: SkinClas
         checked = _checked(line, (spec.height, spec.width), len(codes))
     except ValueError as error:
         return str(error)
-    lacking = {"upright", "probabilities", "label", "decisions", "input_sha256"} - checked.keys()
+    needed = {"upright", "probabilities", "label", "decisions", "input_sha256"}
+    needed |= {"features", "assessable", "reasons"} if assessment.checks_of(classifier.contract) else set()
+    needed |= {"possible"} if contracts.possible_thresholds(classifier.contract) else set()
+    lacking = needed - checked.keys()
     if lacking:
         return f"it lacks {', '.join(sorted(lacking))}"
     if checked["label"] not in codes or not np.isfinite(checked["probabilities"]).all():
@@ -203,6 +231,9 @@ def _golden_fault(line: Record, found: Mapping[str, bytes], classifier: SkinClas
     pixels = found.get(f"{_GOLDEN}{line['input'].get('file')}", b"")
     if hashlib.sha256(pixels).hexdigest() != checked["input_sha256"] or len(pixels) != spec.height * spec.width * 3:
         return "its input is not the one of this model"
+    features = checked.get("features", {})
+    if any(check.feature not in features for check in assessment.checks_of(classifier.contract)):
+        return "its features are not those of this model"
     names = [row["name"] for row in classifier.contract["thresholds"]]
     decided = [(one.get("name"), one.get("decision"), one.get("borderline")) for one in checked["decisions"]]
     right = all(decision in ("refer", "below") and isinstance(near, bool) for _, decision, near in decided)

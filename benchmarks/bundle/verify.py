@@ -15,6 +15,7 @@ from ...edge_runtime.contract import GOLDEN
 from ...edge_runtime.errors import ImageError, UsageError
 from ..report.document import Document, Notes, Section, Table
 from . import mistakes
+from .assessed import Assessed
 from .reading import Bundle, Record, classifier_of, is_number, read_answers
 
 Pixels = npt.NDArray[np.uint8]
@@ -29,10 +30,11 @@ _FEW = 2e-6  # between a score and the sum of probabilities that were printed
 
 
 def verify(bundle: Bundle, answers_path: Path) -> dict[str, Any]:
-    """The verdict, JSON-ready: {level, stages, missing, refused_though_good, mistake}.
+    """The verdict, JSON-ready: {level, stages, missing, refused_though_good, answered_though_unfit, mistake}.
 
     stages: {stage: {checked, missing, level, said}}; level None where nothing of it was reported. missing: files
-    without a line. mistake: {names, remedies, explained, by, nearest}, or None.
+    without a line. answered_though_unfit: pictures that cannot be assessed, and are answered as if they could. mistake:
+    {names, remedies, explained, by, nearest}, or None.
 
     Raises UsageError where the bundle or the answers are not of the form.
     """
@@ -48,8 +50,12 @@ class _Verifier:
         answers = read_answers(answers_path, bundle.golden, (spec.height, spec.width), len(self.codes))
         self.answers = answers
         self.good = {name: line for name, line in bundle.golden.items() if "error" not in line}
-        self.reported = {name: answers[name] for name in self.good if name in answers and "error" not in answers[name]}
-        self.shied = [name for name in self.good if "error" in answers.get(name, {})]
+        refused = [name for name in self.good if "error" in answers.get(name, {})]
+        self.shied = [name for name in refused if self.good[name].get("assessable", True)]
+        # An app may show no more of a picture that cannot be assessed than that.
+        self.owed = {name: line for name, line in self.good.items() if name not in refused or name in self.shied}
+        self.reported = {name: answers[name] for name in self.good if name in answers and name not in self.shied}
+        self.assessed = Assessed(classifier, self.good, answers, self._same_input)
         self.right = {name: _pixels(bundle, line, (spec.height, spec.width)) for name, line in self.good.items()}
 
     def verdict(self) -> dict[str, Any]:
@@ -60,6 +66,7 @@ class _Verifier:
             "engine": self._engine(),
             "label": self._label(),
             "decisions": self._decisions(),
+            **self.assessed.stages(),
             "refusals": self._refusals(),
         }
         level = _worst([stage["level"] for stage in stages.values()])
@@ -67,12 +74,16 @@ class _Verifier:
             level = _worst([level, "C" if self.reported else "refused"])
         if not self.reported:
             level = "refused"
-        mistake = self._mistake() if level == "refused" and self.reported else None
+        others = [stage["level"] for name, stage in stages.items() if name not in ("assessment", "possible")]
+        mistake = self._mistake() if "refused" in others and self.reported else None
+        if self.assessed.ignored:
+            mistake = _with(mistake, mistakes.IGNORED)
         return {
             "level": level,
             "stages": stages,
             "missing": [name for name in self.bundle.golden if name not in self.answers],
             "refused_though_good": self.shied,
+            "answered_though_unfit": self.assessed.ignored,
             "mistake": mistake,
         }
 
@@ -82,16 +93,16 @@ class _Verifier:
         sizes = [name for name in other if _size(reported[name]) not in (None, _size(self.good[name]))]
         said = f"{len(reported) - len(other)} of {len(reported)} upright pictures equal"
         if sizes:
-            return _stage(reported, self.good, "refused", f"{said}; of another size: {_list(sizes)}")
+            return _stage(reported, self.owed, "refused", f"{said}; of another size: {_list(sizes)}")
         # How far other pixels are away is seen in the input.
         level = None if not reported else "A" if not other else "C" if not self._measured(other) else "B"
-        return _stage(reported, self.good, level, f"{said}{f'; other pixels: {_list(other)}' if other else ''}")
+        return _stage(reported, self.owed, level, f"{said}{f'; other pixels: {_list(other)}' if other else ''}")
 
     def _measured(self, names: Sequence[str]) -> bool:
         return all("pixels" in self.reported[name] or self._same_input(name) for name in names)
 
     def _same_input(self, name: str) -> bool:
-        answer = self.reported[name]
+        answer = self.answers[name]
         if "pixels" in answer:
             return bool((answer["pixels"] == self.right[name]).all())
         return answer.get("input_sha256") == self.good[name]["input"]["sha256"]
@@ -113,7 +124,7 @@ class _Verifier:
         other = [name for name in reported if not self._same_input(name)]
         said = f"{len(reported) - len(other)} of {len(reported)} inputs equal"
         if not other:
-            return _stage(reported, self.good, "A" if reported else None, said)
+            return _stage(reported, self.owed, "A" if reported else None, said)
         blind = [name for name in other if "pixels" not in reported[name]]
         levels, worst = ["A"], (0, 0.0, "")
         for name in set(other) - set(blind):
@@ -127,7 +138,7 @@ class _Verifier:
         if blind:
             levels.append("C")  # by the probabilities, which then have to be near
             said += f"; {len(blind)} differ by an unknown distance (no input.base64): {_list(blind)}"
-        return _stage(reported, self.good, _worst(levels), said)
+        return _stage(reported, self.owed, _worst(levels), said)
 
     def _engine(self) -> dict[str, Any]:
         """Each picture's probabilities against those for the input that the app had, as far as that is known."""
@@ -150,7 +161,7 @@ class _Verifier:
                 names.append((away, file))
         reported = {name: one for name, one in self.reported.items() if "probabilities" in one}
         if not names:
-            return _stage(reported, self.good, None, "no probabilities")
+            return _stage(reported, self.owed, None, "no probabilities")
         levels = ["A"]
         if exact:
             levels.append("A" if max(exact) <= _EXACT else "C" if max(exact) <= _OTHER_KERNELS else "refused")
@@ -158,7 +169,7 @@ class _Verifier:
             near = np.percentile(far, 99) <= _OWN_BYTES[0] and max(far) <= _OWN_BYTES[1]
             levels.append("A" if max(far) <= _EXACT else "C" if near else "refused")
         worst = max(names)
-        return _stage(reported, self.good, _worst(levels), f"probabilities at most {worst[0]:.2g} apart ({worst[1]})")
+        return _stage(reported, self.owed, _worst(levels), f"probabilities at most {worst[0]:.2g} apart ({worst[1]})")
 
     def _expected(self, name: str) -> npt.NDArray[np.float64] | None:
         """What the network answers to the input that the app had; None where that is not reported."""
@@ -185,7 +196,7 @@ class _Verifier:
             if answer["label"] != wanted:
                 wrong.append(f"{name}: {answer['label']!r} instead of {wanted!r}")
         said = f"{len(reported) - len(wrong)} of {len(reported)} labels right{f'; {_list(wrong)}' if wrong else ''}"
-        return _stage(reported, self.good, ("refused" if wrong else "A") if reported else None, said)
+        return _stage(reported, self.owed, ("refused" if wrong else "A") if reported else None, said)
 
     def _decisions(self) -> dict[str, Any]:
         reported = {name: one for name, one in self.reported.items() if "decisions" in one}
@@ -203,7 +214,7 @@ class _Verifier:
         said = f"{count - len(wrong)} of {count} decisions right"
         said += f", {excused} of them otherwise but borderline" if excused else ""
         level = None if not reported else "refused" if wrong else "C" if excused else "A"
-        return _stage(reported, self.good, level, said + (f"; {_list(wrong)}" if wrong else ""))
+        return _stage(reported, self.owed, level, said + (f"; {_list(wrong)}" if wrong else ""))
 
     def _decision_fault(self, golden: Record, given: Record | None, probabilities: Any) -> str:
         if given is None:
@@ -293,6 +304,14 @@ class _Verifier:
         return len(pairs) > 2 and one_to_one and any(a != b for a, b in pairs)
 
 
+def _with(mistake: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    """One more mistake, of which there is no doubt."""
+    if mistake is None or mistake["nearest"]:
+        mistake = {"names": [], "remedies": [], "explained": 1.0, "by": "answers", "nearest": False}
+    remedies = [*mistake["remedies"], mistakes.MISTAKES[name].remedy]
+    return {**mistake, "names": [*mistake["names"], name], "remedies": remedies}
+
+
 def document(verdict: Record) -> Document:
     rows: list[tuple[str, str, str]] = []
     for name, stage in verdict["stages"].items():
@@ -304,6 +323,11 @@ def document(verdict: Record) -> Document:
         notes.append(f"no line for {len(verdict['missing'])} files: {_list(verdict['missing'])}")
     if verdict["refused_though_good"]:
         notes.append(f"refused though they are good: {_list(verdict['refused_though_good'])}")
+    if any(verdict["stages"].get(name, {"level": "A"})["level"] is None for name in ("assessment", "possible")):
+        notes.append(
+            "this model says when a picture cannot be assessed and which classes are possible: an app shows that, and "
+            "writes assessable, reasons, features and possible (CONTRACT.md, section 12)"
+        )
     mistake = verdict["mistake"]
     if mistake and mistake["nearest"]:
         notes.append(f"no known mistake; nearest is '{' and '.join(mistake['names'])}'")
@@ -326,7 +350,7 @@ _MEANS = {
 
 
 def _stage(reported: Mapping[str, Any], of: Mapping[str, Any], level: str | None, said: str) -> dict[str, Any]:
-    return {"checked": len(reported), "missing": len(of) - len(reported), "level": level, "said": said}
+    return {"checked": len(reported), "missing": len(set(of) - set(reported)), "level": level, "said": said}
 
 
 def _worst(levels: Sequence[str | None]) -> str:

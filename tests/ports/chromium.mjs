@@ -1,10 +1,10 @@
-// chromium.mjs PORT NODE_MODULES MODEL CHROMIUM PICTURE...: ports/js/sample.html in headless Chromium, one answer a line.
+// chromium.mjs PORT NODE_MODULES MODEL CHROMIUM QUERY PICTURE...: ports/js/sample.html in headless Chromium, one answer a line.
 import {createReadStream, existsSync, readFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createRequire} from 'node:module';
 import {basename, extname, join} from 'node:path';
 
-const [port, modules, model, executablePath, ...pictures] = process.argv.slice(2);
+const [port, modules, model, executablePath, query, ...pictures] = process.argv.slice(2);
 const {chromium} = createRequire(join(modules, 'any.js'))('playwright-core');
 const types = {'.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm'};
 
@@ -24,7 +24,7 @@ try {
   const page = await browser.newPage();
   page.on('console', (message) => console.error(message.text()));
   page.on('pageerror', (error) => console.error(error));
-  await page.goto(`http://127.0.0.1:${server.address().port}/sample.html`);
+  await page.goto(`http://127.0.0.1:${server.address().port}/sample.html${query}`);
   await page.waitForFunction(() => document.querySelector('#answer').textContent !== 'loading', null, {timeout: 120000});
   for (const path of pictures) {
     const answer = await page.evaluate(async (base64) => {

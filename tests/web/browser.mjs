@@ -45,7 +45,15 @@ async function asked(page, path) {
   await page.setInputFiles('#file', path);
   await page.waitForFunction(() => window.heard.length, null, {timeout: READY});
   const [{name, detail}] = await page.evaluate(() => window.heard);
-  return {event: name, ...detail, ...(await shown(page))};
+  const found = {event: name, ...detail, ...(await shown(page))};
+  found.numbers = await page.evaluate(() => {
+    const hidden = document.querySelector('#answer .anyway');
+    if (!hidden) return null;
+    const before = hidden.querySelector('.bars').checkVisibility();
+    hidden.open = true;
+    return {before, warning: hidden.querySelector('.warning').innerText, bars: hidden.querySelectorAll('.bars li').length};
+  });
+  return found;
 }
 
 const shown = (page) => page.evaluate(() => ({

@@ -6,7 +6,7 @@ import {described, element, fill} from './dom.js';
 import {drawHeat} from './heat.js';
 import texts from './texts.js';
 import {verdictOf} from './verdict.js';
-import {percent, plural, reasonOf, saidOf} from './words.js';
+import {percent, plural, possibleOf, reasonOf, saidOf, whyNot} from './words.js';
 
 const SIDE = 720; // pixels of the photograph's longer side as it is drawn
 const MAP_SIDE = 320;
@@ -17,6 +17,28 @@ export function refusal(message, name, values) {
   const title = element('p', {className: 'verdict-title'}, symbol('cannot'), texts.verdict.cannot.title);
   const said = element('p', {}, fill(texts.verdict.cannot.said, {reason: reasonOf(message, values)}));
   return [element('div', {className: 'verdict cannot'}, title, element('p', {className: 'file-name'}, name), said)];
+}
+
+/**
+ * A photograph beyond the model's limits -> elements: why, and what to do about it; its numbers behind a warning.
+ *
+ * reasons: [{reason, text, remedy}]. answer: what `decide` returned, null where a server keeps it.
+ */
+export async function unfit(model, reasons, answer, name) {
+  const title = element('p', {className: 'verdict-title'}, symbol('cannot'), texts.verdict.cannot.title);
+  const list = element('ul', {className: 'reasons'});
+  for (const reason of reasons) {
+    const {text, remedy} = whyNot(reason);
+    list.append(element('li', {}, symbol('cannot'), element('span', {}, element('strong', {}, text), remedy ? ` ${remedy}` : '')));
+  }
+  const note = element('p', {className: 'note'}, texts.verdict.cannot.no_class);
+  const box = element('div', {className: 'verdict cannot'}, title, element('p', {className: 'file-name'}, name), list, note,
+    element('p', {className: 'disclaimer'}, model.notice));
+  const area = (className, ...content) => element('div', {className}, ...content);
+  if (!answer) return [area('decided', box)];
+  const warning = element('p', {className: 'warning', role: 'note'}, fill(texts.anyway.warning, {reasons: reasons.map((one) => whyNot(one).text).join(' ')}));
+  const numbers = element('details', {className: 'anyway'}, element('summary', {}, texts.anyway.show), warning, bars(model, answer), more(model, answer));
+  return [area('decided', box), area('seen', await ownPicture(model, {...answer, map: null}, name, '')), area('shares', numbers)];
 }
 
 /** An answer -> elements: what is decided, the photograph, the probabilities. file: the photograph, as a Blob with a name. */
@@ -38,6 +60,7 @@ function decision(model, answer) {
   for (const row of [...rows].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind)))
     list.append(element('li', {className: row.kind}, symbol(row.kind), element('span', {}, saidOf(row.threshold, row.kind, model.labels))));
   if (rows.length) box.append(list);
+  if (answer.possible) box.append(element('p', {className: 'possible'}, possibleOf(answer.possible, model)));
   if (kind === 'below' || kind === 'none') box.append(element('p', {className: 'note'}, texts.verdict.below_note));
   box.append(element('p', {className: 'disclaimer'}, answer.notice));
   return box;
@@ -75,11 +98,12 @@ function more(model, answer) {
 
 // ---- The photograph ----
 
-async function ownPicture(model, answer, name) {
+// without: what is said where there is no heatmap.
+async function ownPicture(model, answer, name, without = texts.answer.no_map) {
   const {upright, map} = answer;
   const canvas = await drawnPicture(upright, fill(texts.answer.picture, {name, width: upright.width, height: upright.height}));
   const frame = element('div', {className: 'photograph'}, canvas);
-  if (!map) return element('div', {}, frame, element('p', {className: 'note'}, texts.answer.no_map));
+  if (!map) return element('div', {}, frame, element('p', {className: 'note'}, without));
   const scale = MAP_SIDE / Math.max(canvas.width, canvas.height);
   const heat = element('canvas', {className: 'heat', 'aria-hidden': 'true',
     width: Math.max(1, Math.round(canvas.width * scale)), height: Math.max(1, Math.round(canvas.height * scale))});

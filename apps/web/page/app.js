@@ -2,13 +2,14 @@
 //
 // The page: opens the model, takes photographs, shows answers.
 
-import {answered, refusal} from './answer.js';
+import {answered, refusal, unfit} from './answer.js';
 import {Trouble, openHere, openServer} from './assessor.js';
 import {takePhotograph} from './camera.js';
 import {offerCheck} from './check-view.js';
 import {byId, drawn, element, fill} from './dom.js';
 import {showModel} from './model-view.js';
 import {keepOffline} from './offline.js';
+import {CannotAssess, inWords} from './port/skin-edge.js';
 import texts from './texts.js';
 
 const host = location.host;
@@ -53,14 +54,17 @@ async function ask(file) {
   let shown, said, told;
   try {
     const answer = await assessor.assess(file);
+    if (!answer.assessable) throw new CannotAssess(inWords(answer.reasons), answer.reasons, answer);
     shown = await answered(assessor.model, answer, file);
-    told = ['answered', {label: answer.label, probabilities: answer.probabilities, decisions: answer.decisions, ms: answer.ms ?? null}];
+    const {label, probabilities, decisions, possible} = answer;
+    told = ['answered', {label, probabilities, decisions, possible, ms: answer.ms ?? null}];
     said = answer.ms === undefined ? fill(texts.status.done_server, {host}) : fill(texts.status.done, {ms: Math.round(answer.ms)});
   } catch (error) {
     // Whatever went wrong ends here, and never in a class.
     const message = error?.name === 'CannotAssess' ? error.message : String(error?.message ?? error);
-    told = ['refused', {error: message}];
-    shown = refusal(message || 'unknown', name, {host, most: 256});
+    const reasons = error?.reasons ?? [];
+    told = ['refused', {error: message, reasons: reasons.map(({reason}) => reason)}];
+    shown = reasons.length ? await unfit(assessor.model, reasons, error.answer, name) : refusal(message || 'unknown', name, {host, most: 256});
     said = fill(texts.status.refused, {name});
   }
   if (turn !== asked) return;

@@ -59,7 +59,10 @@ async function bytesOf(file) {
   return new Uint8Array(await file.arrayBuffer());
 }
 
-/** A Blob -> what `assess` returns, map: {rows, columns, values} or null, and ms. Throws CannotAssess. */
+/**
+ * A Blob -> what `assess` returns, also of a picture beyond the model's limits (assessable: false), map: {rows, columns, values} or null,
+ * and ms. Throws CannotAssess.
+ */
 async function assessHere(model, network, file) {
   const bytes = await bytesOf(file);
   const start = performance.now();
@@ -68,7 +71,7 @@ async function assessHere(model, network, file) {
     outputs = await network.run(tensor);
     return outputs;
   };
-  const answer = await assess(model, bytes, {decodeJpeg, toSrgb, engine});
+  const answer = await assess(model, bytes, {decodeJpeg, toSrgb, engine, assessAnything: true});
   const ms = performance.now() - start;
   return {...answer, map: mapOf(model, outputs), ms};
 }
@@ -99,8 +102,10 @@ async function assessByServer(model, api, file) {
   }
   const record = said.answers?.[0];
   if (!record) throw new CannotAssess(`server: ${said.error ?? `HTTP ${response.status}`}`);
-  if (record.error) throw new CannotAssess(`server: ${record.error}`);
+  if (record.error) throw new CannotAssess(`server: ${record.error}`, record.reasons ?? []);
   return {
+    assessable: true,
+    possible: record.possible ?? null,
     label: record.label,
     probabilities: model.labels.map(({code}) => record.probabilities[code]),
     decisions: record.decisions,

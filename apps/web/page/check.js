@@ -4,10 +4,11 @@
 
 import {decodeJpeg} from './port/browser.js';
 import {toSrgb} from './port/profile.js';
-import {decide, decode, resize, sha256, toReal, toTensor} from './port/skin-edge.js';
+import {decide, decode, measure, resize, sha256, toReal, toTensor} from './port/skin-edge.js';
 
 const EXACT = 1e-6;
 const OTHER_KERNELS = 0.04;
+const SCORE = 'outlier_score';
 const NEAR = [['B', 1, 0.05], ['C', 2, 0.2]]; // largest and mean difference of the input's bytes
 const LEVELS = ['A', 'B', 'C', 'refused'];
 const [REPETITIONS, REPEATED] = [20, 8];
@@ -57,14 +58,17 @@ async function answerOf(model, network, golden, line) {
   try {
     const upright = await decode(model, part(golden, line.bytes), decodeJpeg, toSrgb);
     const pixels = resize(model, upright);
-    const values = toReal(model, 'probabilities', (await network.run(toTensor(model, pixels))).probabilities);
-    const answer = decide(model, values);
+    const outputs = await network.run(toTensor(model, pixels));
+    const features = model.checks.length ? measure(model, pixels, outputs) : null;
+    const answer = decide(model, toReal(model, 'probabilities', outputs.probabilities), features);
     const text = Array.from(pixels, (byte) => String.fromCharCode(byte)).join('');
     return {
       file,
       upright: {width: upright.width, height: upright.height, sha256: sha256(upright.data)},
       input: {sha256: sha256(pixels), base64: btoa(text)},
       probabilities: answer.probabilities, label: answer.label, decisions: answer.decisions,
+      ...(features && {features, assessable: answer.assessable, reasons: answer.reasons.map(({reason}) => reason)}),
+      ...(answer.possible && {possible: answer.possible}),
       pixels,
       onGolden: line.input ? await onGolden(model, network, golden, line) : null,
     };
@@ -104,8 +108,36 @@ function judged(model, golden, found) {
     engine: stage(away <= EXACT ? 'A' : away <= OTHER_KERNELS ? 'C' : 'refused', reported.length, {most: away}),
     label: stage(labels === reported.length ? 'A' : 'refused', labels),
     decisions: {level: wrong ? 'refused' : excused ? 'C' : 'A', equal: decisions.length - wrong, all: decisions.length, excused},
+    ...(model.checks.length && {assessment: assessments(model, golden, reported)}),
+    ...(model.possible && {possible: possibleClasses(model, reported)}),
     refusals: {level: refused === broken.length ? 'A' : 'refused', equal: refused, all: broken.length},
   };
+}
+
+// What cannot be assessed, and why: the same for the same bytes, but where other kernels move the network's score over its limit.
+function assessments(model, golden, reported) {
+  const otherwise = reported.filter(({line, answer}) => String(answer.reasons) !== String(line.reasons));
+  const measured = ({line, answer}) => distance(answer.pixels, part(golden, line.input.bytes)).most > 0 ||
+    Object.keys(answer.features).every((name) => name === SCORE || answer.features[name] === line.features[name]);
+  const near = ({line}) => (reason) => model.checks.some((check) => check.reason === reason && check.feature === SCORE &&
+    [check.below, check.above].some((limit) => Math.abs(line.features[SCORE] - (limit ?? Infinity)) <= (check.borderline_within ?? 0)));
+  const excused = otherwise.filter((pair) => {
+    const [right, given] = [pair.line.reasons, pair.answer.reasons];
+    const apart = [...right, ...given].filter((reason) => right.includes(reason) !== given.includes(reason));
+    return distance(pair.answer.pixels, part(golden, pair.line.input.bytes)).most > 0 || (apart.length > 0 && apart.every(near(pair)));
+  }).length;
+  const wrong = otherwise.length - excused;
+  const level = wrong || !reported.every(measured) ? 'refused' : excused ? 'C' : 'A';
+  return {level, equal: reported.length - wrong, all: reported.length, excused};
+}
+
+function possibleClasses(model, reported) {
+  const otherwise = reported.filter(({line, answer}) => String(answer.possible) !== String(line.possible));
+  const excused = otherwise.filter(({line, answer}) => model.labels.every(({code}, i) =>
+    line.possible.includes(code) === answer.possible.includes(code) || Math.abs(line.probabilities[i] - model.possible[i]) <= OTHER_KERNELS ||
+    Math.max(...line.probabilities) - line.probabilities[i] <= OTHER_KERNELS)).length;
+  const wrong = otherwise.length - excused;
+  return {level: wrong ? 'refused' : excused ? 'C' : 'A', equal: reported.length - wrong, all: reported.length, excused};
 }
 
 const first = (values) => values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
@@ -153,7 +185,9 @@ async function timed(model, network, golden, tell) {
     const start = performance.now();
     const upright = await decode(model, file, decodeJpeg, toSrgb);
     const decoded = performance.now();
-    const tensor = toTensor(model, resize(model, upright));
+    const pixels = resize(model, upright);
+    if (model.checks.length) measure(model, pixels);
+    const tensor = toTensor(model, pixels);
     const prepared = performance.now();
     await network.run(tensor);
     const end = performance.now();

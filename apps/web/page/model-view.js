@@ -4,7 +4,7 @@
 
 import {byId, described, element, fill} from './dom.js';
 import texts from './texts.js';
-import {plural} from './words.js';
+import {plural, whyNot} from './words.js';
 
 export function showModel(facts) {
   const words = texts.model;
@@ -20,9 +20,11 @@ export function showModel(facts) {
     [words.name, known(facts.name)],
     [words.file, file],
     [words.use, known(facts.intended_use)],
-    [words.not, words.not_said],
-    [words.labels, element('p', {}, words.labels_note), labels],
+    [words.not, facts.reasons.length ? words.not_said_limits : words.not_said],
+    [words.labels, element('p', {}, facts.reasons.length ? words.labels_note_limits : words.labels_note), labels],
   ];
+  if (facts.reasons.length) rows.push([words.cannot, fill(words.cannot_said, {reasons: facts.reasons.map((one) => whyNot(one).text).join(' ')})]);
+  if (facts.coverage !== null) rows.push([words.possible, fill(words.possible_said, {share: Number((100 * facts.coverage).toFixed(1))})]);
   if (facts.thresholds?.length) rows.push([words.thresholds, ...thresholds(facts)]);
   const data = Object.fromEntries(Object.entries(facts.data).map(([name, value]) => [name, known(value)]));
   rows.push(

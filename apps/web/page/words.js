@@ -33,4 +33,18 @@ export function reasonOf(message, values = {}) {
   return fill(texts.reasons[reason] ?? `${reason[0].toUpperCase()}${reason.slice(1)}.`, values);
 }
 
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}` : '');
+
+/** One of a model's reasons, {reason, text, remedy} -> {text, remedy} in sentences: this page's by the code, else the file's. */
+export function whyNot({reason, text, remedy}) {
+  const own = Object.hasOwn(texts.assessment, reason) ? texts.assessment[reason] : null;
+  return own ?? {text: sentence(text), remedy: sentence(remedy)};
+}
+
+/** "It may well be: melanoma, melanocytic nevus." codes: of the possible classes. */
+export function possibleOf(codes, model) {
+  const names = codes.map((code) => model.labels.find((label) => label.code === code)?.name ?? code);
+  return fill(texts.answer.possible, {names: names.join(', ')});
+}
+
 export const milliseconds = (value) => (value === null ? '–' : value < 10 ? value.toFixed(1) : value.toFixed(0));
