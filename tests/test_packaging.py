@@ -25,8 +25,8 @@ CONTENTS = {
     "edge_runtime/bulk": "__init__ answering answers_file batch commands on_dask ordered processes sources watch",
     "benchmarks": "__init__ bench commands diff gate",
     "benchmarks/accuracy": "__init__ parity ports preprocessing",
-    "benchmarks/bundle": "__init__ answers commands golden hand_over integration micro mistakes pictures reading "
-    "verify",
+    "benchmarks/bundle": """__init__ answers assessed commands golden hand_over integration micro mistakes pictures
+        reading verify""",
     "benchmarks/engines": "__init__ catalogue limits measure options prepare process report verdict",
     "benchmarks/engines/workers": "compiled_model interpreter mediapipe_tasks protocol tflm",
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
