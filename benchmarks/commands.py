@@ -165,6 +165,8 @@ def bench(
     The report has the file size, load time, latency of each stage with its spread, peak memory and the machine. With
     --data it has the accuracy too, with --reference also the differences between the files with their intervals, and
     the images whose predicted class changes. The JSON of several models has one result for each in the list "models".
+    If the file can refuse images, or has sets of possible classes, the report has the share refused and the coverage;
+    all other figures are of all images, whether refused or not.
 
     --data is a csv with the columns path and label (optional: image_id, group, split), such as split.csv of a run;
     other column names are set by --image-column, --label-column and --group-column. It can also be the table or the
@@ -178,7 +180,9 @@ def bench(
 
     --gate prints one line on stderr, after the report, for each limit that is not met. Limits on the value as
     measured (a drop is reference minus model): max_balanced_accuracy_drop, max_accuracy_drop, max_macro_auc_drop,
-    min_agreement, min_balanced_accuracy, min_macro_auc, max_median_ms, max_p95_ms, max_file_mb, max_peak_mb. Limit on
+    min_agreement, min_balanced_accuracy, min_macro_auc, max_refused_share, max_malignant_refused_share (the malignant
+    class with the largest), min_set_coverage (the class with the smallest), max_median_ms, max_p95_ms, max_file_mb,
+    max_peak_mb. Limit on
     the lower end of the paired 95% interval of balanced accuracy: non_inferiority_margin. Limits on the share of
     predicted classes, or of the decisions of one threshold, that change: max_rounding_flips, if inputs are rounded
     differently by one, and max_kernel_flips, without XNNPACK. A limit on something that was not measured counts as

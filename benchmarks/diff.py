@@ -43,6 +43,14 @@ _DIFFERENCES = (
     ),
 )
 
+# Only where one of the two has them: of a file with limits of assessment, or sets of possible classes.
+_OF_SOME = (
+    ("refused", ("accuracy", "model", "assessment", "share")),
+    ("refused, malignant", ("accuracy", "model", "assessment", "malignant", "share")),
+    ("coverage of possible classes", ("accuracy", "model", "possible", "coverage")),
+    ("mean size of their set", ("accuracy", "model", "possible", "mean_size")),
+)
+
 HOW = (
     "'skin-edge bench MODEL --result-json FILE.json' writes one, 'skin-edge bench --compare BEFORE.json AFTER.json' "
     "compares two"
@@ -90,8 +98,10 @@ def compare(a: _Result, b: _Result, *, different_machines: bool = False) -> dict
         one, other = _number(a, keys), _number(b, keys)
         ratios.append({"name": name, "a": one, "b": other, "ratio": other / one if one and other is not None else None})
     differences: list[dict[str, Any]] = []
-    for name, keys in _DIFFERENCES:
+    for name, keys in (*_DIFFERENCES, *_OF_SOME):
         one, other = _number(a, keys), _number(b, keys)
+        if one is other is None and (name, keys) in _OF_SOME:
+            continue
         difference = None if one is None or other is None else other - one
         differences.append({"name": name, "a": one, "b": other, "difference": difference})
     return {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
+from ..edge_runtime.wording import counted
 from .accuracy import ports
 from .inputs import documents
 from .stats import group_kinds, metrics
@@ -51,7 +52,8 @@ class _Limit:
     """read: the measured value, or why there is none. says: what the value is. largest: whether the limit is one.
 
     compares: whether it is about a model and its reference. interval: the value's 95% interval, asked where there is a
-    value; None where it is none of chance, or is not defined.
+    value; None where it is none of chance, or is not defined. few: which images the interval is of, in words; None for
+    all that were measured.
     """
 
     says: str
@@ -60,6 +62,7 @@ class _Limit:
     unit: str = ""
     largest: bool = True
     compares: bool = False
+    few: Callable[[_Result], str] | None = None
 
 
 def _drop(figure: str) -> Callable[[_Result], float | str]:
@@ -148,6 +151,66 @@ def _port_limit(name: str, says: str) -> _Limit:
     return _Limit(f"the largest share of answers that {says}", read, interval)
 
 
+@dataclass(frozen=True)
+class _Share:
+    """What `refusals.figures` says of one class, or of all. code: "" for all. row: with n, the share and interval."""
+
+    code: str
+    value: float
+    row: _Result
+
+
+def _refused(result: _Result) -> _Share | str:
+    found = _judged(result, "assessment", "no limits of assessment")
+    return found if isinstance(found, str) else _Share("", found["share"], found)
+
+
+def _refused_malignant(result: _Result) -> _Share | str:
+    """Of the malignant class of which most is refused."""
+    found = _judged(result, "assessment", "no limits of assessment")
+    if isinstance(found, str):
+        return found
+    codes: list[str] = found["malignant"]["classes"] if found["malignant"] else []
+    shares = [_Share(code, row["share"], row) for code, row in found["per_class"].items() if code in codes and row["n"]]
+    return max(shares, key=lambda one: one.value) if shares else "no image is of a class known to be malignant"
+
+
+def _covered(result: _Result) -> _Share | str:
+    """Of the class that is least often in its set: of all images, so that refusing does not help."""
+    found = _judged(result, "possible", "no sets of possible classes")
+    if isinstance(found, str):
+        return found
+    return min(
+        (_Share(code, row["coverage"], row) for code, row in found["per_class"].items() if row["n"]),
+        key=lambda one: one.value,
+    )
+
+
+def _judged(result: _Result, key: str, without: str) -> _Result | str:
+    if result["accuracy"] is None:
+        return "no --data was given"
+    return result["accuracy"]["model"].get(key) or f"the file has {without}"
+
+
+def _share_limit(says: str, share: Callable[[_Result], _Share | str], *, largest: bool = True) -> _Limit:
+    def read(result: _Result) -> float | str:
+        found = share(result)
+        return found if isinstance(found, str) else found.value
+
+    def interval(result: _Result) -> tuple[float, float] | None:
+        found = share(result)
+        return None if isinstance(found, str) else (found.row["interval"][0], found.row["interval"][1])
+
+    def few(result: _Result) -> str:
+        found = share(result)
+        return "" if isinstance(found, str) else f"{counted(found.row['n'], 'image')} of {found.code}"
+
+    return _Limit(says, read, interval, largest=largest, few=None if share is _refused else few)
+
+
+_CLASSES = {"max_malignant_refused_share": _refused_malignant, "min_set_coverage": _covered}
+
+
 # The keys of a gate. A drop is reference minus model. MB are 10^6 bytes.
 LIMITS = {
     "max_balanced_accuracy_drop": _drop_limit("balanced_accuracy", "balanced accuracy"),
@@ -168,6 +231,9 @@ LIMITS = {
     "min_macro_auc": _Limit("macro AUC", _own("macro_auc"), _own_interval("macro_auc"), largest=False),
     "max_rounding_flips": _port_limit("max_rounding_flips", "another rounding of the input changes"),
     "max_kernel_flips": _port_limit("max_kernel_flips", "other kernels change"),
+    "max_refused_share": _share_limit("the share refused", _refused),
+    "max_malignant_refused_share": _share_limit("the largest share refused of a malignant class", _refused_malignant),
+    "min_set_coverage": _share_limit("the smallest coverage of a class's sets", _covered, largest=False),
     "max_median_ms": _Limit("the median latency", lambda result: result["latency"]["median_ms"], unit=" ms"),
     "max_p95_ms": _Limit("the 95th percentile of latency", lambda result: result["latency"]["p95_ms"], unit=" ms"),
     "max_file_mb": _Limit("the file", lambda result: result["size"]["file_bytes"] / 1e6, unit=" MB"),
@@ -240,7 +306,7 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
             if bounds:
                 says += f" (95% interval {bounds[0]:.4g} to {bounds[1]:.4g})"
                 noise = None if bounds[0] == bounds[1] else bounds[0] <= limit <= bounds[1]
-                says += _said_of_noise(result, passed, noise)
+                says += _said_of_noise(result, passed, noise, known.few)
             if not passed:
                 says += _what_broke(result, name)
         rows.append(
@@ -257,14 +323,18 @@ def judge(result: _Result, limits: Mapping[str, float], source: str) -> dict[str
     return {"source": source, "passed": all(row["passed"] for row in rows), "limits": rows}
 
 
-def _said_of_noise(result: _Result, passed: bool, noise: bool | None) -> str:
-    """The end of a sentence about a figure with an interval."""
+def _said_of_noise(
+    result: _Result, passed: bool, noise: bool | None, of: Callable[[_Result], str] | None = None
+) -> str:
+    """The end of a sentence about a figure with an interval. of: as `_Limit.few`."""
     if noise is False:
         return ""
     figures = result["accuracy"]["model"]
     number, groups = figures["n"], figures["groups"]
     few = f"{number:,} {'image' if number == 1 else 'images'}"
-    if group_kinds.known(groups):
+    if of:
+        few = of(result)
+    elif group_kinds.known(groups):
         few += f" of {group_kinds.counted(groups)}"
     if noise is None:
         return f"; every resample of the {few} gives the same, so the interval says nothing"
@@ -294,6 +364,11 @@ def _what_broke(result: _Result, name: str) -> str:
     if name in _WAYS:
         found = ports.largest(result["ports"], _WAYS[name])
         return "" if isinstance(found, str) else f"; most in {found[1]}, {found[2]}"
+    if name == "max_refused_share":
+        return _commonest_reason(result["accuracy"]["model"]["assessment"])
+    if name in _CLASSES:
+        found = _CLASSES[name](result)
+        return "" if isinstance(found, str) else f"; it is {found.code}, of {counted(found.row['n'], 'image')}"
     accuracy = result["accuracy"]
     if accuracy is None:
         return ""
@@ -315,6 +390,11 @@ def _what_broke(result: _Result, name: str) -> str:
         f"; {changes.total()} of {accuracy['model']['n']} images change class, {broken} from right to wrong, "
         f"most often {before} to {after} ({count})"
     )
+
+
+def _commonest_reason(found: _Result) -> str:
+    reasons = sorted(found["reasons"], key=lambda row: -row["refused"])
+    return f"; most often as {reasons[0]['text']} ({reasons[0]['refused']} of {found['n']} images)" if reasons else ""
 
 
 def _lowest(figures: _Result, figure: str) -> str:

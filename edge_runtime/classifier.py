@@ -280,6 +280,25 @@ class SkinClassifier:
         tensor, vector, features, preprocess_ms = self._prepare(rgb, metadata)
         return self._answer(tensor, vector, features, converted_ms + preprocess_ms)[0]
 
+    def predict_pixels(
+        self, pixels: npt.NDArray[np.uint8], vector: npt.NDArray[Any] | None = None
+    ) -> tuple[Prediction, npt.NDArray[np.float32]]:
+        """As `predict`, of a picture that is decoded and resized already, as when several models share it; for figures.
+
+        Args:
+            pixels: uint8 [height, width, 3] in RGB, of the network's input size: what `preprocess.to_pixels` returns.
+            vector: `to_vector`'s, for a model that takes metadata; None knows nothing of the patient.
+
+        Returns:
+            The Prediction, and its probabilities as `invoke` returns them: [classes], in the order of `labels`, of
+            which those of files that others made may have two alike.
+
+        Raises:
+            PredictionError: As `predict` does.
+        """
+        prediction, outputs = self._answer(*self._measured(pixels, vector, perf_counter()))
+        return prediction, self._to_scores(outputs)
+
     @property
     def has_map(self) -> bool:
         """Whether `predict_with_map` has a class activation map to give."""
@@ -314,7 +333,10 @@ class SkinClassifier:
         """Several threads may do so at once."""
         start = perf_counter()
         vector = self.to_vector(metadata) if metadata else None
-        pixels = preprocess.to_pixels(image, self.input_spec)
+        return self._measured(preprocess.to_pixels(image, self.input_spec), vector, start)
+
+    def _measured(self, pixels: npt.NDArray[np.uint8], vector: npt.NDArray[Any] | None, start: float) -> _Prepared:
+        """start: when its preparation began."""
         features: Mapping[str, float] = assessment.measure(pixels) if self._checks else {}
         tensor = self.to_tensor(pixels)
         return tensor, vector, features, (perf_counter() - start) * 1000

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from ..benchmarks.inputs.columns import PATH_LABEL_GROUP, Columns, canonical
 from ..benchmarks.inputs.locate import folder_of, located
 from ..benchmarks.report.markdown import markdown
 from ..benchmarks.report.page import page
-from ..benchmarks.stats import group_kinds, operating_points
+from ..benchmarks.stats import group_kinds, operating_points, refusals
 from ..benchmarks.stats.subgroups import ATTRIBUTES
 from ..edge_runtime import csv_files, files, preprocess, training_pictures
 from ..edge_runtime.errors import DataError, OutputExistsError, SkinEdgeError, UsageError
@@ -36,6 +36,9 @@ from .reports.run_results import predictions
 from .runs import run_folder
 from .runs.reading import Reading, as_trained
 from .runs.run_folder import Run
+
+if TYPE_CHECKING:
+    from ..edge_runtime.classifier import Prediction, SkinClassifier
 
 FOUND_OUT = Reading()
 
@@ -65,7 +68,8 @@ class _Answered:
     """What a model answered. frozen: its thresholds and temperature. about: which model it is.
 
     probabilities: float32 [n, classes], NaN where a picture cannot be assessed; errors: position -> why. seen: which of
-    the pictures it knows from its training, as metrics.json has it.
+    the pictures it knows from its training, as metrics.json has it. said: what a file says of those without an error,
+    in their order; None of a run.
     """
 
     labels: Sequence[Label]
@@ -74,6 +78,7 @@ class _Answered:
     probabilities: npt.NDArray[np.float32]
     errors: Mapping[int, str]
     seen: dict[str, Any]
+    said: refusals.Said | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -138,6 +143,7 @@ def _results(data: Path, new: NewData, answered: _Answered) -> dict[str, Any]:
     used = known & assessed
     measured, answers = rows.loc[used].reset_index(drop=True), answered.probabilities[used]
     failed = rows.loc[known & ~assessed]
+    said = answered.said and answered.said.take(known[assessed])
     unknown = rows.loc[~known, "label"].value_counts().sort_index()
     return {
         "title": f"{answered.about['name']} on {data.resolve().name}",
@@ -159,7 +165,7 @@ def _results(data: Path, new: NewData, answered: _Answered) -> dict[str, Any]:
             ],
         },
         "frozen": answered.frozen,
-        "test": report.on_part(measured, answers, labels, answered.frozen),
+        "test": report.on_part(measured, answers, labels, answered.frozen, said=said),
         "mistakes": report.mistakes(measured, answers, labels),
     }
 
@@ -172,7 +178,24 @@ def _predictions(new: NewData, answered: _Answered) -> pd.DataFrame:
     table[columns] = table[columns].astype("float64").where(pd.Series(assessed), np.nan)
     table.loc[~assessed, "predicted"] = CANNOT_ASSESS
     table["error"] = [answered.errors.get(position, "") for position in range(len(table))]
-    return table
+    return table.assign(**_said(answered, assessed))
+
+
+def _said(answered: _Answered, assessed: npt.NDArray[np.bool_]) -> dict[str, list[str]]:
+    """Columns of predictions.csv with what a file says beside the probabilities: codes, with spaces between them."""
+    said, found = answered.said, dict[str, list[str]]()
+    names = [code for code, _ in said.names] if said else []
+    for column, codes, marks in (
+        ("reasons", names, said and said.reasons),
+        ("possible", answered.codes, said and said.possible),
+    ):
+        if marks is not None:
+            rows = iter(marks)
+            found[column] = [
+                " ".join(code for code, marked in zip(codes, next(rows), strict=True) if marked) if one else ""
+                for one in assessed
+            ]
+    return found
 
 
 def _assessed(answered: _Answered) -> npt.NDArray[np.bool_]:
@@ -408,17 +431,18 @@ def _seen_by_run(run: Run, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _told(classifier: Any, rows: pd.DataFrame) -> Iterator[npt.NDArray[np.float32] | SkinEdgeError]:
+def _told(classifier: SkinClassifier, rows: pd.DataFrame) -> Iterator[Prediction | SkinEdgeError]:
     """The answers of a model that takes metadata; a word that training never saw is blank, as in its own parts."""
     for row in rows.to_dict("records"):
         try:
             pixels = preprocess.to_pixels(row["path"], classifier.input_spec)
-            yield classifier.invoke(classifier.to_tensor(pixels), classifier.row_to_vector(row))
+            yield classifier.predict_pixels(pixels, classifier.row_to_vector(row))[0]
         except SkinEdgeError as error:
             yield error
 
 
 def _by_tflite(path: Path, rows: pd.DataFrame, say: Report) -> _Answered:
+    from ..benchmarks.accuracy import answered
     from ..edge_runtime.classifier import SkinClassifier
 
     paths = list(rows["path"])
@@ -428,20 +452,22 @@ def _by_tflite(path: Path, rows: pd.DataFrame, say: Report) -> _Answered:
         by_hash = training_pictures.seen(contract, training_pictures.marks([contract], named))
         answers = np.full((len(paths), len(labels)), np.nan, np.float32)
         errors: dict[int, str] = {}
+        predictions: list[Prediction] = []
         # "" is not a file: it ends in an error as any missing one does, but with the reason.
         given = _told(classifier, rows) if classifier.encoding else classifier.predict_many(paths)
         for position, answer in enumerate(given):
             if isinstance(answer, SkinEdgeError):
                 errors[position] = str(answer) if paths[position] else "no image file of that id"
-            elif isinstance(answer, np.ndarray):
-                answers[position] = answer
             else:
                 answers[position] = [answer.probabilities[label.code] for label in labels]
+                predictions.append(answer)
             if (position + 1) % 100 == 0:
                 say(f"\rclassifying: {position + 1}/{len(paths)}")
         say("\r")
+        said = answered.said(classifier, predictions)
     about = {"kind": "a .tflite", "name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return _Answered(labels, _frozen_in(contract, labels), about, answers, errors, _seen_by_file(by_hash, len(paths)))
+    by_file = _seen_by_file(by_hash, len(paths))
+    return _Answered(labels, _frozen_in(contract, labels), about, answers, errors, by_file, said)
 
 
 def _frozen_in(contract: Mapping[str, Any], labels: Sequence[Label]) -> dict[str, Any]:

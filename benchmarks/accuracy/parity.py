@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...edge_runtime import preprocess, training_pictures
-from ...edge_runtime.classifier import SkinClassifier
+from ...edge_runtime.classifier import Prediction, SkinClassifier
 from ...edge_runtime.errors import DataError, ImageError, MetadataError, PredictionError
 from ..inputs.cases import Case, groups_of
-from ..stats import metrics
+from ..stats import metrics, refusals
 from ..stats.calibration import logits_of, softmax
 from ..stats.group_kinds import Groups
+from ..stats.subgroups import ATTRIBUTES
+from .answered import Answered, Scores, answered
 from .ports import Ports
 
 # (cases done, cases in all)
@@ -38,10 +39,10 @@ def compare(
 
     What the model's contract says of a logit shift and a temperature in its last layer is applied to the reference's
     answers first, for the question is what quantization changed; recalibrated says so. Without a reference, what is
-    about it is None or absent.
+    about it is None or absent. All figures but those of refusals are of every image, whether a file refuses it or not.
 
     Args:
-        model, reference: `metrics.evaluate`, and "calibration" of `metrics.calibration`.
+        model, reference: `metrics.evaluate`, "calibration" of `metrics.calibration`, and `refusals.figures`.
         cases: The labelled images.
         bootstrap: Number of resamples, 0 or more.
         seed: Random seed, 0 to 2**32 - 1.
@@ -96,17 +97,15 @@ def compare_all(
     if reference is not None:
         for model in models:
             check_labels(reference, model)
-    scores: list[list[npt.NDArray[np.float32]]] = [[] for _ in classifiers]
+    answers: list[list[tuple[Prediction, Scores]]] = [[] for _ in classifiers]
     assessed: list[Case] = []
     failed: list[dict[str, str]] = []
     specs = {classifier.input_spec for classifier in classifiers}
     for number, case in enumerate(cases, 1):
         try:
             pixels = {spec: preprocess.to_pixels(case.path, spec) for spec in specs}  # once per specification
-            answers = [
-                classifier.invoke(
-                    classifier.to_tensor(pixels[classifier.input_spec]), classifier.row_to_vector(case.metadata)
-                )
+            given = [
+                classifier.predict_pixels(pixels[classifier.input_spec], classifier.row_to_vector(case.metadata))
                 for classifier in classifiers
             ]
             others = [
@@ -117,23 +116,23 @@ def compare_all(
             failed.append({"image_id": case.image_id, "path": str(case.path), "error": str(error)})
         else:
             assessed.append(case)
-            for rows, answer in zip(scores, answers, strict=True):
+            for rows, answer in zip(answers, given, strict=True):
                 rows.append(answer)
             for watch, theirs in zip(watched, others, strict=True):
-                watch.keep(answers[classifiers.index(watch.classifier)], theirs)
+                watch.keep(given[classifiers.index(watch.classifier)][1], theirs)
         if progress:
             progress(number, len(cases))
     if not assessed:
         raise DataError(f"none of the {len(cases)} images can be assessed; the first: {failed[0]['error']}")
-    answered = [_Answered(classifier, np.stack(rows)) for classifier, rows in zip(classifiers, scores, strict=True)]
+    every = [answered(classifier, rows) for classifier, rows in zip(classifiers, answers, strict=True)]
     pictures = training_pictures.marks(
         (classifier.contract for classifier in classifiers), ((case.path, case.image_id) for case in assessed)
     )
-    theirs = next((one for one in answered if one.classifier is reference), None)
+    theirs = next((one for one in every if one.classifier is reference), None)
     return [
         _compared(None if one is theirs else theirs, one, assessed, failed, bootstrap, seed, margin)
         | {"seen_in_training": _seen(None if one is theirs else reference, one.classifier, pictures)}
-        for one in answered[: len(models)]
+        for one in every[: len(models)]
     ]
 
 
@@ -144,17 +143,9 @@ def _seen(
     return {name: training_pictures.seen(one.contract, pictures) for name, one in named.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class _Answered:
-    """scores: [images, classes], in the classifier's own order of classes."""
-
-    classifier: SkinClassifier
-    scores: npt.NDArray[np.float32]
-
-
 def _compared(
-    reference: _Answered | None,
-    model: _Answered,
+    reference: Answered | None,
+    model: Answered,
     assessed: Sequence[Case],
     failed: list[dict[str, str]],
     bootstrap: int,
@@ -169,7 +160,8 @@ def _compared(
         "labels": codes,
         "failed": failed,
         "metadata": _missing_counts(model.classifier, assessed),
-        "model": _figures(y_true, ours, codes, groups, bootstrap, seed),
+        "model": _figures(y_true, ours, codes, groups, bootstrap, seed)
+        | _refusals(model, list(range(len(codes))), assessed, y_true, groups, bootstrap, seed),
         "reference": None,
         "operating_points": {
             "model": _operating_points(model.classifier, ours, y_true, codes, groups, bootstrap, seed)
@@ -181,8 +173,9 @@ def _compared(
         result["operating_points"]["reference"] = _operating_points(
             reference.classifier, theirs, y_true, codes, groups, bootstrap, seed
         )
+        refused = _refusals(reference, columns, assessed, y_true, groups, bootstrap, seed)
         theirs, result["recalibrated"] = _recalibrated(theirs, reference.classifier, model.classifier, columns)
-        result["reference"] = _figures(y_true, theirs, codes, groups, bootstrap, seed)
+        result["reference"] = _figures(y_true, theirs, codes, groups, bootstrap, seed) | refused
         result["agreement"] = metrics.agreement(theirs, ours)
         result["difference"] = metrics.paired_interval(
             y_true, theirs, ours, groups.drawn, bootstrap=bootstrap, seed=seed
@@ -209,6 +202,35 @@ def _figures(
     return metrics.evaluate(y_true, scores, codes, groups, bootstrap=bootstrap, seed=seed) | {
         "calibration": metrics.calibration(y_true, scores)
     }
+
+
+def _refusals(
+    one: Answered,
+    columns: Sequence[int],
+    cases: Sequence[Case],
+    y_true: metrics.Truth,
+    groups: Groups,
+    bootstrap: int,
+    seed: int,
+) -> dict[str, Any]:
+    """`refusals.figures`. columns: where the classes of `y_true` are in the file's own order."""
+    points = [
+        {key: row[key] for key in ("target", "classes", "threshold")}
+        | {"chosen_for": "sensitivity", "wanted": row["chosen_for_sensitivity"]}
+        for row in one.classifier.contract.get("thresholds", [])
+    ]
+    told = {name: [case.metadata.get(name, "") for case in cases] for name in ATTRIBUTES}
+    return refusals.figures(
+        one.said.in_order(columns),
+        y_true,
+        one.scores[:, columns],
+        [one.classifier.labels[column] for column in columns],
+        groups,
+        points=points,
+        attributes={name: values for name, values in told.items() if any(value.strip() for value in values)},
+        bootstrap=bootstrap,
+        seed=seed,
+    )
 
 
 def _missing_counts(model: SkinClassifier, cases: Sequence[Case]) -> dict[str, int] | None:

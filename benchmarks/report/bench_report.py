@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...edge_runtime.wording import counted
 from ..stats import few, group_kinds, metrics
-from . import charts, robustness_report
+from . import charts, refusals_report, robustness_report
 from .document import (
     HEADLINES,
     Block,
@@ -21,6 +21,7 @@ from .document import (
     Notes,
     Picture,
     Pictures,
+    Results,
     Section,
     Span,
     Table,
@@ -46,13 +47,14 @@ _Result = Mapping[str, Any]
 
 class _Column(NamedTuple):
     """What is in one column. one: model, size, network and latency, of a measured model all else too. figures: its
-    accuracy, None where there is none. points: at its frozen thresholds.
+    accuracy, None where there is none. points: at its frozen thresholds. at: where in the result the figures are.
     """
 
     name: str
     one: _Result
     figures: _Result | None
     points: Sequence[_Result]
+    at: Sequence[str | int]
 
 
 class _Benchmark:
@@ -64,11 +66,12 @@ class _Benchmark:
         self.models: list[_Result] = result["models"] if self.several else [result]
         self.names = names(result) if self.several else ["model"]
         self.columns = [
-            _column(name, one, one["accuracy"], "model") for name, one in zip(self.names, self.models, strict=True)
+            _column(name, one, one["accuracy"], "model", *(("models", i) if self.several else ()))
+            for i, (name, one) in enumerate(zip(self.names, self.models, strict=True))
         ]
         reference = result["reference"]
         if self.several and not reference["is_first_model"]:
-            self.columns.append(_column("reference", reference, reference["accuracy"], "model"))
+            self.columns.append(_column("reference", reference, reference["accuracy"], "model", "reference"))
         elif not self.several and reference:
             self.columns.append(_column("reference", reference, result["accuracy"], "reference"))
         gate = result["gate"]
@@ -91,14 +94,26 @@ class _Benchmark:
             if one.get(key)
         ]
 
+    @property
+    def shown(self) -> list[refusals_report.Shown]:
+        """The columns with accuracy, for what their files refuse."""
+        show, alone = Results(self.result, missing="-"), len(self.columns) == 1
+        return [
+            refusals_report.Shown("" if alone else column.name, show, column.at, column.name == "reference")
+            for column in self.columns
+            if column.figures
+        ]
+
     def row(self, title: str, cell: Callable[[_Column], Text]) -> tuple[Text, ...]:
         return (title, *map(cell, self.columns))
 
 
-def _column(name: str, one: _Result, accuracy: _Result | None, model: str) -> _Column:
+def _column(name: str, one: _Result, accuracy: _Result | None, model: str, *at: str | int) -> _Column:
+    """at: where in the result `one` is."""
     if not accuracy:
-        return _Column(name, one, None, [])
-    return _Column(name, one, accuracy[model], accuracy["operating_points"].get(model) or [])
+        return _Column(name, one, None, [], ())
+    points: Sequence[_Result] = accuracy["operating_points"].get(model) or []
+    return _Column(name, one, accuracy[model], points, (*at, "accuracy", model))
 
 
 def document(result: _Result) -> Document:
@@ -109,7 +124,8 @@ def document(result: _Result) -> Document:
     title = str(result["model"]["path"]).replace("\\", "/").rpartition("/")[2] if not bench.several else ""
     sections = [_summary(bench), *_gate(bench), *_warnings(bench)]
     if bench.models[0]["accuracy"]:
-        sections += [_accuracy(bench), _per_class(bench), *_thresholds(bench), *_parity(bench)]
+        sections += [_accuracy(bench), _per_class(bench), *_thresholds(bench)]
+        sections += [*refusals_report.sections(bench.shown), *_parity(bench)]
     sections += [_latency(bench), *_sustained(bench), *_ports(bench), *_preprocessing(bench), *_robustness(bench)]
     sections.append(_size(bench))
     return Document(
@@ -169,6 +185,7 @@ def _summary(bench: _Benchmark) -> Section:
             bench.row(HEADLINES[key], lambda column, key=key: _ranged(column.figures, key))
             for key in ("balanced_accuracy", "macro_auc")
         ]
+        rows += refusals_report.headlines(bench.shown)
         for name, accuracy in bench.compared:
             of = f"{name}: the" if bench.several else "The"
             notes.append(f"{of} same top class for {accuracy['agreement']:.2%} of {accuracy['model']['n']} images.")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...edge_runtime.labels import Label
-from . import group_kinds, metrics, operating_points, resamples
+from . import group_kinds, metrics, operating_points, refusals, resamples
 from .calibration import with_temperature
 from .subgroups import subgroups
 
@@ -27,6 +27,7 @@ def describe(
     frozen: Sequence[Mapping[str, Any]] = (),
     temperature: float | None = None,
     attributes: Mapping[str, Sequence[str]] | None = None,
+    said: refusals.Said | None = None,
     bootstrap: int = 1000,
     seed: int = 42,
 ) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def describe(
     What `metrics.evaluate` gives, and: intervals, ece and brier per class; targets {malignant, mel: {classes, n, auc,
     interval}}; calibration, with intervals; recalibrated, the same after `temperature`; operating_points, what the
     thresholds in `frozen` (`operating_points.freeze`) give here; risk_coverage; roc, the curves, thinned for drawing;
-    subgroups; absent_classes, labels of the model without an image here.
+    subgroups; absent_classes, labels of the model without an image here; and what `refusals.figures` gives.
 
     Args:
         y_true: int [n], the position of each image's label.
@@ -45,6 +46,7 @@ def describe(
         frozen: Rows of `freeze`, from other images (the validation part): nothing is chosen here.
         temperature: What the logits are divided by, from other images; None recalibrates nothing.
         attributes: Name -> one text per image, such as age, sex and site.
+        said: What a model file says beside its probabilities; None of a run.
         bootstrap: Number of resamples, 0 or more.
         seed: Random seed, 0 to 2**32 - 1.
 
@@ -85,6 +87,18 @@ def describe(
     result["subgroups"] = subgroups(
         y_true, probabilities, labels, grouped, attributes or {}, bootstrap=bootstrap, seed=seed
     )
+    if said is not None:
+        result |= refusals.figures(
+            said,
+            y_true,
+            probabilities,
+            labels,
+            grouped,
+            points=frozen,
+            attributes=attributes,
+            bootstrap=bootstrap,
+            seed=seed,
+        )
     return result
 
 

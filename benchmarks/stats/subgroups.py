@@ -76,14 +76,15 @@ def subgroups(
     return {
         name: [
             _figures(group, chosen, y_true, probabilities, labels, grouped, bootstrap, seed)
-            for group, chosen in _members(name, attributes[name])
+            for group, chosen in members(name, attributes[name])
         ]
         for name in ATTRIBUTES
         if name in attributes
     }
 
 
-def _members(attribute: str, values: Sequence[str]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+def members(attribute: str, values: Sequence[str]) -> list[tuple[str, npt.NDArray[np.intp]]]:
+    """(subgroup, positions of its images) of one of ATTRIBUTES, the unknown last."""
     found = np.array([group_of(attribute, str(value)) for value in values])
     ages = [age_group(str(age)) for age in (1, *_AGE_EDGES)]
 

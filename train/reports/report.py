@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...benchmarks.inputs.locate import relative_to
-from ...benchmarks.stats import describe, operating_points
+from ...benchmarks.stats import describe, operating_points, refusals
 from ...benchmarks.stats.calibration import choose_temperature
 from ...benchmarks.stats.subgroups import ATTRIBUTES
 from ...edge_runtime.labels import Label
@@ -93,6 +93,7 @@ def on_part(
     frozen: Mapping[str, Any],
     *,
     with_subgroups: bool = True,
+    said: refusals.Said | None = None,
 ) -> dict[str, Any]:
     """`describe.describe` of rows with the columns label and group, and age, sex and site where they are there.
 
@@ -102,6 +103,7 @@ def on_part(
         labels: The classes, in the order of the columns.
         frozen: Rows of `freeze`, from other images.
         with_subgroups: False leaves subgroups out.
+        said: What a model file says beside its probabilities; None of a run.
     """
     columns = [name for name in ATTRIBUTES if name in rows.columns and (rows[name].astype(str).str.strip() != "").any()]
     return describe.describe(
@@ -112,6 +114,7 @@ def on_part(
         frozen=frozen["operating_points"],
         temperature=frozen["temperature"],
         attributes={name: list(rows[name].astype(str)) for name in columns} if with_subgroups else None,
+        said=said,
     )
 
 

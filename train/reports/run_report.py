@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.report import charts, terminal
+from ...benchmarks.report import charts, refusals_report, terminal
 from ...benchmarks.report.document import (
     HEADLINES,
     Block,
@@ -56,6 +56,7 @@ def document(results: Mapping[str, Any], history: Mapping[str, Sequence[float]] 
         _confusion(show),
         _roc(show),
         _operating_points(show),
+        *refusals_report.sections([_shown(show)]),
         _calibration(show),
         _risk_coverage(show),
         _subgroups(show),
@@ -77,6 +78,10 @@ def evaluated(results: Mapping[str, Any], out: Path | None) -> console.Page:
     return terminal.text(replace(document(results), after=written))
 
 
+def _shown(show: Results) -> refusals_report.Shown:
+    return refusals_report.Shown("", show, ("test",))
+
+
 def _summary(show: Results) -> Section:
     lines: list[Text] = [
         _tried(show),
@@ -93,6 +98,7 @@ def _summary(show: Results) -> Section:
         *_melanoma(show),
         *_alarms(show),
         *_sureness(show),
+        *refusals_report.plain_words(_shown(show)),
     ]
     return Section("summary", "In plain words", [Notes(lines)], detail=True)
 
@@ -285,8 +291,11 @@ def _headlines(show: Results) -> Section:
         for name in ("accuracy", "balanced_accuracy"):
             wrong = show("cannot_assess", f"{name}_counting_as_wrong")
             rows.append((f"{HEADLINES[name]}, those counted as wrong", wrong))
+    told = refusals_report.headlines([_shown(show)])
+    rows += told
     intervals = group_kinds.intervals(results["test"]["groups"], "{test/bootstrap:,}")
     notes = [*_seen(show), *_chose(show), *_unknown_labels(show), show.text(f"In brackets: {intervals}.")]
+    notes += [refusals_report.OF_ALL, refusals_report.OF_SINGLE] if told else []
     if "validation" in results:
         notes.append("The validation part chose the epoch and the thresholds; the test part chose nothing.")
     if results.get("model", {}).get("sha256"):  # of a run there is none
