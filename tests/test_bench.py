@@ -291,8 +291,9 @@ class Reordered(SkinClassifier):
         super().__init__(model)
         self.labels = self.labels[::-1]
 
-    def invoke(self, tensor, vector=None):
-        return super().invoke(tensor, vector)[::-1]
+    def predict_pixels(self, pixels, vector=None):
+        prediction, scores = super().predict_pixels(pixels, vector)
+        return prediction, scores[::-1]
 
 
 def test_classes_in_another_order_are_aligned_by_code(tiny_int8, folders):

@@ -157,13 +157,13 @@ def test_an_image_that_one_model_cannot_assess_counts_for_none(tiny_int8, tiny_f
     class Sick(SkinClassifier):
         calls = 0
 
-        def invoke(self, tensor, vector=None):
+        def predict_pixels(self, pixels, vector=None):
             self.calls += 1
             if self.calls == 3:
                 from skin_edge.edge_runtime.errors import PredictionError
 
                 raise PredictionError("cannot assess: not finite")
-            return super().invoke(tensor, vector)
+            return super().predict_pixels(pixels, vector)
 
     cases = read_cases(folders, known_labels=CODES)
     models = [SkinClassifier(tiny_int8), Sick(tiny_int8)]

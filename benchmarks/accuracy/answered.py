@@ -43,9 +43,9 @@ def said(classifier: SkinClassifier, predictions: Sequence[Prediction]) -> Said:
     reasons = possible = promised = None
     if classifier.contract.get("assessment") is not None:
         failed = [{reason.reason for reason in one.reasons} for one in predictions]
-        reasons = np.array([[name in one for name in names] for one in failed], np.bool_).reshape(
-            len(failed), len(names)
-        )
+        reasons = np.zeros((len(failed), len(names)), np.bool_)
+        for row, one in zip(reasons, failed, strict=True):
+            row[:] = [name in one for name in names]
     if "possible" in classifier.contract:
         sets = [one.possible or () for one in predictions]
         codes = [label.code for label in classifier.labels]
