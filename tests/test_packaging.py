@@ -24,7 +24,7 @@ CONTENTS = {
         quiet resize stopping tflite_metadata training_pictures wording""",
     "edge_runtime/bulk": "__init__ answering answers_file batch commands on_dask ordered processes sources watch",
     "benchmarks": "__init__ bench commands diff gate",
-    "benchmarks/accuracy": "__init__ parity ports preprocessing",
+    "benchmarks/accuracy": "__init__ answered parity ports preprocessing",
     "benchmarks/bundle": """__init__ answers assessed commands golden hand_over integration micro mistakes pictures
         reading verify""",
     "benchmarks/engines": "__init__ catalogue limits measure options prepare process report verdict",
@@ -32,11 +32,11 @@ CONTENTS = {
     "benchmarks/inputs": "__init__ cases class_folders classes columns documents locate options",
     "benchmarks/measure": "__init__ caveats latency machine memory picture processes size sustained",
     "benchmarks/micro": "__init__ arena measure npu operators report",
-    "benchmarks/report": "__init__ bench_report charts document escapes markdown page robustness_report sheets "
-    "terminal",
+    "benchmarks/report": """__init__ bench_report charts document escapes markdown page refusals_report
+        robustness_report sheets terminal""",
     "benchmarks/robustness": "__init__ distortions drawn measure options sheet",
-    "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points resamples
-        subgroups""",
+    "benchmarks/stats": """__init__ borderline calibration describe few group_kinds metrics operating_points refusals
+        resamples subgroups""",
     "apps": "__init__",
     "apps/serve": "__init__ access answering app commands limits metrics openapi pool run server sign_in tls",
     "apps/web": "__init__ commands icons litert_js site",
