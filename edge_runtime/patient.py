@@ -169,16 +169,10 @@ class Encoding:
         return vector
 
     def of_row(self, row: Mapping[str, object]) -> npt.NDArray[np.float32]:
-        """`encode` of what is `known` of a row. Raises MetadataError where a number is none, or impossible."""
-        return self.encode(self.known(row))
-
-    def known(self, row: Mapping[str, object]) -> dict[str, object]:
-        """What `encode` takes, of a row of a data set. Other columns and unknown words are passed over.
+        """As `encode`, for a row of a data set: other columns are passed over, and so is a word that is not known.
 
         The training part decides which words there are, so the other parts may hold more; NaN is blank.
-
-        Args:
-            row: Column -> value.
+        Raises MetadataError where a number is none, or impossible.
         """
         given = {field.name: row.get(field.name) for field in self.fields}
         for field in self.fields:
@@ -186,7 +180,7 @@ class Encoding:
             blank = isinstance(value, float) and math.isnan(value)
             if blank or (isinstance(field, Category) and text(field.name, value) not in field.words):
                 given[field.name] = None
-        return given
+        return self.encode(given)
 
     def to_list(self) -> list[dict[str, Any]]:
         """JSON- and YAML-ready; `from_list` reads it."""

@@ -164,13 +164,13 @@ class _Answers:
         self._reasons: list[list[tuple[str, ...]]] = []  # why each version of each picture is refused
         self._referred: list[Bools] = []  # [versions, thresholds]
 
-    def of(self, pixels: Pixels, case: Case) -> Prediction:
-        known = self.model.encoding.known(case.metadata) if self.model.encoding else None
-        return self.model.predict(pixels, known)
+    def of(self, pixels: Pixels, case: Case) -> tuple[Prediction, npt.NDArray[np.float32]]:
+        ready = preprocess.to_pixels(pixels, self.model.input_spec)
+        return self.model.predict_pixels(ready, self.model.row_to_vector(case.metadata))
 
-    def keep(self, predictions: Sequence[Prediction]) -> None:
-        rows = [[one.probabilities[code] for code in self._codes] for one in predictions]
-        self._scores.append(np.array(rows, np.float32))
+    def keep(self, answers: Sequence[tuple[Prediction, npt.NDArray[np.float32]]]) -> None:
+        self._scores.append(np.stack([scores for _, scores in answers]))
+        predictions = [prediction for prediction, _ in answers]
         self._reasons.append([tuple(reason.reason for reason in one.reasons) for one in predictions])
         referred = [[decision.decision == "refer" for decision in one.decisions] for one in predictions]
         self._referred.append(np.array(referred, np.bool_))
