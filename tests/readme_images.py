@@ -99,10 +99,10 @@ def page_picture(modules: Path, work: Path) -> Image.Image:
     site.write(work / "site", site.files(runtime=modules))
     shots: list[dict[str, object]] = []
     for name, width, scheme, picture in (
-        ("desktop", _DESKTOP, "light", "jpeg-420.jpg"),
-        ("phone", _PHONE, "dark", "jpeg-low-quality.jpg"),
+        ("desktop", _DESKTOP, "light", "fit-22.jpg"),
+        ("phone", _PHONE, "dark", "fit-7.jpg"),
     ):
-        (work / picture).write_bytes(pictures.good(160, 160)[picture])
+        (work / picture).write_bytes(pictures.fit()[picture])
         size = {"width": width, "height": _HEIGHT, "whole": False}
         shots.append({"file": work / f"{name}.png", "scheme": scheme, "picture": work / picture, **size})
     visited("screenshots", work / "site", modules, work, shots=shots)

@@ -114,7 +114,7 @@ def test_unfit_pictures_are_for_files_with_limits_alone(tiny_int8, tmp_path, gol
     old = miniatures.resealed(tiny_int8, tmp_path / "tiny4.tflite", in_format_4)
     with SkinClassifier(old) as classifier:
         lines = {line["file"]: line for line in hand_over.golden_pictures(classifier).lines}
-    assert not any("unfit" in name for name in lines)
+    assert not any("fit-" in name for name in lines)
     new = {"features", "assessable", "reasons", "possible"}
     for name, line in lines.items():
         assert list(line) == [key for key in golden[name] if key not in new]
@@ -303,11 +303,23 @@ def test_the_integration_guide_says_what_to_do(bundle, golden):
     assert f"Of these pictures {unfit} cannot be assessed" in text and '"ignores the assessment"' in text
 
 
-def test_unfit_pictures_are_small_and_repeat():
-    made = pictures.unfit(160, 160)
-    assert sum(map(len, made.values())) < 250_000
+def test_the_packaged_model_assesses_the_fit_pictures_and_refuses_the_unfit_ones():
+    """As far as it has limits; and of the fit ones it refers some."""
+    with SkinClassifier() as classifier:
+        if not assessment.checks_of(classifier.contract):
+            pytest.skip("the packaged model has no limits")
+        fit = [classifier.predict(content) for content in pictures.fit().values()]
+        assert all(one.assessable for one in fit), [one.refusal for one in fit]
+        assert {decision.decision for one in fit for decision in one.decisions} == {"refer", "below"}
+        assert not any(classifier.predict(content).assessable for content in pictures.unfit(160, 160).values())
+
+
+def test_pictures_for_limits_are_small_and_repeat():
+    made = {**pictures.fit(), **pictures.unfit(160, 160)}
+    assert sum(map(len, made.values())) < 1_200_000
+    pictures.fit.cache_clear()
     pictures.unfit.cache_clear()
-    assert pictures.unfit(160, 160) == made
+    assert {**pictures.fit(), **pictures.unfit(160, 160)} == made
     for content in made.values():
         assert preprocess.to_pixels(content, preprocess.InputSpec(160, 160)).shape == (160, 160, 3)
 

@@ -29,6 +29,7 @@ from skin_edge.apps.serve.limits import Limits
 from skin_edge.apps.serve.metrics import Metrics
 from skin_edge.apps.serve.pool import BusyError, Pool
 from skin_edge.apps.web import site
+from skin_edge.benchmarks.bundle import pictures
 from skin_edge.edge_runtime.answers import record
 from skin_edge.edge_runtime.classifier import DISCLAIMER, SkinClassifier
 from skin_edge.edge_runtime.cli import COMMANDS
@@ -39,6 +40,8 @@ from . import miniatures
 
 GOLDEN = {"golden.json": b"{}", "golden.bin": b"\0"}
 FILES = {"index.html": b"<!doctype html><p>page", "port/a.js": b"export {}"}
+FIT = pictures.fit()["fit-22.jpg"]
+"""A picture that the packaged model answers, whatever its limits."""
 TOKEN = "a-token-of-more-than-twenty-letters"
 LIMITS = Limits(workers=2, waiting=2, request_bytes=2**20, pictures=4, seconds=20.0, drain_seconds=10.0)
 
@@ -866,9 +869,9 @@ def test_a_process_answers_and_ends_with_0(tmp_path):
         assert token_told == ""  # who chose it knows it, and logs keep what is printed
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
         port = int(url.rstrip("/").rpartition(":")[2])
-        with urllib.request.urlopen(urllib.request.Request(f"{url}v1/predict", picture(), headers)) as answer:
+        with urllib.request.urlopen(urllib.request.Request(f"{url}v1/predict", FIT, headers)) as answer:
             assert json.load(answer)["answers"][0]["label"]
-        request = post(picture(), BEARER)
+        request = post(FIT, BEARER)
         with socket.create_connection(("127.0.0.1", port), 20) as begun:
             begun.sendall(request[:-1])
             time.sleep(0.3)
@@ -966,7 +969,7 @@ def test_https(tmp_path):
     with process("--certificate", str(cert), "--key", str(key)) as (started, link):
         assert link.startswith("https://127.0.0.1:")
         trusted = ssl.create_default_context(cafile=str(cert))
-        request = urllib.request.Request(f"{link}v1/predict", picture(), {"Content-Type": "image/jpeg"})
+        request = urllib.request.Request(f"{link}v1/predict", FIT, {"Content-Type": "image/jpeg"})
         with urllib.request.urlopen(request, context=trusted) as answer:
             assert json.load(answer)["answers"][0]["label"]
         port = int(link.rstrip("/").rpartition(":")[2])

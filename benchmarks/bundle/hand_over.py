@@ -118,8 +118,8 @@ def golden_pictures(classifier: SkinClassifier, own: Path | None = None) -> Gold
     spec, limit = classifier.input_spec, int(classifier.contract["limits"]["max_pixels"])
     good = {f"pictures/{name}": content for name, content in pictures.good(spec.height, spec.width).items()}
     if assessment.checks_of(classifier.contract):
-        unfit = pictures.unfit(spec.height, spec.width)
-        good |= {f"pictures/{name}": content for name, content in unfit.items()}
+        limited = {**pictures.fit(), **pictures.unfit(spec.height, spec.width)}
+        good |= {f"pictures/{name}": content for name, content in limited.items()}
     good |= _own(own) if own else {}
     broken = {f"broken/{name}": content for name, content in pictures.broken(limit).items()}
     try:

@@ -5,7 +5,7 @@
 import {decodeJpeg} from './port/browser.js';
 import {litertNetwork} from './port/litert.js';
 import {toSrgb} from './port/profile.js';
-import {CannotAssess, assess, openModel, toReal} from './port/skin-edge.js';
+import {CannotAssess, assess, inWords, openModel, toReal} from './port/skin-edge.js';
 import {loadRuntime, runs} from './runtime.js';
 
 const MAP = 'class_activation_map';
@@ -102,7 +102,8 @@ async function assessByServer(model, api, file) {
   }
   const record = said.answers?.[0];
   if (!record) throw new CannotAssess(`server: ${said.error ?? `HTTP ${response.status}`}`);
-  if (record.error) throw new CannotAssess(`server: ${record.error}`, record.reasons ?? []);
+  if (record.reasons && record.error) throw new CannotAssess(inWords(record.reasons), record.reasons);
+  if (record.error) throw new CannotAssess(`server: ${record.error}`);
   return {
     assessable: true,
     possible: record.possible ?? null,
