@@ -298,7 +298,7 @@ def test_bench_prints_it_everywhere(made, tiny_float32, data, tmp_path, capsys):
 
 def test_several_models_side_by_side(made, tiny_int8, data, tmp_path, capsys):
     """Files with other reasons, and one without limits."""
-    other = made(check("luma", "gloomy", below=DARK + 5000), name="other.tflite")
+    other = made(check("luma", "gloomy", below=DARK + 5000), name="other{n:d} **.tflite")
     paths = [made(), other, tiny_int8]
     assert bench(*paths, "--data", data, "--html", tmp_path / "all.html", "--result-json", tmp_path / "all.json") == 0
     shown = capsys.readouterr().out

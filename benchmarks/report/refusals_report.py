@@ -45,9 +45,11 @@ class Shown(NamedTuple):
     def begin(self) -> str:
         return f"{self.name}: " if self.name else ""
 
-    def said(self, sentence: str) -> str:
-        """A sentence about this model."""
-        return f"{self.begin}{sentence}" if self.name else f"{sentence[:1].upper()}{sentence[1:]}"
+    def said(self, sentence: str, *path: str | int) -> Text:
+        """A sentence about this model, with figures as `Results.text` has them."""
+        if not self.name:
+            return self.text(f"{sentence[:1].upper()}{sentence[1:]}", *path)
+        return (self.begin, self.text(sentence, *path))  # a name is not looked into
 
     def figures(self, *path: str | int) -> Any:
         return self.show.at(*self.at, *path)
@@ -73,17 +75,11 @@ def headlines(columns: Sequence[Shown]) -> list[tuple[Text, ...]]:
     rows: list[tuple[Text, ...]] = []
     if any(one.has("assessment") for one in columns):
         rows.append(("refused", *(one.share("assessment") if one.has("assessment") else "-" for one in columns)))
-        malignant = [one.has("assessment") and one.figures("assessment", "malignant") for one in columns]
-        if any(malignant):
-            cells = [
-                one.share("assessment", "malignant") if there else "-"
-                for one, there in zip(columns, malignant, strict=True)
-            ]
+        if any(map(_malignant, columns)):
+            cells = [one.share("assessment", "malignant") if _malignant(one) else "-" for one in columns]
             rows.append(("refused, malignant", *cells))
     if any(one.has("possible") for one in columns):
-        cells = [
-            one.share("possible", value="coverage") if one.has("possible") else "-" for one in columns
-        ]  # of all images, as everything beside it
+        cells = [one.share("possible", value="coverage") if one.has("possible") else "-" for one in columns]
         rows.append(("coverage of possible classes", *cells))
     return rows
 
@@ -135,15 +131,16 @@ def plain_words(one: Shown) -> list[Text]:
 
 
 def _malignant(one: Shown) -> Mapping[str, Any] | None:
-    return one.figures("assessment", "malignant")
+    """None as well where no image is of such a class."""
+    found = one.figures("assessment", "malignant") if one.has("assessment") else None
+    return found if found and found["n"] else None
 
 
 def _refuses(one: Shown) -> Text:
-    malignant = _malignant(one)
-    of = "; no class is known to be malignant."
-    if malignant:
+    of = "; none is of a class known to be malignant."
+    if _malignant(one):
         of = "; of the {malignant/n:,} of malignant classes {malignant/refused:,}, {malignant/share:.1%}."
-    return one.text(f"{one.begin}{{refused:,}} of {{n:,}} images refused, {{share:.1%}}{of}", "assessment")
+    return one.said("{refused:,} of {n:,} images refused, {share:.1%}" + of, "assessment")
 
 
 def _heads(columns: Sequence[Shown]) -> list[str]:
@@ -159,7 +156,7 @@ def _cells(columns: Sequence[Shown], *path: str | int) -> list[Text]:
 
 def _refused(columns: Sequence[Shown]) -> Table:
     first = columns[0]
-    malignant = (_malignant(first) or {"classes": []})["classes"]
+    malignant: list[str] = (_malignant(first) or {"classes": []})["classes"]
     places: list[tuple[Text, tuple[str, ...]]] = [("all images", ())]
     places += [("all malignant", ("malignant",))] if malignant else []
     places += [
@@ -215,17 +212,17 @@ def _by_group(columns: Sequence[Shown]) -> list[Block]:
 
 
 def _covers(one: Shown) -> Text:
-    return one.text(
-        one.said("the file promises that for {promised:.0%} of each class's images the true class is ")
-        + "among those that it calls possible. A set has {mean_size:.2f} classes on average, and one alone for "
-        "{singleton_share:.1%} of the images.",
+    return one.said(
+        "the file promises that for {promised:.0%} of each class's images the true class is among those that it calls "
+        "possible. A set has {mean_size:.2f} classes on average, one alone for {singleton_share:.1%} of the images.",
         "possible",
     )
 
 
 def _below(one: Shown) -> list[Text]:
-    short = one.figures("possible", "below")
-    return [one.said(f"less than promised, beyond chance: {', '.join(short)}.")] if short else []
+    """A class's name is not looked into either."""
+    short = ", ".join(one.figures("possible", "below"))
+    return [(one.said("less than promised, beyond chance: "), f"{short}.")] if short else []
 
 
 def _coverage_of(one: Shown, code: str) -> float | None:

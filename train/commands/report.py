@@ -75,7 +75,9 @@ def evaluate(
     --layout and --images. A .tflite stores none of these.
 
     Nothing is selected on DATA: the thresholds are those chosen on RUN's validation part, or those stored in the
-    .tflite. Images that cannot be assessed are reported as such and never counted as correct.
+    .tflite. Images that cannot be read are reported as such and never counted as correct. If the .tflite can refuse
+    images, or has sets of possible classes, the report has the share refused, what that costs at the thresholds, and
+    the coverage; all other figures are of all images, whether refused or not.
 
     \b
     Example:
