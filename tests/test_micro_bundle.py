@@ -80,6 +80,42 @@ def tiny(tiny_int8, tmp_path_factory):
     return folder / "out"
 
 
+@pytest.fixture(scope="module")
+def tiny_limited(tiny_int8, tmp_path_factory):
+    """The micro/ folder of a model with limits and sets of possible classes."""
+    folder = tmp_path_factory.mktemp("limited")
+
+    def change(described):
+        complete(described)
+        dark = {"feature": "luma", "below": 36000, "reason": "too_dark", "text": 'too "dark"', "remedy": "more light"}
+        empty = {"feature": "contrast", "below": 3, "reason": "empty", "text": "empty", "remedy": ""}
+        described |= {"format_version": 6, "assessment": {"version": 1, "checks": [dark, empty]}}
+        described["possible"] = {"coverage": 0.9, "thresholds": [0.1] * 7}
+
+    model = miniatures.resealed(tiny_int8, folder / "tiny6.tflite", change)
+    assert run(["bundle", str(model), "--micro", "--out", str(folder / "out")]) == 0
+    return folder / "out" / "micro"
+
+
+def test_the_self_test_of_a_model_with_limits(tiny_limited, tmp_path):
+    """What cannot be assessed is said in the place of a class, and other features or reasons are no level."""
+    code, said = self_test(tiny_limited, tmp_path)
+    assert code == 0 and said.endswith("5 pictures: level A\n")
+    assert ": cannot assess, A" in said
+    config = (tiny_limited / "config.h").read_text()
+    assert "#define SKIN_EDGE_MAX_CHECKS 2\n" in config and "#define SKIN_EDGE_SCORE_BYTES 0\n" in config
+    for path in tiny_limited.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    golden = (tmp_path / "golden.c").read_text()
+    features = re.search(r"int32_t features_0\[\] = \{(\d+)", golden)
+    (tmp_path / "golden.c").write_text(golden[: features.start(1)] + "7" + golden[features.end(1) :])
+    code, said = self_test(tmp_path, tmp_path)
+    assert code == 3 and ": other features" in said
+    (tmp_path / "golden.c").write_text(golden.replace('"too_dark', '"too_bright'))
+    assert self_test(tmp_path, tmp_path)[0] == 3
+
+
 def self_test(folder: Path, out: Path, *options: str, network: str = "") -> tuple[int, str]:
     """Builds and runs it on this machine, with five pictures. network: what stands for it, if any."""
     sources = [str(folder / f"{name}.c") for name in ("selftest", "port", "golden", "model")]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from skin_edge.benchmarks.bundle import hand_over
 from skin_edge.edge_runtime import assessment, model_file
@@ -550,6 +551,23 @@ def test_a_port_decodes_as_python_does(decoder, good, tmp_path):
         else:
             assert answer["upright"] == upright and given == rgb, name
         assert answer["input"]["sha256"] == hashlib.sha256(given).hexdigest()
+
+
+def test_a_port_refuses_what_is_beyond_the_limits(decoder, contract, network, tmp_path):
+    """By default with the reasons and without a class; by a switch with both."""
+    path, black, good = (tmp_path / name for name in ("limited.tflite", "black.png", "good.png"))
+    path.write_bytes(vectors.packed(vectors.contract_6(contract), network))
+    Image.new("RGB", (50, 40)).save(black)
+    Image.fromarray(np.random.default_rng(1).integers(60, 200, (40, 50, 3), np.uint8)).save(good)
+    decoder.ask("open", path)
+    probabilities = [0, 0.125, 0, 0, 0.75, 0.125, 0]
+    said = "too_dark,blurred,no_lesion false cannot assess: too dark (more light); blurred (hold still); "
+    assert decoder.ask("assess", black, 0, 1.5, *probabilities) == said + "no lesion (a lesion)"
+    assert decoder.ask("assess", black, 1, 1.5, *probabilities) == "mel false too_dark,blurred,no_lesion"
+    assert decoder.ask("assess", good, 0, 1.25, *probabilities).split() == ["mel", "true"]
+    assert decoder.ask("assess", good, 0, "NaN", *probabilities).startswith(
+        "cannot assess: the network's outlier_score"
+    )
 
 
 CURVES = {

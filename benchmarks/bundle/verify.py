@@ -328,6 +328,12 @@ def document(verdict: Record) -> Document:
             "this model says when a picture cannot be assessed and which classes are possible: an app shows that, and "
             "writes assessable, reasons, features and possible (CONTRACT.md, section 12)"
         )
+    engine = verdict["stages"]["engine"]
+    if "assessment" in verdict["stages"] and not engine["checked"]:
+        notes.append(
+            "no probabilities were compared: let the app write them too, as with a switch that answers what cannot be "
+            "assessed"
+        )
     mistake = verdict["mistake"]
     if mistake and mistake["nearest"]:
         notes.append(f"no known mistake; nearest is '{' and '.join(mistake['names'])}'")

@@ -46,6 +46,24 @@ private fun answered(words: List<String>): String {
         listOf("reasons:") + answer.reasons.map { it.reason } + said).joinToString(" ")
 }
 
+/** A whole answer, of a network that gives these. */
+private fun assessed(words: List<String>): String {
+    fun floats(values: List<String>): ByteBuffer {
+        val buffer = ByteBuffer.allocate(4 * values.size).order(ByteOrder.nativeOrder())
+        values.forEach { buffer.putFloat(it.toFloat()) }
+        buffer.rewind()
+        return buffer
+    }
+    val outputs = mapOf("probabilities" to floats(words.drop(3)), "outlier_score" to floats(listOf(words[2])))
+    fun codes(reasons: List<Reason>) = reasons.joinToString(",") { it.reason }
+    return try {
+        val answer = assess(model, bytesOf(words[0]), ::decodeJpegByImageIo, { outputs }, words[1] == "1")
+        "${answer.label.code} ${answer.assessable} ${codes(answer.reasons)}"
+    } catch (error: CannotAssess) {
+        "${codes(error.reasons)} ${(error.answer ?: throw error).assessable} ${error.message}"
+    }
+}
+
 private fun scored(word: String): String {
     val isFloat = model.outputs.first { it.name == "outlier_score" }.dtype == "float32"
     val value = ByteBuffer.allocate(if (isFloat) 4 else 1).order(ByteOrder.nativeOrder())
@@ -98,6 +116,7 @@ fun main() {
                 "answer" -> answered(rest)
                 "measure" -> measure(bytesOf(rest[2]), rest[0].toInt(), rest[1].toInt()).values.joinToString(" ")
                 "score" -> scored(rest[0])
+                "assess" -> assessed(rest)
                 "tensor" -> tensor(rest)
                 "real" -> real(rest)
                 "number" -> Json(rest[0]).whole()

@@ -42,6 +42,17 @@ const answers = {
     const said = reasons.length ? `cannot assess: ${port.inWords(reasons)}` : '';
     return [label, Number(assessable), 'possible:', ...(possible ?? []), 'reasons:', ...reasons.map(({reason}) => reason), said].join(' ');
   },
+  async assess(path, anything, score, ...probabilities) { // a whole answer, of a network that gives these
+    const outputs = {probabilities: Float32Array.from(probabilities), outlier_score: Float32Array.of(Number(score))};
+    const engine = async () => outputs;
+    try {
+      const answer = await port.assess(model, bytesOf(path), {decodeJpeg, toSrgb, engine, assessAnything: anything === '1'});
+      return `${answer.label} ${answer.assessable} ${answer.reasons.map(({reason}) => reason)}`;
+    } catch (error) {
+      if (!error.answer) throw error;
+      return `${error.reasons.map(({reason}) => reason)} ${error.answer.assessable} ${error.message}`;
+    }
+  },
   score(value) {
     const values = Float32Array.of(Number(value.replace('inf', 'Infinity')));
     const one = {...model, width: 1, height: 1};
