@@ -67,8 +67,8 @@ def good(height: int, width: int) -> Mapping[str, bytes]:
 @functools.cache
 def fit() -> Mapping[str, bytes]:
     """File name -> content of pictures near enough to photographs for a file with limits to assess them."""
-    files = {f"fit-{seed}.jpg": _jpeg(natural(450, 600, seed), subsampling=0, quality=92) for seed in _FIT}
-    return {**files, "fit-portrait.png": _png(natural(400, 300, _FIT[0]))}
+    files = {f"fit-{seed}.jpg": _jpeg(natural(240, 320, seed), subsampling=0, quality=92) for seed in _FIT}
+    return {**files, "fit-portrait.png": _png(natural(280, 210, _FIT[0]))}
 
 
 _FIT = (
@@ -90,10 +90,10 @@ def unfit(height: int, width: int) -> Mapping[str, bytes]:
     Args:
         height, width: Of the network's input, pixels.
     """
-    photograph = lesion(300, 400, 41).astype(np.int64)
-    y, x = np.mgrid[0:300, 0:400]
-    hairs = ((7 * x + 3 * y) % 60 < 12) | ((2 * x - 9 * y) % 90 < 14)
-    glare = np.maximum(0, 300 - ((x - 200) ** 2 + (y - 150) ** 2) // 60)
+    photograph = lesion(210, 280, 41).astype(np.int64)
+    y, x = np.mgrid[0:210, 0:280]
+    hairs = ((7 * x + 3 * y) % 42 < 10) | ((2 * x - 9 * y) % 63 < 13)
+    glare = np.maximum(0, 300 - ((x - 140) ** 2 + (y - 105) ** 2) // 30)
     return {
         "unfit-black.png": _png(np.zeros((120, 160, 3), np.uint8)),
         "unfit-white.png": _png(np.full((120, 160, 3), 255, np.uint8)),
@@ -344,7 +344,7 @@ def _written(lines: tuple[str, ...], size: int = 8) -> Pixels:
     return np.stack([grey, grey, grey], axis=-1)
 
 
-def _smooth(pixels: npt.NDArray[np.int64], side: int = 24) -> Pixels:
+def _smooth(pixels: npt.NDArray[np.int64], side: int = 17) -> Pixels:
     """Twice the means of `side` pixels along each axis, without the border: out of focus."""
     for axis in (0, 0, 1, 1):
         sums, n = pixels.cumsum(axis), pixels.shape[axis]
