@@ -82,10 +82,10 @@ def unfit(height: int, width: int) -> Mapping[str, bytes]:
     Args:
         height, width: Of the network's input, pixels.
     """
-    photograph = lesion(210, 280, 41).astype(np.int64)
-    y, x = np.mgrid[0:210, 0:280]
-    hairs = ((7 * x + 3 * y) % 42 < 10) | ((2 * x - 9 * y) % 63 < 13)
-    glare = np.maximum(0, 300 - ((x - 140) ** 2 + (y - 105) ** 2) // 30)
+    photograph = lesion(180, 240, 41).astype(np.int64)
+    y, x = np.mgrid[0:180, 0:240]
+    hairs = ((7 * x + 3 * y) % 36 < 9) | ((2 * x - 9 * y) % 54 < 12)
+    glare = np.maximum(0, 300 - ((x - 120) ** 2 + (y - 90) ** 2) // 22)
     return {
         "unfit-black.png": _png(np.zeros((120, 160, 3), np.uint8)),
         "unfit-white.png": _png(np.full((120, 160, 3), 255, np.uint8)),
@@ -336,7 +336,7 @@ def _written(lines: tuple[str, ...], size: int = 8) -> Pixels:
     return np.stack([grey, grey, grey], axis=-1)
 
 
-def _smooth(pixels: npt.NDArray[np.int64], side: int = 17) -> Pixels:
+def _smooth(pixels: npt.NDArray[np.int64], side: int = 15) -> Pixels:
     """Twice the means of `side` pixels along each axis, without the border: out of focus."""
     for axis in (0, 0, 1, 1):
         sums, n = pixels.cumsum(axis), pixels.shape[axis]
