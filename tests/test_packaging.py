@@ -51,8 +51,9 @@ CONTENTS = {
     "train/recipes": "__init__ kinds published recipe run_config schedules search_space settings",
     "train/reports": "__init__ compare_views drawn report run_report run_results tune_results",
     "train/runs": "__init__ distillation earlier_runs reading run_folder",
-    "convert": """__init__ checks confidence finish job layer_errors quickstart renew settings stage
+    "convert": """__init__ assessing checks confidence finish job layer_errors quickstart renew settings stage
         strategies""",
+    "convert/assess": "__init__ fit head limits outliers",
     "convert/commands": "__init__ convert debug summary",
     "convert/quantize": "__init__ fold heatmap post_training qat representative",
     "convert/tflite": "__init__ answers census contract flatbuffer front tflite_metadata to_tflite",
@@ -112,7 +113,7 @@ def test_the_model_card_is_that_of_the_packaged_file():
     for row in frozen:
         assert f"| {row['threshold']:.4f} |" in card, row
         assert f"{row['borderline_within']:.4f}" in card, row
-    assert contract["format_version"] == 4 and contract["input"]["bytes"] == "unchanged"
+    assert contract["format_version"] == 6 and contract["input"]["bytes"] == "unchanged"
 
 
 def metadata(wheel):
