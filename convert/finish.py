@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,9 @@ from ..edge_runtime.preprocess import InputSpec
 from ..train.data import grouping, tables
 from ..train.runs import run_folder
 from ..train.runs.run_folder import Run
-from . import checks, confidence
+from . import assessing, checks, confidence
+from .assess import limits
+from .assessing import Found
 from .settings import ConvertSettings
 from .stage import Report, Stage
 from .strategies import Attempt
@@ -49,6 +52,7 @@ class Finished:
         pictures: The validation part's, of that size.
         scores: Probabilities [n, classes].
         before: The network without its front end, where it has one.
+        found: The outlier score and the limits that go with it; None without an assessment.
     """
 
     network: bytes
@@ -59,6 +63,7 @@ class Finished:
     pictures: answers.Pictures
     scores: npt.NDArray[np.floating[Any]]
     before: bytes | None = None
+    found: Found | None = None
 
 
 def finalize(stage: Stage, kept: Attempt) -> tuple[Finished, Sequence[Any]]:
@@ -105,6 +110,28 @@ def verify(stage: Stage, kept: Attempt, finished: Finished) -> None:
             f"the finished file loses {drop * 100:.1f} points of balanced accuracy on the validation part, more "
             f"than --max-drop {limit:g}"
         )
+
+
+def with_assessment(stage: Stage, finished: Finished) -> Finished:
+    """The finished network with an outlier score; as it was where there is a reason against, which is reported.
+
+    Raises ConversionError where what was there before answers otherwise.
+    """
+    why = assessing.why_not(stage)
+    if why is not None:
+        if stage.settings.assessment:
+            stage.report(f"no assessment, so the file answers any picture: {why}")
+        return finished
+    found = assessing.find(stage, finished.network)
+    if found.said:
+        few = finished.pictures[:_CHECKED]
+        vectors = None if stage.vectors is None else stage.vectors[:_CHECKED]
+        again = answers.answers(found.network, finished.spec, few, vectors, stage.report, softmax=stage.settings.micro)
+        if not np.array_equal(again, finished.scores[:_CHECKED]):
+            raise ConversionError("the network answers otherwise with an outlier score than without")
+        if stage.settings.name == "int8":
+            census.assert_int8(found.network)
+    return replace(finished, network=found.network, found=found)
 
 
 def float_twin(stage: Stage) -> Finished:
@@ -199,6 +226,7 @@ def summary(
         "tried": tried,
         "qat_history": kept.history,
         "front": _front_figures(stage, finished, fronted) if fronted else None,
+        "assessment": json.loads(files[CONTRACT_FILE]).get("assessment"),
         "operators": _counted(operators),
         "validation": {
             "n": len(truth),
@@ -248,6 +276,11 @@ def _packed(stage: Stage, one: Finished, seen: Mapping[str, Any] | None) -> tupl
     thresholds = confidence.thresholds(one.scores, stage.truth, run.labels, where)
     logits = settings.micro and one.precision == settings.name  # the float baseline has its softmax
     others = answers.of_others(one.network, one.spec, one.pictures, stage.vectors, stage.report, softmax=logits)
+    assessment, possible = None, None
+    if one.found:
+        pictures, report = one.pictures, stage.report
+        assessment = assessing.described(one.found, one.network, one.spec, pictures, stage.vectors, where, report)
+        possible = limits.possible(one.scores, stage.truth, where)
     contract = metadata.describe(
         one.network,
         run,
@@ -261,6 +294,8 @@ def _packed(stage: Stage, one: Finished, seen: Mapping[str, Any] | None) -> tupl
         intended_use=settings.intended_use,
         training_pictures=seen,
         front=front.described(one.before, one.spec.height, one.spec.width) if one.before else None,
+        assessment=assessment,
+        possible=possible,
     )
     return metadata.packed(one.network, run.labels, one.spec, contract, settings.author)
 

@@ -57,6 +57,7 @@ def convert(settings: ConvertSettings, report: Report) -> dict[str, Any]:
         kept, tried = strategies.select(strategies.strategies(settings), loaded)
         finished, operators = finish.finalize(loaded, kept)
         finish.verify(loaded, kept, finished)
+        finished = finish.with_assessment(loaded, finished)
         report("comparing both files on the validation part")
         fronted = finish.with_front(loaded, finished)
         files = finish.write(loaded, finished, fronted, operators)

@@ -4,7 +4,9 @@
 
 The preprocessing becomes that of format 4, so everything that was measured is measured again, on the validation part
 that the split names. Not one byte of the network changes; with `--front` (`front`) it gets a front end, and none of its
-weights changes.
+weights changes. With `--assess` it gets an outlier score and the limits beyond which a picture cannot be assessed
+(`assess`), learned from the training part and fitted on the validation part; `--also` adds other pictures of the same
+images, such as their originals, to both.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ import numpy as np
 
 from ..edge_runtime import cli, console, files, preprocess
 from ..edge_runtime import contract as contracts
+from ..edge_runtime.assessment import OUTLIER_SCORE
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.interpreter import Interpreter
 from ..edge_runtime.model_file import ModelFile, read_model_file, tflite_metadata, with_archive
+
+SEED = 42  # of what is drawn for an assessment
 
 
 @click.command()
@@ -31,7 +36,23 @@ from ..edge_runtime.model_file import ModelFile, read_model_file, tflite_metadat
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--scaled-decode", is_flag=True, help="The file asks for large JPEGs at 1/2, 1/4 or 1/8.")
 @click.option("--front", metavar="HxW|auto", help="With a front end, as 'skin-edge convert --front' makes it.")
-def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool, front: str | None) -> None:
+@click.option("--assess", is_flag=True, help="With limits beyond which a picture cannot be assessed.")
+@click.option(
+    "--also",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --assess: other pictures of the same images, IMAGE_ID.jpg.",
+)
+def main(
+    model: Path,
+    data: Path,
+    split: Path,
+    out: Path,
+    scaled_decode: bool,
+    front: str | None,
+    assess: bool,
+    also: Path | None,
+) -> None:
     """Rewrite MODEL's contract in the present format; thresholds are found on DATA's validation part.
 
     \b
@@ -41,10 +62,17 @@ def main(model: Path, data: Path, split: Path, out: Path, scaled_decode: bool, f
     from ..train.data import layouts, splits
 
     frame = layouts.read_dataset(data).frame
-    rows = frame.loc[(splits.read_split(split, frame) == "val").to_numpy()]
+    chosen = splits.read_split(split, frame)
+    rows = frame.loc[(chosen == "val").to_numpy()]
     if rows.empty:
         raise DataError(f"{split} names no validation images of {data}")
     decoding = preprocess.SCALED if scaled_decode else preprocess.FULL
+    if assess:
+        if front or scaled_decode:
+            raise UsageError("--assess changes nothing else: leave --front and --scaled-decode out")
+        parts = {part: list(frame.loc[(chosen == part).to_numpy(), "path"]) for part in ("train", "val")}
+        files.write(out, assessed(model, parts, list(rows["label"]), also))
+        return
     content, before, after = renewed(model, list(rows["path"]), list(rows["label"]), decoding, front)
     files.write(out, content)
     known = {contracts.threshold_name(row): row for row in before}
@@ -102,6 +130,66 @@ def renewed(
     contract = {**file.contract, "preprocessing": spec.to_steps(), "thresholds": thresholds}
     content, after = _rewritten(file, network, spec, contract, borderline, described if front else None)
     return content, before, after
+
+
+def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str], also: Path | None) -> bytes:
+    """A file with an outlier score, limits and sets of possible classes; its answers stay as they are.
+
+    Args:
+        model: A .tflite of format 4 or 5 without these, that takes a picture alone.
+        parts: "train" and "val" -> the pictures' files.
+        truth: The validation pictures' labels.
+        also: A folder with other pictures of the same images; None without.
+
+    Raises:
+        UsageError: Where it is another.
+        ImageError: Where a picture cannot be read.
+    """
+    from . import assessing
+    from .assess import fit, limits
+    from .tflite import answers
+    from .tflite import contract as metadata
+
+    file = read_model_file(model)
+    if file.contract.get("format_version") not in (4, 5) or file.encoding is not None:
+        raise UsageError(f"{model} is no file of contract format 4 or 5 that takes a picture alone")
+    network, spec = bytes(file.content[: file.network_length]), file.input_spec
+    every = {part: _with_others(paths, also) for part, paths in parts.items()}
+    draw = np.random.default_rng(SEED)
+    some = [every["train"][i] for i in draw.permutation(len(every["train"]))[: fit.MOST_TRAINING].tolist()]
+    training = np.stack([preprocess.to_pixels(path, spec) for path in some])
+    validation = np.stack([preprocess.to_pixels(path, spec) for path in every["val"]])
+    material = fit.Material(network, spec, training, some, validation, (), SEED, console.report)
+    found = assessing.found_in(material, with_head=True)
+    data = str(file.contract["thresholds"][0]["on"]) if file.contract["thresholds"] else str(len(truth))
+    more = len(every["val"]) - len(truth)
+    where = f"{data} and {more} other pictures of these" if more else data
+    scores = answers.answers(network, spec, answers.Files(parts["val"], spec), None, _silent)
+    codes = [label.code for label in file.labels]
+    limited = assessing.described(found, found.network, spec, validation, None, where, console.report)
+    source = Interpreter(found.network)
+    contract = {
+        **file.contract,
+        "assessment": limited,
+        "possible": limits.possible(scores, np.array([codes.index(code) for code in truth]), data),
+        "outputs": [
+            *file.contract["outputs"],
+            {"name": OUTLIER_SCORE, "values": metadata.OUTPUTS[OUTLIER_SCORE], **source.outputs[-1].to_dict()},
+        ],
+    }
+    contract["intended_use"] = str(contract["intended_use"]).replace(metadata.ANSWERS_ANY, metadata.REFUSES)
+    within = [row["borderline_within"] for row in contract["thresholds"]]
+    contract = contracts.additions(contract, within, contract["input"]["bytes"])
+    known = tflite_metadata(file.network)
+    return metadata.packed(found.network, file.labels, spec, contract, known.author if known else None)[0]
+
+
+def _with_others(paths: list[str], also: Path | None) -> list[str]:
+    """The files, and those of the same names in the folder."""
+    if also is None:
+        return paths
+    others = [also / f"{Path(path).stem}.jpg" for path in paths]
+    return [*paths, *(str(path) for path in others if path.is_file())]
 
 
 def _silent(line: str) -> None:

@@ -39,6 +39,7 @@ class ConvertSettings:
         micro: Whether the file is for a microcontroller: int8 in and out, the softmax left to the port.
         arena_kb, flash_kb: Memory and flash of that microcontroller, in units of 1024 bytes; None: not checked.
         scaled_decode: The file asks for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so.
+        assessment: Whether the file says when a picture cannot be assessed, and which classes are possible.
         author, license: Of the model, for its metadata; by default skin-edge and what the data's terms ask.
         intended_use: What the model is for, in words; by default what is known of the data (`contract.describe`).
         overwrite: Whether a conversion in `out` is replaced.
@@ -65,6 +66,7 @@ class ConvertSettings:
     arena_kb: int | None = None
     flash_kb: int | None = None
     scaled_decode: bool = False
+    assessment: bool = True
     author: str | None = None
     license: str | None = None
     intended_use: str | None = None

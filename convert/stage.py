@@ -106,7 +106,16 @@ class Stage:
         Args:
             name: For people.
         """
-        return _pictures(self.run, self.spec, self.run.part(part), name, self.report)
+        return self.pictures_of(self.run.part(part), name)
+
+    def pictures_of(self, rows: pd.DataFrame, name: str) -> Any:
+        """`batches.Pictures` of some rows of the run.
+
+        Args:
+            rows: Of its split.
+            name: For people.
+        """
+        return _pictures(self.run, self.spec, rows, name, self.report)
 
 
 def load(settings: ConvertSettings, run: Run, report: Report) -> Stage:

@@ -139,6 +139,15 @@ from ...train.commands.options import intended_use_option
     help="Specify that large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size: faster, but the app must decode with "
     "libjpeg.  [default: as the run was trained]",
 )
+@click.option(
+    "--no-assessment",
+    "assessment",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave out the limits beyond which a picture cannot be assessed (too dark, blurred, no lesion), and the sets "
+    "of possible classes.",
+)
 @click.option("--author", metavar="TEXT", help="Author of the model, for the TFLite metadata.")
 @click.option(
     "--license", "license_", metavar="TEXT", help="License of the model.  [default: as required by the data's terms]"

@@ -31,7 +31,7 @@ def document(result: Mapping[str, Any], run: Path, out: Path) -> Document:
         f"  {console.command_line('skin-edge', 'bench', out / result['model'])} \\",
         f"    --reference {reference} --data {data}",
     ]
-    blocks = [*_both(result), *_front(result), *_shifts(result), Notes(_how(result))]
+    blocks = [*_both(result), *_front(result), *_shifts(result), Notes([*_how(result), *_assessment(result)])]
     return Document("", "", [Section("conversion", "", blocks)], "skin-edge convert", after)
 
 
@@ -81,6 +81,17 @@ def _how(result: Mapping[str, Any]) -> list[Text]:
         f"folded in: temperature {calibration['temperature']:.2f}{folded}",
         f"operators that compute in float: {', '.join(quantization['float_operators']) or 'none'}",
     ]
+
+
+def _assessment(result: Mapping[str, Any]) -> list[Text]:
+    found = result["assessment"]
+    if found is None:
+        return ["no assessment: the file answers any picture"]
+    said: list[Text] = [f"cannot assess: {found['refused']:.1%} of the {found['n']} validation images are refused"]
+    unseen = found.get("refused_of_unseen", {}).get("drawn")
+    return (
+        said if unseen is None else [*said, f"drawn pictures without a lesion, not learned from: {unseen:.1%} refused"]
+    )
 
 
 def _megabytes(result: Mapping[str, Any], name: str) -> str:

@@ -52,8 +52,9 @@ def answers(
     *,
     delegate: str = "xnnpack",
     softmax: bool = False,
+    output: int = 0,
 ) -> Floats:
-    """The first output for each picture, as real numbers: float32 [n, classes].
+    """An output for each picture, as real numbers: float32 [n, classes].
 
     Args:
         network: A .tflite whose inputs are in the model's order: the picture, then the metadata where it takes some.
@@ -63,16 +64,17 @@ def answers(
         report: Called with each line of progress; one that begins with a carriage return replaces the one before.
         delegate: "xnnpack" or "none".
         softmax: Whether the output is logits, and the probabilities that a port makes of them are wanted.
+        output: Its position; the first one is the answer.
     """
     interpreter = Interpreter(network, delegate=delegate)
-    source, target = interpreter.inputs[0], interpreter.outputs[0]
+    source, target = interpreter.inputs[0], interpreter.outputs[output]
     table = byte_table(spec.real_table, source.quantization, source.dtype)[:, 0]  # one mean and std for all channels
     if vectors is not None and interpreter.inputs[1].quantization.is_quantized:
         vectors = quantize(vectors, interpreter.inputs[1].quantization, interpreter.inputs[1].dtype)
     rows: list[npt.NDArray[Any]] = []
     for position in range(len(pictures)):
         others = () if vectors is None else (vectors[position][None],)
-        rows.append(interpreter.invoke(table[pictures[position]][None], *others)[0])
+        rows.append(interpreter.invoke(table[pictures[position]][None], *others)[output])
         if len(rows) % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
             report(f"\rrunning the quantized network: {len(rows)}/{len(pictures)}")
     report("\r")
@@ -102,17 +104,24 @@ def of_others(
         report: Called with each line of progress; one that begins with a carriage return replaces the one before.
         softmax: As of `answers`.
     """
-    some = np.unique(np.linspace(0, len(pictures) - 1, min(_MOST_OTHERS, len(pictures))).astype(np.int64))
+    some = some_of(len(pictures))
     known = None if vectors is None else vectors[some]
-    taken = _Some(pictures, some)
+    taken = Some(pictures, some)
     return some, [
         answers(network, spec, _Moved(taken), known, report, softmax=softmax),
         answers(network, spec, taken, known, report, delegate="none", softmax=softmax),
     ]
 
 
+def some_of(n: int) -> npt.NDArray[np.int64]:
+    """Positions of at most 200 of n pictures, evenly among them: what is asked of other implementations."""
+    return np.unique(np.linspace(0, n - 1, min(_MOST_OTHERS, n)).astype(np.int64))
+
+
 @dataclass(frozen=True)
-class _Some:
+class Some:
+    """Some of the pictures."""
+
     pictures: Pictures
     positions: npt.NDArray[np.int64]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...edge_runtime import __version__
+from ...edge_runtime.assessment import OUTLIER_SCORE
 from ...edge_runtime.classifier import DISCLAIMER, METADATA_INPUT
 from ...edge_runtime.contract import (
     CONTRACT_FILE,
@@ -38,8 +39,10 @@ _HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, do
 
 _INTENDED_USE = (
     "Sorts {pictures} into the labels, in research and in the development of products. Not for diagnosis, not for "
-    "photographs without a lesion: it answers those too, and confidently."
+    "photographs without a lesion"
 )
+ANSWERS_ANY = ": it answers those too, and confidently."
+REFUSES = ": it refuses most of those, not all."
 
 # How a layout's name begins -> what its pictures are. Of others, an isic-cli export among them, only the user knows.
 _PICTURES = {
@@ -62,13 +65,14 @@ _METADATA_TEXT = (
     f"What is known of the patient and the lesion, encoded as {CONTRACT_FILE} says; a field that is not known is zeros."
 )
 
-_OUTPUTS = {
+OUTPUTS = {
     "probabilities": "One probability per label, in the order of the labels, summing to 1.",
     "logits": "One logit per label, in the order of the labels: the softmax of contract.md, section 7, is the port's.",
     "class_activation_map": (
         "What each position of the picture adds to the logit of each label, [1, rows, columns, labels]; the mean over "
         "the positions is the logit. The positions cover the whole picture in equal parts."
     ),
+    OUTLIER_SCORE: f"How unlike the pictures that the model was made for: {CONTRACT_FILE} has its limit.",
 }
 
 
@@ -119,6 +123,8 @@ def describe(
     intended_use: str | None = None,
     training_pictures: Mapping[str, Any] | None = None,
     front: Mapping[str, Any] | None = None,
+    assessment: Mapping[str, Any] | None = None,
+    possible: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contract of a network, not sealed yet. JSON-ready.
 
@@ -134,6 +140,8 @@ def describe(
         intended_use: None takes what the run was told, else what is known of its data.
         training_pictures: `training_pictures.described`'s of the run.
         front: `front.described`'s of a network with a front end.
+        assessment: `assessing.described`'s; None for a file that answers any picture.
+        possible: `limits.possible`'s; None for a file without such sets.
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
@@ -153,7 +161,7 @@ def describe(
         "precision": precision,
         "intended_use": intended_use
         or run.config.settings["intended_use"]
-        or _intended_use(run, synthetic=synthetic, ham10000=all(ham10000)),
+        or _intended_use(run, synthetic=synthetic, ham10000=all(ham10000), refuses=bool(assessment)),
         "notice": ("Trained on synthetic images: says nothing about real skin. " if synthetic else "") + DISCLAIMER,
         "license": license or (_HAM10000_LICENSE if any(ham10000) else "that of the data it was trained on"),
         "preprocessing": spec.to_steps(),
@@ -161,11 +169,13 @@ def describe(
         "input": inputs["image"],
         **({"metadata": {**inputs[METADATA_INPUT], "fields": encoding.to_list()}} if encoding else {}),
         "outputs": [
-            {"name": tensor.name, "values": _OUTPUTS[tensor.name], **output.to_dict()}
+            {"name": tensor.name, "values": OUTPUTS[tensor.name], **output.to_dict()}
             for tensor, output in zip(parsed.outputs, interpreter.outputs, strict=True)
         ],
         "labels": [label._asdict() for label in run.labels],
         "thresholds": [dict(row) for row in thresholds],
+        **({"assessment": dict(assessment)} if assessment else {}),
+        **({"possible": dict(possible)} if possible else {}),
         "calibration": {**calibration, "applied": "in the network's last layer; do not apply it again"},
         "quantization": dict(quantization),
         "min_runtime_version": parsed.min_runtime_version,
@@ -186,13 +196,13 @@ def named(name: str, front: Mapping[str, Any] | None) -> str:
     return f"{name}, front end {front['input'][0]}x{front['input'][1]}" if front else name
 
 
-def _intended_use(run: Run, *, synthetic: bool, ham10000: bool) -> str:
+def _intended_use(run: Run, *, synthetic: bool, ham10000: bool, refuses: bool) -> str:
     """What the run's data was, as far as its layout says it; "not stated" of a user's own."""
     if run.recipe.backbone == METADATA_ONLY:
         return _METADATA_ALONE
     layout = "ham10000" if ham10000 else run.config.layout
     known = next((pictures for name, pictures in _PICTURES.items() if layout.startswith(name)), _NOT_STATED)
-    return _INTENDED_USE.format(pictures=_DRAWN if synthetic else known)
+    return _INTENDED_USE.format(pictures=_DRAWN if synthetic else known) + (REFUSES if refuses else ANSWERS_ANY)
 
 
 def input_bytes(tensor: Tensor, spec: InputSpec) -> str:

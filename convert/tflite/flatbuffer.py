@@ -7,6 +7,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated
 
 _IDENTIFIER = b"TFL3"
@@ -77,6 +78,103 @@ def append_softmax(model: Any) -> None:
     softmax.builtinOptionsType, softmax.builtinOptions = schema.BuiltinOptions.SoftmaxOptions, options
     graph.operators.append(softmax)
     graph.outputs = np.array([*softmax.outputs, *graph.outputs[1:]], np.int32)
+
+
+def tensor(model: Any, name: str, shape: Sequence[int], dtype: int) -> int:
+    """Adds a tensor without content; returns its index.
+
+    Args:
+        model: A ModelT.
+        name: Of the tensor.
+        shape: Of the tensor.
+        dtype: Of schema.TensorType.
+    """
+    graph, added = model.subgraphs[0], schema.TensorT()
+    added.name, added.shape, added.type = name.encode(), np.array(shape, np.int32), dtype
+    added.buffer = len(model.buffers)
+    model.buffers.append(schema.BufferT())
+    graph.tensors.append(added)
+    return len(graph.tensors) - 1
+
+
+def quantize(model: Any, position: int, scales: Sequence[float], zero_point: int = 0, axis: int = 0) -> None:
+    """Says what a tensor's integers mean.
+
+    Args:
+        model: A ModelT.
+        position: The tensor's index.
+        scales: One, or one per channel.
+        zero_point: Of all channels.
+        axis: That of the channels.
+    """
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = np.array(scales, np.float32)
+    quantization.zeroPoint = np.full(len(scales), zero_point, np.int64)
+    quantization.quantizedDimension = axis
+    model.subgraphs[0].tensors[position].quantization = quantization
+
+
+def constant(
+    model: Any, name: str, content: npt.NDArray[Any], dtype: int, scales: Sequence[float] = (), axis: int = 0
+) -> int:
+    """Adds a tensor with content; returns its index.
+
+    Args:
+        model: A ModelT.
+        name: Of the tensor.
+        content: In its dtype.
+        dtype: Of schema.TensorType.
+        scales: As `quantize` takes them; none for what is not quantized.
+        axis: As `quantize` takes it.
+    """
+    position = tensor(model, name, content.shape, dtype)
+    model.buffers[-1].data = np.frombuffer(content.tobytes(), np.uint8)
+    if scales:
+        quantize(model, position, scales, axis=axis)
+    return position
+
+
+def operator(
+    model: Any, name: str, version: int, inputs: Sequence[int], output: int, options_name: str, options: Any
+) -> Any:
+    """An operator for the graph, not in it yet.
+
+    Args:
+        model: A ModelT, whose operator codes get a new one where it is missing.
+        name: Of schema.BuiltinOperator.
+        version: Of the operator.
+        inputs, output: Indices of tensors.
+        options_name: Of schema.BuiltinOptions.
+        options: The schema's object.
+    """
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+    code.version = version
+    same = [
+        i
+        for i, known in enumerate(model.operatorCodes)
+        if (known.builtinCode, known.version) == (code.builtinCode, version)
+    ]
+    if not same:
+        model.operatorCodes.append(code)
+    made = schema.OperatorT()
+    made.opcodeIndex = same[0] if same else len(model.operatorCodes) - 1
+    made.inputs, made.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+    made.builtinOptionsType = getattr(schema.BuiltinOptions, options_name)
+    made.builtinOptions = options
+    return made
+
+
+def append(
+    model: Any, name: str, version: int, inputs: Sequence[int], output: int, options_name: str, options: Any
+) -> None:
+    """As `operator`, at the end of the graph.
+
+    Args:
+        model, name, version, inputs, output, options_name, options: As `operator` takes them.
+    """
+    made = operator(model, name, version, inputs, output, options_name, options)
+    model.subgraphs[0].operators.append(made)
 
 
 def _named(graph: Any, index: int, name: str) -> Any:

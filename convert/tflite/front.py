@@ -123,7 +123,9 @@ def prepend(network: bytes, height: int, width: int) -> bytes:
         raise ConversionError(f"a front end of {height}x{width} does not fit a network of {rows}x{columns}")
 
     def activation(name: str, shape: Sequence[int]) -> int:
-        return _tensor(model, f"front/{name}", shape, types.INT8, like=graph.tensors[own])
+        position = flatbuffer.tensor(model, f"front/{name}", shape, types.INT8)
+        graph.tensors[position].quantization = graph.tensors[own].quantization
+        return position
 
     factors = {"x": width // columns, "y": height // rows}
     image.shape = np.array([1, height, width, 3], np.int32)
@@ -165,15 +167,17 @@ def _depthwise(model: Any, source: int, target: int, axis: str, factor: int) -> 
     scale = 1 / float(weights.sum(dtype=np.int64))
     step = float(model.subgraphs[0].tensors[source].quantization.scale[0])
     types = schema.TensorType
-    kernel = _constant(model, f"front/{axis}/weights", np.repeat(weights, 3).reshape(shape), types.INT8, [scale] * 3, 3)
+    kernel = flatbuffer.constant(
+        model, f"front/{axis}/weights", np.repeat(weights, 3).reshape(shape), types.INT8, [scale] * 3, 3
+    )
     added = np.full(3, nudge, np.int32)
-    bias = _constant(model, f"front/{axis}/bias", added, types.INT32, [step * scale] * 3, 0)
+    bias = flatbuffer.constant(model, f"front/{axis}/bias", added, types.INT32, [step * scale] * 3, 0)
     options = schema.DepthwiseConv2DOptionsT()
     options.padding = schema.Padding.SAME  # with real 0, which adds nothing
     options.strideH, options.strideW = (1, factor) if axis == "x" else (factor, 1)
     options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
     inputs = [source, kernel, bias]
-    return _operator(model, "DEPTHWISE_CONV_2D", 3, inputs, target, "DepthwiseConv2DOptions", options)
+    return flatbuffer.operator(model, "DEPTHWISE_CONV_2D", 3, inputs, target, "DepthwiseConv2DOptions", options)
 
 
 def _multiplied(model: Any, source: int, target: int, factors: npt.NDArray[np.float64]) -> Any:
@@ -183,47 +187,5 @@ def _multiplied(model: Any, source: int, target: int, factors: npt.NDArray[np.fl
     ones = range(int(127 / values.max()), 0, -1)
     one = min(ones, key=lambda n: float(np.abs(np.rint(values * n) / n / values - 1).max().round(6)))
     content = np.rint(factors * one).astype(np.int8)[None, :, :, None]
-    constant = _constant(model, "front/border", content, schema.TensorType.INT8, [1 / one], 0)
-    return _operator(model, "MUL", 2, [source, constant], target, "MulOptions", schema.MulOptionsT())
-
-
-def _tensor(model: Any, name: str, shape: Sequence[int], dtype: int, like: Any = None) -> int:
-    graph, tensor = model.subgraphs[0], schema.TensorT()
-    tensor.name, tensor.shape, tensor.type = name.encode(), np.array(shape, np.int32), dtype
-    tensor.buffer = len(model.buffers)
-    tensor.quantization = None if like is None else like.quantization
-    model.buffers.append(schema.BufferT())
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
-
-
-def _constant(model: Any, name: str, content: npt.NDArray[Any], dtype: int, scales: Sequence[float], axis: int) -> int:
-    position = _tensor(model, name, content.shape, dtype)
-    model.buffers[-1].data = np.frombuffer(content.tobytes(), np.uint8)
-    quantization = schema.QuantizationParametersT()
-    quantization.scale = np.array(scales, np.float32)
-    quantization.zeroPoint = np.zeros(len(scales), np.int64)
-    quantization.quantizedDimension = axis
-    model.subgraphs[0].tensors[position].quantization = quantization
-    return position
-
-
-def _operator(
-    model: Any, name: str, version: int, inputs: Sequence[int], output: int, options_name: str, options: Any
-) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
-    code.version = version
-    same = [
-        i
-        for i, known in enumerate(model.operatorCodes)
-        if (known.builtinCode, known.version) == (code.builtinCode, version)
-    ]
-    if not same:
-        model.operatorCodes.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = same[0] if same else len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-    operator.builtinOptionsType = getattr(schema.BuiltinOptions, options_name)
-    operator.builtinOptions = options
-    return operator
+    constant = flatbuffer.constant(model, "front/border", content, schema.TensorType.INT8, [1 / one], 0)
+    return flatbuffer.operator(model, "MUL", 2, [source, constant], target, "MulOptions", schema.MulOptionsT())
