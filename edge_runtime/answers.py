@@ -48,3 +48,12 @@ def record(
         recorded["preprocess_ms"] = round(answer.preprocess_ms, 3)
         recorded["inference_ms"] = round(answer.inference_ms, 3)
     return recorded
+
+
+def refused(error: str) -> str:
+    """ "cannot assess: ...", once.
+
+    Args:
+        error: Of a `record`.
+    """
+    return f"cannot assess: {error.removeprefix('cannot assess: ')}"

@@ -76,12 +76,18 @@ _answer = (
         type=click.IntRange(min=1),
         help="Number of classes for each image.  [default: 3; with --json or --out all]",
     ),
+    click.option(
+        "--assess-anything",
+        is_flag=True,
+        help="Answer images too that the model refuses (too dark, blurred, no lesion), and say so.",
+    ),
     num_threads_option,
 )
 
 
 def answer_options(command: Any) -> Any:
-    """Adds --metadata, --operating-point, --top-k and --num-threads: of every command that answers images."""
+    """Adds --metadata, --operating-point, --top-k, --assess-anything and --num-threads: of every command that answers
+    images."""
     return _with(command, _answer)
 
 
@@ -156,6 +162,7 @@ class _Options:
     Attributes:
         metadata: Patient fields as NAME=VALUE,..., the same for all images.
         top_k: Classes of each image; None for the default.
+        assess_anything: Whether images that the model refuses are answered.
         num_threads: As `SkinClassifier` takes it.
         heatmap: Folder for class activation maps; None where none are wanted.
         delegate: As `SkinClassifier` takes it.
@@ -168,6 +175,7 @@ class _Options:
 
     metadata: tuple[str, ...]
     top_k: int | None
+    assess_anything: bool
     num_threads: int
     heatmap: Path | None
     delegate: str
@@ -202,8 +210,8 @@ def predict(files: tuple[str, ...], **given: Any) -> int:
     """Classify images with MODEL, a .tflite file; without MODEL, the packaged model.
 
     A FOLDER stands for all images below it. Patterns in quotes, such as "*.jpg", are expanded by this command; "**"
-    matches any number of folders. "-" reads one image from standard input. Images that cannot be read are reported and
-    do not stop the others; the exit code is then 1.
+    matches any number of folders. "-" reads one image from standard input. Images that cannot be assessed (unreadable,
+    too dark, blurred, no lesion) are reported and do not stop the others; the exit code is then 1.
 
     With --out the answers go to a file, image by image: what was interrupted goes on with --resume. See docs/bulk.md.
 
@@ -237,7 +245,9 @@ def _to_file(files: tuple[str, ...], options: _Options, bulk: Mapping[str, Any])
         BulkOptions(**bulk),
         model,
         named,
-        Settings(options.top_k, options.operating_point, options.num_threads, options.delegate),
+        Settings(
+            options.top_k, options.operating_point, options.num_threads, options.delegate, options.assess_anything
+        ),
         metadata=options.metadata,
         mean=options.mean,
         std=options.std,
@@ -267,7 +277,8 @@ def _to_screen(files: tuple[str, ...], options: _Options) -> int:
     if unused:
         console.say(unused, err=True)
     drawings = _drawings(classifier, images, options.heatmap) if options.heatmap else {}
-    failed = _say_all(classifier, images, _answers(classifier, images, drawings, metadata), options)
+    answers = _answers(classifier, images, drawings, metadata, assess_anything=options.assess_anything)
+    failed = _say_all(classifier, images, answers, options)
     console.say(DISCLAIMER, err=options.as_json)
     return 1 if failed else 0
 
@@ -279,18 +290,24 @@ def _say_all(
     options: _Options,
 ) -> bool:
     """Prints each answer when it is there; returns whether an image could not be assessed."""
-    from .answers import record
+    from .answers import record, refused
 
     names = {label.code: label.name for label in classifier.labels}
     width = max(console.columns_of(console.escaped(image)) for image in images)
     failed = False
     for image, prediction in zip(images, answers, strict=True):
-        failed |= isinstance(prediction, SkinEdgeError)
+        line = record(
+            image,
+            prediction,
+            top_k=options.top_k,
+            operating_point=options.operating_point,
+            assess_anything=options.assess_anything,
+        )
+        failed |= "error" in line
         if options.as_json:
-            line = record(image, prediction, top_k=options.top_k, operating_point=options.operating_point)
             console.say_json(line, indent=None)
-        elif isinstance(prediction, SkinEdgeError):
-            console.say(f"{console.pad(image, width)}  cannot assess: {prediction}")
+        elif isinstance(prediction, SkinEdgeError) or "error" in line:
+            console.say(f"{console.pad(image, width)}  {refused(line['error'])}")
         else:
             console.say_parts([console.pad(image, width), *_parts(prediction, names, options)])
     return failed
@@ -312,6 +329,10 @@ def _parts(prediction: Prediction, names: Mapping[str, str], options: _Options) 
     said = [] if name == prediction.label else [name]
     if decisions:
         said.append(_decision_text(decisions[0]))
+    if prediction.possible is not None and len(prediction.possible) > 1:
+        said.append(f"possible: {', '.join(prediction.possible)}")
+    if prediction.reasons:
+        said.append(f"answered in spite of: {'; '.join(reason.text for reason in prediction.reasons)}")
     return [*scores, *said, f"{milliseconds:.1f} ms"]
 
 
@@ -379,6 +400,8 @@ def _answers(
     images: Sequence[str],
     drawings: Mapping[str, Path],
     metadata: Mapping[str, str] | None,
+    *,
+    assess_anything: bool,
 ) -> Iterator[Prediction | SkinEdgeError]:
     opened = (_opened(image) for image in images)  # one after the other: of standard input when its turn has come
     if len(images) > 1 and not drawings:
@@ -387,7 +410,7 @@ def _answers(
     for name, image in zip(images, opened, strict=True):
         try:
             if drawings:
-                yield _with_heatmap(classifier, image, drawings[name], metadata)
+                yield _with_heatmap(classifier, image, drawings[name], metadata, assess_anything=assess_anything)
             else:
                 yield classifier.predict(image, metadata)
         except UnwritableError:  # of heatmaps: the next one cannot be written either
@@ -413,11 +436,18 @@ def _metadata(classifier: SkinClassifier, given: Sequence[str]) -> dict[str, str
 
 
 def _with_heatmap(
-    classifier: SkinClassifier, image: str | bytes, drawing: Path, metadata: Mapping[str, str] | None
+    classifier: SkinClassifier,
+    image: str | bytes,
+    drawing: Path,
+    metadata: Mapping[str, str] | None,
+    *,
+    assess_anything: bool,
 ) -> Prediction:
     from . import files, heatmap
 
     prediction, drawn = heatmap.predicted(classifier, image, metadata)
+    if not (prediction.assessable or assess_anything):
+        return prediction
     with files.replacing(drawing) as temporary:
         drawn.save(temporary)
     return prediction

@@ -24,12 +24,14 @@ class Settings:
         operating_point: As `answers.record` takes it.
         num_threads: As `SkinClassifier` takes it.
         delegate: As `SkinClassifier` takes it.
+        assess_anything: As `answers.record` takes it.
     """
 
     top_k: int | None = None
     operating_point: str | None = None
     num_threads: int = 1
     delegate: str = "xnnpack"
+    assess_anything: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,17 @@ def as_line(picture: Picture, given: answers.Prediction | SkinEdgeError, setting
         settings: What of it is wanted.
     """
     record = answers.record(
-        picture.name, given, top_k=settings.top_k, operating_point=settings.operating_point, times=False
+        picture.name,
+        given,
+        top_k=settings.top_k,
+        operating_point=settings.operating_point,
+        times=False,
+        assess_anything=settings.assess_anything,
     )
+    assessed = "error" not in record
     if picture.beside:
         record = {"file": record.pop("file"), **picture.beside, **record}
-    return Answer(console.json_text(record).encode() + b"\n", not isinstance(given, SkinEdgeError))
+    return Answer(console.json_text(record).encode() + b"\n", assessed)
 
 
 def died(picture: Picture, settings: Settings) -> Answer:

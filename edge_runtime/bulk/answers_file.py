@@ -58,6 +58,7 @@ def about(
             "sha256": hashlib.sha256(model.content).hexdigest(),
             "classes": [label.code for label in model.labels],
             "operating_points": list(operating_points),
+            **{name: True for name in ("assessment", "possible") if name in model.contract},
         },
         "settings": dict(settings),
     }
@@ -280,7 +281,8 @@ def _columns(about: Mapping[str, Any]) -> dict[str, type]:
     for point in about["model"]["operating_points"]:
         columns |= {f"decision_{point}": str, f"score_{point}": float}
         columns |= {f"threshold_{point}": float, f"borderline_{point}": bool}
-    return {**columns, "error": str}
+    more = [name for key, name in (("possible", "possible"), ("assessment", "reasons")) if key in about["model"]]
+    return {**columns, **dict.fromkeys(more, str), "error": str}
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,6 +291,10 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     for decision in record.get("decisions", ()):
         for part in ("decision", "score", "threshold", "borderline"):
             cells[f"{part}_{decision['name']}"] = decision[part]
+    if "possible" in record:
+        cells["possible"] = " ".join(record["possible"])
+    if record.get("reasons"):
+        cells["reasons"] = " ".join(reason["reason"] for reason in record["reasons"])
     return cells
 
 

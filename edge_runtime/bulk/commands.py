@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from .. import console, named_pictures, stopping
+from .. import answers, console, named_pictures, stopping
 from ..classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
 from ..commands import answer_options, input_options, jobs_option
 from ..errors import MetadataError, UnknownNameError, UsageError, require
@@ -228,6 +228,7 @@ def watch(
     metadata: tuple[str, ...],
     operating_point: str | None,
     top_k: int | None,
+    assess_anything: bool,
     num_threads: int,
     jobs: int | None,
     mean: float | None,
@@ -256,7 +257,7 @@ def watch(
         raise UsageError(f"--out {out}: answers are appended to JSON Lines: name a file that ends in .jsonl")
     if not (poll or once):
         require("watchfiles")
-    settings = Settings(top_k, operating_point, num_threads)
+    settings = Settings(top_k, operating_point, num_threads, assess_anything=assess_anything)
     model, operating_points, same, _ = _checked(model_path, settings, metadata, (), mean, std, labels)
     decides = {**_deciding(settings), "metadata": same, "mean": mean, "std": std, "folder": str(Path(folder).resolve())}
     about = answers_file.about("skin-edge watch", model, operating_points, decides)
@@ -267,7 +268,7 @@ def watch(
         if as_json:
             console.say_json(record, indent=None)
         elif not answer.assessed:
-            console.say(f"{record['file']}  cannot assess: {record['error']}", err=True)
+            console.say(f"{record['file']}  {answers.refused(record['error'])}", err=True)
 
     with (
         stopping.gently(signs.stop),  # the outermost: it ends as gently while the others are closed
