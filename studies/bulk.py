@@ -37,7 +37,8 @@ from skin_edge.edge_runtime import console
 from skin_edge.edge_runtime.classifier import SkinClassifier
 
 _BROKEN_EVERY = 1000
-_COMMAND = [sys.executable, "-m", "skin_edge.edge_runtime", "predict"]
+# What is drawn here shows no lesion.
+_COMMAND = [sys.executable, "-m", "skin_edge.edge_runtime", "predict", "--assess-anything"]
 
 
 def make(folder: Path, count: int) -> None:

@@ -247,6 +247,9 @@ def _run(line: CommandLine, capsys) -> int:
         added = [] if untimed else ADDED.get(arguments[0], [])
         if "--start" in arguments:
             added = [word for word in added if word not in ("--weights", "none")]  # it says where they come from
+        if any(word.startswith("epochs=") for word in arguments) and arguments[0] == "train":
+            at = added.index("--epochs")  # with both, the command asks which one is meant
+            added = [*added[:at], *added[at + 2 :], "--set", "epochs=1"]
         if "--balance" in arguments:
             added = [*added, "--balance", "8"]
         return run(arguments if arguments[-1].startswith("--help") else [*arguments, *added])

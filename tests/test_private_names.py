@@ -242,6 +242,13 @@ NAMES = (
         "which operators a delegate took (`bench --engine`)",
         in_module(INTERPRETER, "Interpreter", "_get_ops_details"),
     ),
+    Private(
+        "waitress",
+        "waitress.create_server(_dispatcher)",
+        "each classifier of `serve` has one thread, which takes its own next request",
+        takes(in_module("waitress", "create_server"), "_dispatcher"),
+        ("_dispatcher",),
+    ),
 )
 
 
