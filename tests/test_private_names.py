@@ -320,7 +320,9 @@ def test_packages_with_private_names_have_both_bounds():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
-    lines = "\n".join([config["options"]["install_requires"], extras["train"], extras["train-gpu"]]).splitlines()
+    lines = "\n".join(
+        [config["options"]["install_requires"], extras["train"], extras["train-gpu"], extras["serve"]]
+    ).splitlines()
     for package in {private.package for private in NAMES}:
         found = [line for line in lines if re.match(rf"{package}(\[[\w-]+\])?[<>=!~ ]", line)]
         assert found, package
