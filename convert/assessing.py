@@ -15,6 +15,7 @@ from ..edge_runtime.network import Network
 from ..edge_runtime.preprocess import InputSpec
 from ..edge_runtime.quantization import quantize
 from ..train.recipes.recipe import METADATA_ONLY
+from ..train.streams import Stream, number
 from .assess import fit, head
 from .stage import Stage
 from .tflite.answers import Pictures
@@ -132,7 +133,7 @@ def _some(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
     """At most so many rows, and rare classes whole before frequent ones: none is to be refused for being rare."""
     if len(rows) <= most:
         return rows
-    shuffled = rows.sample(frac=1, random_state=seed)
+    shuffled = rows.sample(frac=1, random_state=number(seed, Stream.ASSESSED_PICTURES) % 2**32)
     rank = shuffled.groupby("label").cumcount()
     return shuffled.loc[rank.sort_values(kind="stable").index[:most]]
 

@@ -128,6 +128,15 @@ def renewed(
     thresholds = confidence.thresholds(scores, targets, file.labels, data)
     borderline = confidence.borderline(thresholds, codes, scores, others)
     contract = {**file.contract, "preprocessing": spec.to_steps(), "thresholds": thresholds}
+    if front is not None and "assessment" in contract:
+        from .assess import fit, limits
+
+        # Of pictures of another size the features have other values, and what degrades them is not known.
+        found, moved = fit.score_of(network, spec, pictures, None, _silent)
+        check = limits.score_check(found, moved)
+        refused = float((found > check["above"]).mean())
+        contract["assessment"] = {"version": 1, "checks": [check], "on": data, "n": len(found), "refused": refused}
+        contract["possible"] = limits.possible(scores, targets, data)
     content, after = _rewritten(file, network, spec, contract, borderline, described if front else None)
     return content, before, after
 
@@ -145,6 +154,7 @@ def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str], also
         UsageError: Where it is another.
         ImageError: Where a picture cannot be read.
     """
+    from ..train.streams import Stream, generator
     from . import assessing
     from .assess import fit, limits
     from .tflite import answers
@@ -155,7 +165,7 @@ def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str], also
         raise UsageError(f"{model} is no file of contract format 4 or 5 that takes a picture alone")
     network, spec = bytes(file.content[: file.network_length]), file.input_spec
     every = {part: _with_others(paths, also) for part, paths in parts.items()}
-    draw = np.random.default_rng(SEED)
+    draw = generator(SEED, Stream.ASSESSED_PICTURES)
     some = [every["train"][i] for i in draw.permutation(len(every["train"]))[: fit.MOST_TRAINING].tolist()]
     training = np.stack([preprocess.to_pixels(path, spec) for path in some])
     validation = np.stack([preprocess.to_pixels(path, spec) for path in every["val"]])

@@ -6,11 +6,14 @@ the file holds. What fails one is "cannot assess", with the reason and what to d
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from .errors import ModelFileError
 
@@ -88,15 +91,18 @@ def measure(pixels: npt.NDArray[np.uint8]) -> dict[str, int]:
     red, green, blue = (np.ascontiguousarray(pixels[..., channel]) for channel in range(3))
     sums = [_sum(plane) for plane in (red, green, blue)]
     total = sum(sums) + 1
+    at_most = list(accumulate(Image.fromarray(green).histogram()))  # value -> pixels; NumPy takes twice the time
+    low, high = (bisect_left(at_most, -(-percent * n // 100)) for percent in (5, 95))
+    # Columns are compared in whole rows, which are contiguous, and rows as the columns of the picture turned.
     turned: Plane = np.ascontiguousarray(np.swapaxes(green, 0, 1))
     return {
         "luma": (77 * sums[0] + 150 * sums[1] + 29 * sums[2]) // n,
-        "black": 10000 * _count(green < _BLACK) // n,
+        "black": 10000 * at_most[_BLACK - 1] // n,
         "white": 10000 * _count(np.minimum(np.minimum(red, green), blue) >= _WHITE) // n,
         "clipped": 10000 * _count(np.maximum(np.maximum(red, green), blue) >= _CLIPPED) // n,
         "red_green": 1000 * (sums[0] - sums[1]) // total,
         "blue_green": 1000 * (sums[2] - sums[1]) // total,
-        "contrast": _contrast(green),
+        "contrast": high - low,
         "detail": min(_detail(green), _detail(turned)),
         "ridges": 10000 * (_ridges(green) + _ridges(turned)) // n,
     }
@@ -110,16 +116,9 @@ def _count(found: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(found))
 
 
-def _contrast(plane: Plane) -> int:
-    """The 95th less the 5th percentile: of each, the smallest value that so many are at most."""
-    below = np.cumsum(np.bincount(plane.ravel(), minlength=256))
-    low, high = (int(np.searchsorted(below, -(-percent * plane.size // 100))) for percent in (5, 95))
-    return high - low
-
-
 def _detail(plane: Plane) -> int:
-    """Of neighbours in a row, how different they are, per mille of what those 4 pixels apart are."""
-    near, far = (_sum(_difference(plane[:, step:], plane[:, :-step])) for step in (1, 4))
+    """Of neighbours in a column, how different they are, per mille of what those 4 pixels apart are."""
+    near, far = (_sum(_difference(plane[step:], plane[:-step])) for step in (1, 4))
     return 1000 * near // (far + plane.size // 8 + 1)
 
 
@@ -128,9 +127,9 @@ def _difference(one: Plane, other: Plane) -> Plane:
 
 
 def _ridges(plane: Plane) -> int:
-    """Pixels of a row that are darker than those 3 to the left and to the right."""
-    left, middle, right = plane[:, : -2 * _REACH], plane[:, _REACH:-_REACH], plane[:, 2 * _REACH :]
-    around = np.minimum(left, right)
+    """Pixels of a column that are darker than those 3 above and 3 below."""
+    above, middle, below = plane[: -2 * _REACH], plane[_REACH:-_REACH], plane[2 * _REACH :]
+    around = np.minimum(above, below)
     return _count(around - np.minimum(around, middle) > _RIDGE)
 
 

@@ -115,9 +115,11 @@ def study(
         paths += [path for path, _ in there]
         found[f"{part} part, {also.name}"] = counted(classifier, [p for p, _ in there], [label for _, label in there])
     spec = classifier.input_spec
-    corners = outliers.margins(paths, 400, _SEED, spec)
+    corners = outliers.margins(paths, 400, np.random.default_rng(_SEED), spec)
     found["skin without a lesion, corners of these"] = counted(classifier, list(corners))
-    found["drawn: textures, text, shapes, plain"] = counted(classifier, list(outliers.drawn(300, _SEED, spec)))
+    found["drawn: textures, text, shapes, plain"] = counted(
+        classifier, list(outliers.drawn(300, np.random.default_rng(_SEED), spec))
+    )
     side, draw = 160, np.random.default_rng(_SEED)
     plain = [np.full((side, side, 3), level, np.uint8) for level in (0, 128, 255)]
     noise = [draw.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(7)]

@@ -139,11 +139,14 @@ def main(model: Path, data: Path, split: Path, also: Path | None, without: tuple
     draw = np.random.default_rng(_SEED)
     some: list[str] = [paths["train"][i] for i in draw.permutation(len(paths["train"]))[:_TRAINING].tolist()]
     good, validation = seen(_pixels(some, spec)), seen(_pixels(paths["val"], spec))
-    learned = [*outliers.drawn(1200, _SEED, spec), *outliers.margins(some, 600, _SEED, spec)]
+    learned = [
+        *outliers.drawn(1200, np.random.default_rng(_SEED), spec),
+        *outliers.margins(some, 600, np.random.default_rng(_SEED), spec),
+    ]
     bad = seen(learned)
     unseen = {
-        "drawn": seen(outliers.drawn(300, _SEED + 1, spec)),
-        "skin": seen(outliers.margins(paths["val"], 300, _SEED + 1, spec)),
+        "drawn": seen(outliers.drawn(300, np.random.default_rng(_SEED + 1), spec)),
+        "skin": seen(outliers.margins(paths["val"], 300, np.random.default_rng(_SEED + 1), spec)),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of strangers' pictures

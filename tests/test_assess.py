@@ -93,12 +93,12 @@ def test_layers_are_few_and_large_enough():
 
 
 def test_drawn_outliers_are_the_same_for_a_seed_and_differ_among_each_other():
-    first, again, other = (outliers.drawn(12, seed, SPEC) for seed in (3, 3, 4))
+    first, again, other = (outliers.drawn(12, np.random.default_rng(seed), SPEC) for seed in (3, 3, 4))
     assert first.shape == (12, 32, 32, 3)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert len({one.tobytes() for one in first}) == 12
-    assert outliers.drawn(0, 3, SPEC).shape == (0, 32, 32, 3)
+    assert outliers.drawn(0, np.random.default_rng(3), SPEC).shape == (0, 32, 32, 3)
 
 
 def test_margins_are_skin_without_the_lesion(picture, tmp_path):
@@ -110,11 +110,11 @@ def test_margins_are_skin_without_the_lesion(picture, tmp_path):
         pixels[30:60, 40:80] = (90, 60, 50)
         paths.append(str(tmp_path / f"{number}.png"))
         Image.fromarray(pixels).save(paths[-1])
-    found = outliers.margins([*paths, str(tmp_path / "gone.png")], 3, 0, SPEC)
+    found = outliers.margins([*paths, str(tmp_path / "gone.png")], 3, np.random.default_rng(0), SPEC)
     assert found.shape == (3, 32, 32, 3)
     assert (found.reshape(-1, 3) == (200, 150, 130)).all()
     Image.fromarray(pictures(1, 90)[0]).save(paths[0])
-    assert len(outliers.margins(paths[:1], 3, 0, SPEC)) == 0  # every corner is full of something
+    assert len(outliers.margins(paths[:1], 3, np.random.default_rng(0), SPEC)) == 0  # every corner is full of something
 
 
 def test_a_limit_is_where_the_answers_change_and_never_stricter_than_the_pictures_as_they_are():
@@ -194,5 +194,5 @@ def test_a_network_learns_what_is_no_lesion(tmp_path):
         return np.mean([bool(row) for row in rows])
 
     assert refused(test) <= 0.1
-    assert refused(outliers.drawn(120, 99, spec)) >= 0.95
+    assert refused(outliers.drawn(120, np.random.default_rng(99), spec)) >= 0.95
     assert refused(np.zeros((1, 160, 160, 3), np.uint8)) == 1

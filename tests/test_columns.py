@@ -91,14 +91,15 @@ def on_a_terminal(*words, columns=80):
 
 
 def test_answers_and_reports_wrap_on_a_terminal(picture, tmp_path):
-    shown = on_a_terminal("predict", picture(), picture(name="second picture.jpg"))
+    # Drawn pictures show no lesion.
+    shown = on_a_terminal("predict", "--assess-anything", picture(), picture(name="second picture.jpg"))
     path, *answer = shown[1:4]
     assert path.endswith("picture.jpg") or "picture.jpg  " in path
     assert [one for one in shown if len(one) > 80 and str(tmp_path) not in one] == []
     assert sum("threshold" in one or "refer" in one for one in shown) == 2 and any(
         one.startswith("    ") for one in answer
     )
-    assert len(on_a_terminal("predict", picture(), columns=400)) == 3
+    assert len(on_a_terminal("predict", "--assess-anything", picture(), columns=600)) == 3
 
 
 def test_what_is_reported_wraps_on_a_terminal_alone(monkeypatch, capsys):

@@ -757,10 +757,14 @@ def test_the_intended_use_says_what_the_data_was(layout, ids, said, measured_run
     read = run_folder.read(measured_run)
     config = replace(read.config, data={"layout": layout})
     own = replace(read, config=config)
-    synthetic = metadata._intended_use(own, synthetic=True, ham10000=False)
+    synthetic = metadata._intended_use(own, synthetic=True, ham10000=False, refuses=False)
     assert "drawn" in synthetic and "dermatoscopic" not in synthetic
     ham10000 = ids == "ISIC_0024306"
-    assert said in metadata._intended_use(own, synthetic=False, ham10000=ham10000)
+    assert said in metadata._intended_use(own, synthetic=False, ham10000=ham10000, refuses=False)
+    refuses, answers = (
+        metadata._intended_use(own, synthetic=False, ham10000=ham10000, refuses=each) for each in (True, False)
+    )
+    assert "refuses most" in refuses and "confidently" in answers
 
 
 def test_the_intended_use_is_what_the_user_said_last(measured_run):

@@ -183,3 +183,16 @@ def test_a_malformed_front_is_refused(described, fronted, tmp_path):
 
     with pytest.raises(ModelFileError, match="malformed 'front'"):
         read_model_file(miniatures.resealed(fronted, tmp_path / "odd.tflite", change))
+
+
+def test_a_front_end_keeps_the_outlier_score_and_finds_its_limit_again(tmp_path, picture):
+    """The integers of a larger picture have other values: their limits would refuse anything or nothing."""
+    paths = [str(picture("nv", seed, f"{seed}.jpg")) for seed in range(4)]
+    content, _, _ = renewed(DEFAULT_MODEL, paths, ["nv", "mel", "nv", "mel"], front="320x320")
+    (tmp_path / "front.tflite").write_bytes(content)
+    with SkinClassifier(tmp_path / "front.tflite") as classifier, SkinClassifier() as before:
+        described = classifier.contract["assessment"]
+        assert [row["feature"] for row in described["checks"]] == ["outlier_score"]
+        assert described["n"] == 4 and described["refused"] == 0  # the largest of four is the limit
+        assert len(before.contract["assessment"]["checks"]) > 1
+        assert classifier.predict(paths[0]).assessable

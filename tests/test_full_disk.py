@@ -30,7 +30,7 @@ QUICK = {
     "bench MODEL --data DATA --num-runs 2 --markdown x.md --result-json old.json --html x.html": 5000,
     "bundle --out out": 100_000,
     "bundle --out out.zip": 100_000,
-    "predict DATA/mel/0.png --heatmap out": 100,
+    "predict DATA/mel/0.png --assess-anything --heatmap out": 100,
     "data DATA --out out": 6000,
     "verify BUNDLE ANSWERS": 100_000,
 }

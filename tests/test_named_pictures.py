@@ -88,7 +88,7 @@ def test_predict_takes_folders_and_says_what_it_does_not_use(clinic, tiny_int8, 
 
 
 def test_a_folder_may_come_first_unless_it_holds_a_model(clinic, tiny_int8, capsys):
-    assert run(["predict", "clinic"]) == 0
+    assert run(["predict", "clinic", "--assess-anything"]) == 0
     assert capsys.readouterr().out.count("clinic/") == len(ALL)
     shutil.copy(tiny_int8, clinic / "model.tflite")
     assert run(["predict", "clinic", "clinic/one.jpg"]) == 2

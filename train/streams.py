@@ -25,6 +25,10 @@ class Stream(IntEnum):
     METADATA_DROPOUT = 13
     METADATA_GAPS = 14
     REPRESENTATIVE = 15
+    ASSESSED_PICTURES = 16
+    DRAWN_OUTLIERS = 17
+    EMPTY_CORNERS = 18
+    DEGRADED_OUTLIERS = 19
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -15,6 +15,7 @@ from ...edge_runtime.assessment import OUTLIER_SCORE, VERSION
 from ...edge_runtime.interpreter import Interpreter
 from ...edge_runtime.preprocess import InputSpec
 from ...edge_runtime.quantization import byte_table, dequantize
+from ...train.streams import Stream, generator
 from ..tflite import answers
 from ..tflite.answers import Pictures
 from . import head, limits, outliers
@@ -183,14 +184,20 @@ def fit_head(
             np.asarray(material.training[index]), kind, _STRENGTHS[-1], seed_of(seed, f"training {kind}", str(index))
         )
         for number, kind in enumerate(harmful)
-        for index in np.random.default_rng([seed, number]).permutation(len(material.training))[:per_kind].tolist()
+        for index in generator(seed, Stream.DEGRADED_OUTLIERS, number)
+        .permutation(len(material.training))[:per_kind]
+        .tolist()
     ]
-    empty = outliers.margins(material.paths, n // 2, seed, spec)
-    learned = [outliers.drawn(n, seed, spec), empty, np.stack(worse) if worse else empty[:0]]
+    empty = outliers.margins(material.paths, n // 2, generator(seed, Stream.EMPTY_CORNERS), spec)
+    learned = [
+        outliers.drawn(n, generator(seed, Stream.DRAWN_OUTLIERS), spec),
+        empty,
+        np.stack(worse) if worse else empty[:0],
+    ]
     good = layers(material.training, report)[1]
     bad = [layers(pictures, report)[1] for pictures in learned if len(pictures)]
     own = layers(material.validation, report)[1]
-    unseen = {"drawn": layers(outliers.drawn(_HELD_OUT, seed + 1, spec), report)[1]}
+    unseen = {"drawn": layers(outliers.drawn(_HELD_OUT, generator(seed, Stream.DRAWN_OUTLIERS, 1), spec), report)[1]}
     unseen |= {kind: degraded.strongest[kind] for kind in harmful}
     found: list[tuple[float, float, int, Floats, float, dict[str, float]]] = []
     for position in range(len(tensors)):

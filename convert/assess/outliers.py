@@ -30,30 +30,28 @@ _MARGIN = (0.22, 0.4)  # of the shorter side, of a corner without a lesion
 _FLAT, _LIT = 45, 70  # levels: its range from the 3rd to the 97th percentile at most, its 3rd at least
 
 
-def drawn(n: int, seed: int, spec: InputSpec) -> Pixels:
+def drawn(n: int, draw: Draw, spec: InputSpec) -> Pixels:
     """uint8 [n, height, width, 3]: textures, plain colours, stripes, shapes, text and mixtures of them, by turns.
 
     Args:
         n: How many.
-        seed: The same one gives the same pictures.
+        draw: In the same state it gives the same pictures.
         spec: The network's picture, for its size.
     """
-    draw = np.random.default_rng(seed)
     kinds = (_texture, _plain, _stripes, _shapes, _text, _mixture)
     pictures = [_bytes(kinds[position % len(kinds)](draw)) for position in range(n)]
     return np.stack([_sized(picture, spec) for picture in pictures]) if n else _none(spec)
 
 
-def margins(paths: Sequence[str], n: int, seed: int, spec: InputSpec) -> Pixels:
+def margins(paths: Sequence[str], n: int, draw: Draw, spec: InputSpec) -> Pixels:
     """uint8 [at most n, height, width, 3]: corners of pictures in which there is skin and no lesion, enlarged.
 
     Args:
         paths: The pictures, tried in a random order, each once.
         n: How many.
-        seed: The same one gives the same corners.
+        draw: In the same state it gives the same corners.
         spec: How pictures are decoded, and the size.
     """
-    draw = np.random.default_rng(seed)
     found: list[Pixels] = []
     for position in draw.permutation(len(paths)):
         if len(found) >= n:
