@@ -151,7 +151,9 @@ class Client:
         return (int(self._got[9:12]), self._got[end + 4 :]) if len(self._got) >= end + 4 + length else None
 
 
-def post(content: bytes, *, kind: str = "image/jpeg", path: str = "/v1/predict", headers: str = "") -> bytes:
+def post(
+    content: bytes, *, kind: str = "image/jpeg", path: str = "/v1/predict?assess_anything=1", headers: str = ""
+) -> bytes:
     """A request to /v1/predict.
 
     Args:

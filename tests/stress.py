@@ -261,7 +261,8 @@ def kills(work: Path, name: str, count: int, report: Callable[[str], None]) -> C
         child, kind = command([*lines[word], *flags(out)], log), [*SIGNALS][number % 3]
         _stop(child, kind, work, draw.uniform(0, 1.05) * seconds[word], aimed=number % 2 == 1 and name != "tune")
         code, said = ended(child), log.read_text()
-        starting = "Fatal Python error: init" in said  # Python itself was: none of the command had run
+        # Python itself was, or what it loads before the command: no line of the package had run.
+        starting = "Fatal Python error: init" in said or ("Traceback" in said and "edge_runtime" not in said)
         if not starting and (code not in (0, *SIGNALS[kind]) or "Traceback" in said):
             raise Failed(f"{name}, signal {number} ({kind.name}): exit code {code}: {said[-2000:]}")
         if code > 0 and not starting and not said.splitlines()[-1].startswith("error: interrupted"):
