@@ -157,7 +157,7 @@ def _hooks(app: flask.Flask, service: Service) -> None:
 
 
 def _admit(access: Access, asked: Request) -> None:
-    """Raises _RequestError for who may not ask."""
+    """Raises _RequestError where the client may not ask."""
     host = asked.environ.get("HTTP_HOST")
     if not access.knows_host(host):
         raise _RequestError(421, "this server does not know itself under the name in Host; see --host-name")

@@ -20,7 +20,7 @@ from ..stats import metrics, operating_points
 from .distortions import KINDS, STRENGTHS, VERSION, Pixels, distort, seed_of
 
 PICTURES = 300
-"""How many pictures are drawn where nothing else is said: there are 52 answers to each."""
+"""Pictures that are sampled by default; each is answered 52 times."""
 
 MOST_PIXELS = 1_500_000
 """A larger picture is reduced to as many first: at 12 million the suite takes a minute and 500 MB for each."""

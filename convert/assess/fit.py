@@ -130,10 +130,11 @@ def degrade(material: Material, layers: Layers) -> Degraded:
     strongest: dict[str, list[Floats]] = {}
     kinds = [kind for kind in KINDS if kind not in _BEYOND_THE_PICTURE]
     before, _ = layers(pictures, _quietly)
+    as_they_are = measured(pictures, _quietly)
     for number, kind in enumerate(kinds, 1):
         material.report(f"\rhow bad a picture may be: {number}/{len(kinds)} {kind}")
-        agreement[kind], features[kind] = [], []
-        for strength in _STRENGTHS:
+        agreement[kind], features[kind] = [1.0], [as_they_are]
+        for strength in _STRENGTHS[1:]:
             worse = [
                 distort(picture, kind, strength, seed_of(material.seed, kind, str(position)))
                 for picture, position in zip(pictures, some, strict=True)
@@ -269,7 +270,7 @@ def described(
             )
             for kind in rule.kinds
         ]
-        found[f"{rule.feature} {rule.side}"] = np.array([value for value in values if value is not None])
+        found[rule.name] = np.array([value for value in values if value is not None])
     if larger:
         found = {name: limits.anywhere(name, len(values)) for name, values in found.items()}
     checks = limits.feature_checks(features, found)
@@ -323,10 +324,9 @@ def score_of(
         vectors: What is known of the patients, [n, length]; None where the network takes none.
         report: As `Material` has it.
     """
-    last = len(Interpreter(network).outputs) - 1
-    scores = answers.answers(network, spec, pictures, vectors, report, output=last)
+    scores = answers.answers(network, spec, pictures, vectors, report, output=-1)
     some = answers.some_of(len(pictures))
     known = None if vectors is None else vectors[some]
     taken = answers.Some(pictures, some)
-    others = answers.answers(network, spec, taken, known, report, delegate="none", output=last)
+    others = answers.answers(network, spec, taken, known, report, delegate="none", output=-1)
     return scores.ravel().astype(np.float64), float(np.abs(others - scores[some]).max())

@@ -47,6 +47,11 @@ class Rule:
     remedy: str
     kinds: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """ "luma below": no two rules have the same."""
+        return f"{self.feature} {self.side}"
+
 
 _CAST = "colour_cast", "its colours are off", "white light, and the camera's white balance set to it"
 _BRIGHT = "too_bright", "too bright", "less light, or a shorter exposure"
@@ -104,13 +109,13 @@ def feature_checks(features: Mapping[str, Floats], degraded: Mapping[str, Floats
 
     Args:
         features: Name -> values of the validation pictures as they are.
-        degraded: "feature side" -> the values at which a rule's degradations become too strong, one per degradation;
+        degraded: `Rule.name` -> the values at which a rule's degradations become too strong, one per degradation;
             empty where they never do.
     """
-    rules = [rule for rule in RULES if not rule.kinds or len(degraded[_key(rule)])]
+    rules = [rule for rule in RULES if not rule.kinds or len(degraded[rule.name])]
     share = REFUSED_BY_FEATURES
     while True:
-        limits = [_limit(rule, features[rule.feature], degraded.get(_key(rule), np.empty(0)), share) for rule in rules]
+        limits = [_limit(rule, features[rule.feature], degraded.get(rule.name, np.empty(0)), share) for rule in rules]
         failing = np.zeros(len(next(iter(features.values()))), bool)
         for rule, limit in zip(rules, limits, strict=True):
             failing |= features[rule.feature] < limit if rule.side == "below" else features[rule.feature] > limit
@@ -133,14 +138,10 @@ def anywhere(name: str, n: int) -> Floats:
     """n values that leave a limit where the pictures as they are end, for `feature_checks`.
 
     Args:
-        name: "feature side".
+        name: `Rule.name`.
         n: None where it is 0: then there is no limit.
     """
     return np.full(n, np.inf if name.endswith("below") else -np.inf)
-
-
-def _key(rule: Rule) -> str:
-    return f"{rule.feature} {rule.side}"
 
 
 def _limit(rule: Rule, values: Floats, found: Floats, share: float) -> int:

@@ -64,7 +64,7 @@ def answers(
         report: Called with each line of progress; one that begins with a carriage return replaces the one before.
         delegate: "xnnpack" or "none".
         softmax: Whether the output is logits, and the probabilities that a port makes of them are wanted.
-        output: Its position; the first one is the answer.
+        output: Its position, from the end where it is below 0; the first one is the answer.
     """
     interpreter = Interpreter(network, delegate=delegate)
     source, target = interpreter.inputs[0], interpreter.outputs[output]

@@ -53,31 +53,14 @@ def append_softmax(model: Any) -> None:
     graph = model.subgraphs[0]
     logits = graph.tensors[graph.outputs[0]]
     in_float = logits.type == schema.TensorType.FLOAT32
-    probabilities = schema.TensorT()
-    probabilities.shape, probabilities.shapeSignature = logits.shape, logits.shapeSignature
-    probabilities.type = logits.type
-    probabilities.name = b"probabilities"
-    probabilities.buffer = len(model.buffers)
+    probabilities = tensor(model, "probabilities", logits.shape, logits.type)
+    graph.tensors[probabilities].shapeSignature = logits.shapeSignature
     if not in_float:
-        probabilities.quantization = schema.QuantizationParametersT()
-        probabilities.quantization.scale = np.array([1 / 256], np.float32)
-        probabilities.quantization.zeroPoint = np.array([-128], np.int64)
-    model.buffers.append(schema.BufferT())
-    graph.tensors.append(probabilities)
-
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SOFTMAX
-    code.version = 1 if in_float else 2
-    model.operatorCodes.append(code)
+        quantize(model, probabilities, [1 / 256], -128)
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
-    softmax = schema.OperatorT()
-    softmax.opcodeIndex = len(model.operatorCodes) - 1
-    softmax.inputs = np.array([graph.outputs[0]], np.int32)
-    softmax.outputs = np.array([len(graph.tensors) - 1], np.int32)
-    softmax.builtinOptionsType, softmax.builtinOptions = schema.BuiltinOptions.SoftmaxOptions, options
-    graph.operators.append(softmax)
-    graph.outputs = np.array([*softmax.outputs, *graph.outputs[1:]], np.int32)
+    append(model, "SOFTMAX", 1 if in_float else 2, [graph.outputs[0]], probabilities, "SoftmaxOptions", options)
+    graph.outputs = np.array([probabilities, *graph.outputs[1:]], np.int32)
 
 
 def tensor(model: Any, name: str, shape: Sequence[int], dtype: int) -> int:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _PATIENCE = 10  # seconds to reach the scheduler
 _TRIES = 5  # of a piece of work whose connection to the scheduler was lost
 _LOOK_SECONDS = 5.0  # how often the number of workers is looked at
-_SAY_SECONDS = 60.0  # how often it is said that there is none
+_SAY_SECONDS = 60.0  # between two messages that no worker is there
 
 WAIT_SECONDS = 600.0
 """Without a worker, after which it is over."""
