@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from ..edge_runtime.classifier import SkinClassifier
 from ..edge_runtime.errors import ImageError, UsageError
 from ..edge_runtime.labels import Label
 from ..edge_runtime.model_file import left_out
@@ -359,8 +359,6 @@ def _check(settings: BenchSettings) -> None:
         raise UsageError("--preprocessing measures accuracy: it requires --data")
     if settings.data is None and settings.robustness:
         raise UsageError("--robustness measures accuracy: it requires --data")
-    if settings.model is None and not DEFAULT_MODEL.is_file():
-        raise UsageError("no MODEL given, and this installation holds no packaged model")
 
 
 def _picture(image: Path | None, cases: Sequence[Case]) -> Picture:

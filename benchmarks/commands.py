@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..edge_runtime import console
-from ..edge_runtime.commands import input_options, num_threads_option
+from ..edge_runtime import console, packaged
+from ..edge_runtime.commands import ModelPath, input_options, num_threads_option
 from ..edge_runtime.errors import GateError, UsageError, require
 from ..edge_runtime.help import SectionedCommand
 from .engines.options import ALSO, FLAGS, engine_options
@@ -33,12 +33,12 @@ _SECTIONS = {
 
 
 @click.command(cls=SectionedCommand, sections=_SECTIONS)
-@click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, type=ModelPath())
 @click.option(
     "--reference",
-    type=click.Path(path_type=Path),
+    type=ModelPath(),
     metavar="FLOAT",
-    help="Float .tflite to compare with.  [default: the first MODEL, if there are several]",
+    help="Float .tflite, or another model, to compare with.  [default: the first MODEL, if there are several]",
 )
 @click.option(
     "--data",
@@ -160,7 +160,8 @@ def bench(
     as_json: bool,
     **settings: Any,
 ) -> int:
-    """Measure one or several .tflite files on this machine; without MODEL, the packaged model.
+    """Measure one or several models on this machine, .tflite files or names of packaged models; without any,
+    "default".
 
     The report has the file size, load time, latency of each stage with its spread, peak memory and the machine. With
     --data it has the accuracy too, with --reference also the differences between the files with their intervals, and
@@ -364,7 +365,6 @@ def _write(outputs: Mapping[str, Path], result: Mapping[str, Any], document: Doc
 
 
 def _micro(models: Sequence[Path], npu: Sequence[str], outputs: Mapping[str, Path], as_json: bool) -> int:
-    from ..edge_runtime.classifier import DEFAULT_MODEL
     from .micro.measure import measure
     from .micro.report import document
 
@@ -374,7 +374,7 @@ def _micro(models: Sequence[Path], npu: Sequence[str], outputs: Mapping[str, Pat
     if len(models) > 1:
         raise UsageError(f"--micro takes one model, not {len(models)}")
     _check_outputs(outputs)
-    result = measure(models[0] if models else DEFAULT_MODEL, npu)
+    result = measure(packaged.path_of(models[0] if models else None), npu)
     _say(result, document(result), as_json)
     _write(outputs, result, document(result))
     return 0 if result["verdict"] == "runs" else 1

@@ -22,6 +22,7 @@ import numpy as np
 from ..edge_runtime import cli, console, files, preprocess
 from ..edge_runtime import contract as contracts
 from ..edge_runtime.assessment import OUTLIER_SCORE
+from ..edge_runtime.commands import ModelPath
 from ..edge_runtime.errors import DataError, UsageError
 from ..edge_runtime.interpreter import Interpreter
 from ..edge_runtime.model_file import ModelFile, read_model_file, tflite_metadata, with_archive
@@ -30,7 +31,7 @@ SEED = 42  # of what is drawn for an assessment
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelPath())
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--split", required=True, type=click.Path(path_type=Path), help="A csv with image_id and split.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")

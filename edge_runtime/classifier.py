@@ -8,13 +8,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import assessment, preprocess
+from . import assessment, packaged, preprocess
 from . import contract as contracts
 from .assessment import Reason
 from .errors import MetadataError, ModelFileError, PredictionError, SkinEdgeError, UsageError
@@ -35,7 +34,7 @@ METADATA_INPUT = "metadata"
 
 DISCLAIMER = "For research and product development. Not a medical device."
 
-DEFAULT_MODEL = Path(__file__).with_name("models") / "skin_edge_default_int8.tflite"
+DEFAULT_MODEL = packaged.file_of(packaged.DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ class SkinClassifier:
     closed at the end.
 
     Args:
-        model_path: The file; by default the packaged one. Or what `read_model_file` has read of it, which goes from
-            process to process.
+        model_path: The file, or the name of a packaged model (`packaged.path_of`); None is "default". Or what
+            `read_model_file` has read of it, which goes from process to process.
         num_threads: Threads of the interpreter, 1 to 256.
         mean: Of the input of a float model that others made: it takes (pixel - mean) / std, with pixels of 0..255.
         std: Of the input of such a model, above 0.
@@ -134,7 +133,9 @@ class SkinClassifier:
         if isinstance(model_path, ModelFile):
             file = model_path
         else:
-            file = read_model_file(os.fspath(model_path or DEFAULT_MODEL), mean=mean, std=std, labels_file=labels)
+            file = read_model_file(
+                packaged.DEFAULT if model_path is None else model_path, mean=mean, std=std, labels_file=labels
+            )
         self.path = file.path
         self.labels = file.labels
         self.input_spec = file.input_spec

@@ -1,4 +1,4 @@
-"""`skin-edge predict`."""
+"""`skin-edge predict` and `skin-edge info`, and the options that other commands share with them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,36 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import console
+from . import console, packaged
 from .errors import SkinEdgeError, UnknownNameError, UnwritableError, UsageError
 
 if TYPE_CHECKING:
     from .classifier import Decision, Prediction, SkinClassifier
+
+
+class ModelPath(click.Path):
+    """What names a model on the command line: a .tflite file, or the word of a packaged model (`packaged.path_of`).
+
+    Args:
+        also: What else may be named there, such as "RUN", for the help.
+    """
+
+    def __init__(self, *also: str):
+        super().__init__(path_type=Path)
+        self._also = also
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """Of what is in this installation, when the help is printed: a start need not look."""
+        return "|".join((*self._also, *packaged.there(), "MODEL.tflite"))
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Raises ModelFileError where this installation does not have the packaged model."""
+        return packaged.path_of(value)
+
+
+model_argument = click.argument("model", required=False, type=ModelPath())
+
+model_option = click.option("--model", type=ModelPath(), help="Model that answers, where the first argument is none.")
 
 _input = (
     click.option(
@@ -188,6 +213,7 @@ class _Options:
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[MODEL] IMAGE|FOLDER...", type=click.Path())
+@model_option
 @answer_options
 @click.option(
     "--heatmap",
@@ -206,8 +232,8 @@ class _Options:
 @input_options
 @_bulk_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, one object per image.")
-def predict(files: tuple[str, ...], **given: Any) -> int:
-    """Classify images with MODEL, a .tflite file; without MODEL, the packaged model.
+def predict(files: tuple[str, ...], model: Path | None, **given: Any) -> int:
+    """Classify images with MODEL, a .tflite file or the name of a packaged model; without MODEL, "default".
 
     A FOLDER stands for all images below it. Patterns in quotes, such as "*.jpg", are expanded by this command; "**"
     matches any number of folders. "-" reads one image from standard input. Images that cannot be assessed (unreadable,
@@ -218,6 +244,7 @@ def predict(files: tuple[str, ...], **given: Any) -> int:
     \b
     Example:
       skin-edge predict photo.jpg
+      skin-edge predict photo.jpg --model default
       skin-edge predict model_int8.tflite clinic --json > answers.jsonl
       curl -s https://example.org/photo.jpg | skin-edge predict -
       skin-edge predict model_int8.tflite photo.jpg --operating-point mel-0.95
@@ -228,19 +255,19 @@ def predict(files: tuple[str, ...], **given: Any) -> int:
     bulk = {name: given.pop(name) for name in _BULK}
     options = _Options(**given)
     if bulk["out"] is not None:
-        return _to_file(files, options, bulk)
+        return _to_file(files, model, options, bulk)
     if wanting := [_BULK[name] for name, value in bulk.items() if value]:
         raise UsageError(f"{wanting[0]} is of answers in a file: give --out answers.jsonl")
-    return _to_screen(files, options)
+    return _to_screen(files, model, options)
 
 
-def _to_file(files: tuple[str, ...], options: _Options, bulk: Mapping[str, Any]) -> int:
+def _to_file(files: tuple[str, ...], model: Path | None, options: _Options, bulk: Mapping[str, Any]) -> int:
     from .bulk.answering import Settings
     from .bulk.commands import BulkOptions, answer_all
 
     if options.heatmap:
         raise UsageError("--heatmap draws images that are answered one by one: leave --out out")
-    model, named = _model_and_images(files, listed=bulk["list_file"] is not None)
+    model, named = _model_and_images(files, model, listed=bulk["list_file"] is not None)
     return answer_all(
         BulkOptions(**bulk),
         model,
@@ -256,11 +283,11 @@ def _to_file(files: tuple[str, ...], options: _Options, bulk: Mapping[str, Any])
     )
 
 
-def _to_screen(files: tuple[str, ...], options: _Options) -> int:
+def _to_screen(files: tuple[str, ...], model: Path | None, options: _Options) -> int:
     with _loading():
         from .classifier import DISCLAIMER, SkinClassifier
 
-        model, named = _model_and_images(files)
+        model, named = _model_and_images(files, model)
         images, unused = _found(named)
         classifier = SkinClassifier(
             model,
@@ -345,11 +372,15 @@ def _decision_text(decision: Decision) -> str:
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path())
+@model_argument
+@click.option("--packaged", "family", is_flag=True, help="List the packaged models instead.")
 @input_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def info(model: str | None, mean: float | None, std: float | None, labels: str | None, as_json: bool) -> None:
-    """Describe MODEL, a .tflite file made by skin-edge or by others; without MODEL, the packaged model.
+def info(
+    model: Path | None, family: bool, mean: float | None, std: float | None, labels: str | None, as_json: bool
+) -> None:
+    """Describe MODEL, a .tflite file made by skin-edge or by others, or a packaged model by its name; without MODEL,
+    "default".
 
     Prints its input and output, labels, operators, thresholds, training data and license, and whether the file is
     unchanged since it was written.
@@ -357,12 +388,18 @@ def info(model: str | None, mean: float | None, std: float | None, labels: str |
     \b
     Example:
       skin-edge info
+      skin-edge info --packaged
       skin-edge info model_int8.tflite --json
     """
     from . import info as module
-    from .classifier import DEFAULT_MODEL
 
-    described = module.read(model or str(DEFAULT_MODEL), mean=mean, std=std, labels=labels)
+    if family:
+        if any(given is not None for given in (model, mean, std, labels)):
+            raise UsageError("--packaged lists the packaged models: leave MODEL, --mean, --std and --labels out")
+        members = module.family()
+        console.say_json(members) if as_json else console.say(module.family_text(members))
+        return
+    described = module.read(packaged.path_of(None) if model is None else model, mean=mean, std=std, labels=labels)
     console.say_json(described) if as_json else console.say(module.text(described))
 
 
@@ -463,35 +500,41 @@ def _found(named: Sequence[str]) -> tuple[tuple[str, ...], str]:
     return found.images, named_pictures.described(found.unused)
 
 
-def _model_and_images(files: tuple[str, ...], *, listed: bool = False) -> tuple[Path | None, tuple[str, ...]]:
+def _model_and_images(
+    files: tuple[str, ...], model: Path | None, *, listed: bool = False
+) -> tuple[Path | None, tuple[str, ...]]:
     """The arguments told apart. To answer with another model than the one that was meant is worse than an error.
 
     Args:
         files: As given.
+        model: Of --model; then all of `files` are images.
         listed: Whether a list names the images.
     """
     from .model_file import is_network
 
-    if not files:
-        if not listed:
-            raise UsageError("no image given: skin-edge predict [MODEL] IMAGE|FOLDER...")
-        console.say("no model given: using the packaged model", err=True)
-        return None, ()
-    first = Path(files[0])
-    has_model = first.suffix.lower() == ".tflite" or is_network(first)
-    if not has_model and (first.suffix in (".keras", ".h5") or _holds_a_model(first)):
-        raise UsageError(f"{first} is not a model for the device: name the .tflite file that 'skin-edge convert' wrote")
-    images = files[1:] if has_model else files
+    images, word = files, ""
+    if model is None and files:
+        first = Path(files[0])
+        if files[0] in packaged.NAMES:
+            word = files[0]
+            model, images = packaged.path_of(word), files[1:]
+        elif first.suffix.lower() == ".tflite" or is_network(first):
+            model, images = first, files[1:]
+        elif first.suffix in (".keras", ".h5") or _holds_a_model(first):
+            raise UsageError(
+                f"{first} is not a model for the device: name the .tflite file that 'skin-edge convert' wrote"
+            )
     if not images and not listed:
-        raise UsageError("no image given: skin-edge predict [MODEL] IMAGE|FOLDER...")
+        meant = f" ({word} is the packaged model; ./{word} is a file or folder)" if word else ""
+        raise UsageError(f"no image given: skin-edge predict [MODEL] IMAGE|FOLDER...{meant}")
     for image in images:
         if image.lower().endswith(".tflite"):
             raise UsageError(
                 f"{image} is a model: give only one, before the images (skin-edge predict [MODEL] IMAGE|FOLDER...)"
             )
-    if not has_model:
+    if model is None:
         console.say("no model given: using the packaged model", err=True)
-    return (first if has_model else None), images
+    return model, images
 
 
 def _holds_a_model(folder: Path) -> bool:

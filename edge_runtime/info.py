@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import assessment, console, training_pictures
+from . import assessment, console, packaged, training_pictures
 from .classifier import DISCLAIMER, METADATA_INPUT, SkinClassifier
 from .contract import possible_thresholds, threshold_name
 from .interpreter import Tensor
 from .model_file import ModelFile, read_model_file, tflite_metadata
 
 _SHOWN_LABELS = 12
+
+# Out of the card of a packaged model: its line of use, and rows of its table of figures.
+_FOR = re.compile(r"^- For: (.+)$", re.MULTILINE)
+_CARD_FIGURES = ("balanced accuracy", "macro AUC")
 
 
 def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
@@ -50,7 +56,7 @@ def describe(classifier: SkinClassifier, file: ModelFile) -> dict[str, Any]:
     }
 
 
-def read(path: str, **input_options: Any) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], **input_options: Any) -> dict[str, Any]:
     """`describe` of a file.
 
     Args:
@@ -61,6 +67,48 @@ def read(path: str, **input_options: Any) -> dict[str, Any]:
     classifier = SkinClassifier(path, **input_options)
     labels = {"labels_file" if name == "labels" else name: value for name, value in input_options.items()}
     return describe(classifier, read_model_file(classifier.path, **labels))
+
+
+def family() -> list[dict[str, Any]]:
+    """The packaged models of this installation, by size, JSON-ready.
+
+    name: the word for it. file, bytes. width, height: of the input, pixels. card: its model card. Out of the card, and
+    empty where it is of another file: for (what it is for) and figures (name -> value with its interval, as written).
+    """
+    members: list[dict[str, Any]] = []
+    for name in packaged.there():
+        file, card = read_model_file(name), packaged.card_of(name)
+        said = card.read_text(encoding="utf-8") if card.is_file() else ""
+        if hashlib.sha256(file.content).hexdigest() not in said:
+            said = ""
+        use = _FOR.search(said)
+        rows = {figure: re.search(rf"^\| {figure} \| ([^|]+) \|$", said, re.MULTILINE) for figure in _CARD_FIGURES}
+        members.append(
+            {
+                "name": name,
+                "file": str(file.path),
+                "bytes": len(file.content),
+                "width": file.input_spec.width,
+                "height": file.input_spec.height,
+                "card": str(card) if card.is_file() else None,
+                "for": use[1] if use else "",
+                "figures": {figure: row[1] for figure, row in rows.items() if row},
+            }
+        )
+    return members
+
+
+def family_text(members: Sequence[Mapping[str, Any]]) -> console.Page:
+    """For people: a table of `family`, in 80 columns."""
+    figures = "".join(f"{figure:25}" for figure in _CARD_FIGURES)
+    lines = [f"{'name':9}{'pixels':9}{'MB':6}{figures}".rstrip()]
+    for member in members:
+        values = "".join(f"{member['figures'].get(figure, 'not known'):25}" for figure in _CARD_FIGURES)
+        pixels = f"{member['width']}x{member['height']}"
+        lines.append(f"{member['name']:9}{pixels:9}{member['bytes'] / 1e6:<6.2f}{values}".rstrip())
+        lines += console.wrap(member["for"], first=" " * 9, rest=" " * 9) if member["for"] else []
+    lines += [f"card: {member['card']}" for member in members] or ["none in this installation"]
+    return console.page([*lines, DISCLAIMER])
 
 
 def text(info: Mapping[str, Any]) -> console.Page:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import contract as contracts
+from . import packaged
 from .archive import Archive
 from .contract import CONTRACT_FILE, LABELS_FILE
 from .errors import ModelFileError
@@ -77,7 +78,7 @@ class ModelFile:
 
 
 def read_model_file(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     mean: float | None = None,
     std: float | None = None,
@@ -86,7 +87,7 @@ def read_model_file(
     """Reads and checks a .tflite file.
 
     Args:
-        path: The .tflite file.
+        path: The .tflite file, or the name of a packaged model (`packaged.path_of`).
         mean, std, labels_file: For a file that others made and that does not say it itself: the real input is (pixel -
             mean) / std with pixels in 0..255, and a text file with one label per line.
 
@@ -94,7 +95,7 @@ def read_model_file(
         ModelFileError: Where it is missing, is not a TFLite file, is not what was sealed, or is not an image classifier
             with three colour channels of a fixed size.
     """
-    path = Path(path)
+    path = packaged.path_of(path)
     content = _read(path)
     try:
         if content[4:8] != IDENTIFIER:

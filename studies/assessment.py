@@ -23,6 +23,7 @@ from skin_edge.benchmarks.stats.metrics import wilson
 from skin_edge.convert.assess import outliers
 from skin_edge.edge_runtime import cli, console
 from skin_edge.edge_runtime.classifier import Prediction, SkinClassifier
+from skin_edge.edge_runtime.commands import ModelPath
 from skin_edge.edge_runtime.errors import SkinEdgeError
 from skin_edge.train.data import layouts, splits
 
@@ -131,7 +132,7 @@ def study(
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelPath())
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--split", required=True, type=click.Path(path_type=Path), help="A csv with image_id and split.")
 @click.option("--part", default="test", show_default=True, help="Whose pictures are taken.")

@@ -26,6 +26,7 @@ from skin_edge.benchmarks.bundle import mistakes, pictures
 from skin_edge.benchmarks.stats.borderline import moved
 from skin_edge.edge_runtime import console, preprocess
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from skin_edge.edge_runtime.commands import ModelPath
 from skin_edge.edge_runtime.preprocess import InputSpec
 from skin_edge.edge_runtime.quantization import Quantization, quantize
 
@@ -362,7 +363,7 @@ def _softmax(probabilities: Floats) -> Floats:
 
 @click.command()
 @click.argument("photographs", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), default=DEFAULT_MODEL, help="[default: the packaged one]")
+@click.option("--model", type=ModelPath(), default=DEFAULT_MODEL, help="[default: the packaged one]")
 @click.option("--draws", type=click.IntRange(min=1), default=20, show_default=True)
 def main(photographs: Path, model: Path, draws: int) -> None:
     """Print, as Markdown, how often each mistake is named, and as what else.

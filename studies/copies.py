@@ -17,6 +17,8 @@ from skin_edge.edge_runtime import console, pictures
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
 from skin_edge.edge_runtime.errors import DataError, GateError, SkinEdgeError
 
+from . import model_path
+
 
 def compare(classifier: SkinClassifier, folder: Path, other: Path) -> dict[str, Any]:
     """The answers on every picture of `folder` and its copy in `other`, each with all folders below; JSON-ready.
@@ -101,7 +103,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("other", type=Path, metavar="OTHER")
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
+    parser.add_argument("--model", type=model_path, default=DEFAULT_MODEL, help="default: the packaged one")
     parser.add_argument("--at-most", type=int, metavar="N", help="exit code 3 where more than N answers differ")
     parser.add_argument("--json", action="store_true", help="everything as JSON")
     arguments = parser.parse_args()

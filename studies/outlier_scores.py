@@ -21,6 +21,7 @@ import numpy.typing as npt
 from skin_edge.convert.assess import head, outliers
 from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime import cli, console, preprocess
+from skin_edge.edge_runtime.commands import ModelPath
 from skin_edge.edge_runtime.errors import ImageError
 from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.model_file import read_model_file
@@ -114,7 +115,7 @@ def _pixels(paths: Sequence[str], spec: InputSpec) -> list[npt.NDArray[np.uint8]
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelPath())
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--split", required=True, type=click.Path(path_type=Path), help="A csv with image_id and split.")
 @click.option("--also", type=click.Path(path_type=Path), help="Other pictures of the same images, IMAGE_ID.jpg.")

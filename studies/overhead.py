@@ -31,6 +31,8 @@ from skin_edge.edge_runtime.errors import SkinEdgeError
 from skin_edge.edge_runtime.preprocess import decode
 from skin_edge.edge_runtime.quiet import quiet
 
+from . import model_path
+
 BY_HAND = """\
 import sys
 import numpy as np
@@ -143,7 +145,7 @@ def table(measured: Mapping[str, Mapping[str, Mapping[str, float]]]) -> console.
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.overhead", description=__doc__)
-    parser.add_argument("model", nargs="?", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
+    parser.add_argument("model", nargs="?", type=model_path, default=DEFAULT_MODEL, help="default: the packaged one")
     parser.add_argument("image", type=Path)
     parser.add_argument("--runs", type=int, default=300, help="of a picture; the large one has 2/15 of them")
     parser.add_argument("--cold-starts", type=int, default=15)

@@ -43,7 +43,7 @@ from skin_edge.edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
 from skin_edge.edge_runtime.errors import SkinEdgeError, UnknownNameError, UsageError
 from skin_edge.edge_runtime.model_file import read_model_file
 
-from . import CHECKOUT
+from . import CHECKOUT, model_path
 from .overhead import enlarged
 
 SCRIPTS = Path(__file__).with_name("peer_scripts")
@@ -540,7 +540,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="default: the packaged one")
+    parser.add_argument("--model", type=model_path, default=DEFAULT_MODEL, help="default: the packaged one")
     parser.add_argument("--images", nargs="+", type=Path, default=[], metavar="FILE", help="default: two generated")
     parser.add_argument(
         "--keras",

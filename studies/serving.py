@@ -43,7 +43,7 @@ from skin_edge.benchmarks.measure.machine import describe_machine
 from skin_edge.edge_runtime import console, pictures
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 
-from . import CHECKOUT
+from . import CHECKOUT, model_path
 from .hostile.mutations import Mutant
 from .hostile.pictures import image_case
 
@@ -578,7 +578,7 @@ def main() -> None:
     """As the module's docstring says."""
     parser = argparse.ArgumentParser(prog="python -m studies.serving", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", choices=[*PARTS, []], default=[])
-    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--model", type=model_path, default=DEFAULT_MODEL)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--json", action="store_true")

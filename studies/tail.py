@@ -29,6 +29,8 @@ from skin_edge.edge_runtime import console, preprocess
 from skin_edge.edge_runtime.classifier import SkinClassifier
 from skin_edge.edge_runtime.errors import DataError, SkinEdgeError, UnknownNameError
 
+from . import model_path
+
 FIGURES = ("auc", "sensitivity_at_95_specificity", "specificity_at_95_sensitivity")
 THRESHOLDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
@@ -193,7 +195,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
+    parser.add_argument("models", nargs="+", type=model_path, metavar="MODEL")
     parser.add_argument("--data", type=Path, required=True, metavar="CSV|FOLDER")
     parser.add_argument("--split", metavar="PART", help='default: test, where there are parts; or "all"')
     parser.add_argument("--target", default="mel", metavar="CLASS", help="default: mel")

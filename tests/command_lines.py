@@ -39,7 +39,8 @@ def documents() -> list[Path]:
     """Everything with command lines that a person wrote; docs/cli.md is made from the commands."""
     found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
     found += sorted(path for path in (ROOT / "docs").glob("*.md") if path != REFERENCE)
-    return [*found, ROOT / "edge_runtime/models/MODEL_CARD.md", *sorted((ROOT / "ports").glob("*/README.md"))]
+    found += sorted((ROOT / "edge_runtime/models").glob("MODEL_CARD*.md"))
+    return [*found, *sorted((ROOT / "ports").glob("*/README.md"))]
 
 
 def command_lines(document: Path) -> list[CommandLine]:

@@ -22,11 +22,11 @@ from .command_lines import ROOT, CommandLine
 DOCUMENTS = command_lines.documents()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# Lines that no test runs as they stand, and why. (document or start of the call, reason); the first that fits counts.
+# Lines that no test runs as they stand, and why. (start of the document or call, reason); the first that fits counts.
 NOT_RUN = {
     "docs/results.md": "figures of HAM10000: hours of training, its pictures and ImageNet weights",
     "docs/experiments.md": "the packaged model's trainings on HAM10000, with ImageNet weights: hours",
-    "edge_runtime/models/MODEL_CARD.md": "the packaged model's last training, on HAM10000",
+    "edge_runtime/models/MODEL_CARD": "the packaged models' trainings, on HAM10000",
     "docs/distributed.md": "several machines; tests/test_distribution.py runs two processes",
     "skin-edge train HAM10000 --out runs/first --distribute": "several GPUs; tests/test_distribution.py has two",
     "docs/engines.md": "tests/test_engines.py runs engines and delegates, and the lines that install them",
@@ -58,7 +58,7 @@ def all_lines() -> list[CommandLine]:
 
 def why_not(line: CommandLine) -> str | None:
     text = " ".join(line.words)
-    return next((start for start in NOT_RUN if line.document == start or text.startswith(start)), None)
+    return next((start for start in NOT_RUN if line.document.startswith(start) or text.startswith(start)), None)
 
 
 def test_every_command_line_parses():

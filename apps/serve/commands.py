@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...edge_runtime import console
-from ...edge_runtime.commands import input_options
+from ...edge_runtime.commands import input_options, model_argument
 from ...edge_runtime.errors import UsageError, require
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@model_argument
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -125,7 +125,8 @@ def serve(
     std: float | None,
     labels: str | None,
 ) -> None:
-    """Serve MODEL, a .tflite file: the page for browsers, and an HTTP API. Without MODEL, the packaged model.
+    """Serve MODEL, a .tflite file or the name of a packaged model (without MODEL, "default"): the page for browsers
+    and an HTTP API.
 
     On this machine alone unless --host says otherwise. Pictures are kept in memory until they are answered, never on
     disk, and no log names them. SIGTERM and Ctrl-C finish what was begun.

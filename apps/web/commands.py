@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from ...edge_runtime import console
+from ...edge_runtime.commands import model_argument
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@model_argument
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="SITE", help="Folder to create.")
 @click.option(
     "--runtime",
@@ -20,7 +21,8 @@ from ...edge_runtime import console
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier site.")
 def web(model: Path | None, out: Path, runtime: Path | None, overwrite: bool) -> None:
-    """Make a page that assesses photographs in the browser, from MODEL; without MODEL, the packaged model.
+    """Make a page that assesses photographs in the browser, from MODEL, a .tflite file or the name of a
+    packaged model; without MODEL, "default".
 
     SITE is a folder of static files for any web server. The model runs on the visitor's device; photographs are not
     sent anywhere. The page works offline after the first visit, and checks the device by golden pictures.

@@ -12,9 +12,9 @@ from typing import Any
 
 from ...benchmarks.bundle import hand_over
 from ...benchmarks.measure.picture import generated_picture
-from ...edge_runtime import __version__, assessment, info
+from ...edge_runtime import __version__, assessment, info, packaged
 from ...edge_runtime import files as disk
-from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import LOGITS, possible_thresholds
 from ...edge_runtime.errors import OutputExistsError, UsageError
 from ...edge_runtime.model_file import ModelFile, read_model_file
@@ -104,7 +104,7 @@ def golden(model: Path | ModelFile | None = None) -> dict[str, bytes]:
 
 def _page_model(model: Path | None) -> ModelFile:
     """Raises UsageError for one that the page cannot follow."""
-    file = read_model_file(model or DEFAULT_MODEL)
+    file = read_model_file(packaged.path_of(model))
     if file.contract.get("format_version", 0) < 4 or file.scores == LOGITS:
         raise UsageError(
             f"{file.path} has no contract of format 4 with probabilities, which the page can follow: convert its run "

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from ...edge_runtime import console
+from ...edge_runtime import console, packaged
+from ...edge_runtime.commands import model_argument
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@model_argument
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER|FILE.zip", help="Folder or zip to create."
 )
@@ -23,7 +24,8 @@ from ...edge_runtime import console
 @click.option("--micro", is_flag=True, help="Add what a microcontroller's firmware needs (with the extra micro).")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier bundle.")
 def bundle(model: Path | None, out: Path, pictures: Path | None, micro: bool, overwrite: bool) -> None:
-    """Package MODEL for app developers, as a folder or a zip; without MODEL, the packaged model.
+    """Package MODEL, a .tflite file or the name of a packaged model, for app developers, as a folder or a zip; without
+    MODEL, "default".
 
     The bundle holds the model, its contract, an integration guide for each platform, sample code (ports), the model
     card and license, and golden pictures with the expected result of each stage, against which 'skin-edge verify'
@@ -39,11 +41,10 @@ def bundle(model: Path | None, out: Path, pictures: Path | None, micro: bool, ov
         --pictures clinic
       skin-edge bundle --micro --out firmware
     """
-    from ...edge_runtime.classifier import DEFAULT_MODEL
     from . import hand_over
 
     hand_over.check(out, overwrite=overwrite)
-    name, made = hand_over.contents(model or DEFAULT_MODEL, pictures, for_micro=micro)
+    name, made = hand_over.contents(packaged.path_of(model), pictures, for_micro=micro)
     hand_over.write(out, name, made, overwrite=overwrite)
     size = sum(map(len, made.values())) if out.is_dir() else out.stat().st_size
     golden = sum(path.startswith("golden/pictures/") for path in made)

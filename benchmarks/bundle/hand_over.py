@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...edge_runtime import __version__, assessment, console, files, info
+from ...edge_runtime import __version__, assessment, console, files, info, packaged
 from ...edge_runtime import pictures as pictures_of
 from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.contract import CONTRACT_FILE, LABELS_FILE
@@ -239,7 +239,7 @@ def _own(folder: Path) -> dict[str, bytes]:
 
 def _card(file: ModelFile, said: str) -> bytes:
     """The card beside the file where it is that of this very file, else what the file says of itself."""
-    beside = _beside(file, "MODEL_CARD.md")
+    beside = _beside(file, packaged.card_of(packaged.member_of(file.path) or packaged.DEFAULT).name)
     if golden.digest(file.content).encode() in beside:
         return beside
     shown = "\n".join(line for line in said.splitlines() if not line.startswith("file "))
@@ -257,6 +257,6 @@ def _beside(file: ModelFile, name: str) -> bytes:
 
 def _license(file: ModelFile) -> bytes:
     beside = _beside(file, "LICENSE.txt")
-    if beside and file.path.name.startswith("skin_edge_default"):
+    if beside and packaged.member_of(file.path):
         return beside
     return f"Model: {file.contract.get('license', 'not given')}\n\nPorts and golden pictures: Apache-2.0\n".encode()

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...edge_runtime import contract as contracts
-from ...edge_runtime import files
-from ...edge_runtime.classifier import DEFAULT_MODEL, SkinClassifier
+from ...edge_runtime import files, packaged
+from ...edge_runtime.classifier import SkinClassifier
 from ...edge_runtime.errors import PlatformError, UsageError
 from ...edge_runtime.labels import Label
 from ...edge_runtime.quantization import Quantization, dequantize
@@ -75,9 +75,7 @@ def run_engines(settings: EngineSettings, progress: Say | None = None) -> dict[s
             measured. Whatever an engine does is a result.
     """
     engines = catalogue.named(settings.engines)
-    path = settings.model or DEFAULT_MODEL
-    if settings.model is None and not DEFAULT_MODEL.is_file():
-        raise UsageError("no MODEL given, and this installation holds no packaged model")
+    path = packaged.path_of(settings.model)
     if settings.data is None and (settings.split or settings.images or settings.columns != PATH_LABEL_GROUP):
         raise UsageError("--split, --images and the columns' names go with --data, which is not given")
     of_data: Sequence[Label] = ()

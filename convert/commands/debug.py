@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from ...edge_runtime import console
+from ...edge_runtime.commands import ModelPath
 from ...edge_runtime.errors import UsageError
 
 _SHOWN = 15  # layers on the terminal; the csv has all
 
 
 @click.command("debug-quantization")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelPath())
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from .. import answers, console, named_pictures, stopping
-from ..classifier import DEFAULT_MODEL, DISCLAIMER, SkinClassifier
-from ..commands import answer_options, input_options, jobs_option
+from .. import answers, console, named_pictures, packaged, stopping
+from ..classifier import DISCLAIMER, SkinClassifier
+from ..commands import answer_options, input_options, jobs_option, model_option
 from ..errors import MetadataError, UnknownNameError, UsageError, require
 from ..model_file import ModelFile, read_model_file
 from ..patient import parse_pairs
@@ -151,7 +151,7 @@ def _checked(
     labels: str | None,
 ) -> tuple[ModelFile, tuple[str, ...], dict[str, str] | None, dict[str, str]]:
     """(model, its operating points, metadata of all pictures, field -> column), checked before the work begins."""
-    model = read_model_file(path or DEFAULT_MODEL, mean=mean, std=std, labels_file=labels)
+    model = read_model_file(packaged.path_of(path), mean=mean, std=std, labels_file=labels)
     with answering.classifier_for(model, settings) as classifier:
         points = classifier.operating_points
         same, of_columns = _metadata(classifier, metadata, columns)
@@ -183,6 +183,7 @@ def _deciding(settings: Settings) -> dict[str, Any]:
 
 @click.command()
 @click.argument("named", nargs=-1, required=True, metavar="[MODEL] FOLDER", type=click.Path())
+@model_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -220,6 +221,7 @@ def _deciding(settings: Settings) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print each answer as a line of JSON as well.")
 def watch(
     named: tuple[str, ...],
+    model: Path | None,
     out: Path,
     settle: float,
     refuse_after: float,
@@ -236,7 +238,8 @@ def watch(
     labels: str | None,
     as_json: bool,
 ) -> int:
-    """Classify images as they arrive in FOLDER, with MODEL or the packaged model.
+    """Classify images as they arrive in FOLDER, with MODEL, a .tflite file or the name of a packaged model; without
+    MODEL, "default".
 
     Each image is answered once, when it is whole; one that changes later is answered again. Hidden files and those of
     other suffixes (.part, .tmp) are left alone until they are renamed. Ctrl-C or SIGTERM ends it when the image in hand
@@ -248,9 +251,7 @@ def watch(
       skin-edge watch model_int8.tflite /mnt/share --poll 5 --out answers.jsonl
       skin-edge watch inbox --once --out answers.jsonl
     """
-    if not 1 <= len(named) <= 2:
-        raise UsageError("name one model, or none, and one folder: skin-edge watch [MODEL] FOLDER")
-    model_path, folder = (Path(named[0]) if len(named) == 2 else None), named[len(named) - 1]
+    model_path, folder = _model_and_folder(named, model)
     if not Path(folder).is_dir():
         raise UsageError(f"{folder} is not a folder: name the one in which images arrive")
     if out.suffix.lower() != ".jsonl":
@@ -258,9 +259,9 @@ def watch(
     if not (poll or once):
         require("watchfiles")
     settings = Settings(top_k, operating_point, num_threads, assess_anything=assess_anything)
-    model, operating_points, same, _ = _checked(model_path, settings, metadata, (), mean, std, labels)
+    file_of_model, operating_points, same, _ = _checked(model_path, settings, metadata, (), mean, std, labels)
     decides = {**_deciding(settings), "metadata": same, "mean": mean, "std": std, "folder": str(Path(folder).resolve())}
-    about = answers_file.about("skin-edge watch", model, operating_points, decides)
+    about = answers_file.about("skin-edge watch", file_of_model, operating_points, decides)
     signs = watching.Signs()
 
     def say(answer: Answer) -> None:
@@ -273,7 +274,7 @@ def watch(
     with (
         stopping.gently(signs.stop),  # the outermost: it ends as gently while the others are closed
         answers_file.opened(out, about, doing="skin-edge watch", resume=None, identity=watching.identity_of) as file,
-        Processes(jobs or 1, model, settings, console.report) as pool,
+        Processes(jobs or 1, file_of_model, settings, console.report) as pool,
         contextlib.nullcontext() if poll or once else signs.of(folder),
     ):
         before = file.not_assessed
@@ -284,6 +285,23 @@ def watch(
         )
         watching.run(watcher, signs, poll=poll or (settle if once else None), once=once, on_trouble=console.report)
     return 1 if once and file.not_assessed > before else 0
+
+
+def _model_and_folder(named: Sequence[str], model: Path | None) -> tuple[Path | None, str]:
+    """The arguments of `watch` told apart.
+
+    Args:
+        named: As given.
+        model: Of --model.
+    """
+    first, folder = (None if len(named) == 1 else named[0]), named[-1]
+    if len(named) > 2 or (first and model):
+        raise UsageError("name one model, or none, and one folder: skin-edge watch [MODEL] FOLDER")
+    if not (first or model) and folder in packaged.NAMES:
+        raise UsageError(
+            f"no folder given: skin-edge watch [MODEL] FOLDER ({folder} is the packaged model; ./{folder} is a folder)"
+        )
+    return (packaged.path_of(first) if first else model), folder
 
 
 @contextlib.contextmanager

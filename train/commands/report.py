@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ...edge_runtime import console
+from ...edge_runtime.commands import ModelPath
 from ...edge_runtime.errors import UsageError
 from ...edge_runtime.help import SectionedCommand
 from .options import label_options, layout_options
@@ -29,7 +30,7 @@ _SECTIONS = {
 
 
 @click.command(cls=SectionedCommand, sections=_SECTIONS)
-@click.argument("model", metavar="RUN|MODEL.tflite", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelPath("RUN"))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--out",
