@@ -159,3 +159,10 @@ def test_cutout_greys_one_rectangle_of_the_side_drawn():
             seen.append(len(columns) / 32)
     assert max(seen) <= 0.55
     assert len(seen) > 20
+
+
+def test_the_aspect_changes_by_at_most_its_factor_and_leaves_the_area():
+    matrices = drawn(Augmentation(aspect=0.5), size=(32, 32)).transforms[:, :, :2]
+    stretch = matrices[:, 1, 1] / matrices[:, 0, 0]
+    assert 0.66 < stretch.min() < 0.7 and 1.45 < stretch.max() < 1.51
+    assert np.allclose(np.linalg.det(matrices), 1) and abs(np.log(stretch).mean()) < 0.02

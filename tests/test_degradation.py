@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from skin_edge.edge_runtime.preprocess import InputSpec, normalize
 from skin_edge.train.pipeline import batches as pipeline
+from skin_edge.train.pipeline import conditions
 from skin_edge.train.pipeline.augment import Augmentation
 from skin_edge.train.pipeline.degradation import Losses, degrade, draw
 
@@ -144,12 +146,125 @@ def test_an_epoch_gives_the_picture_as_it_was_beside_what_the_student_sees(pictu
         )
         return [np.concatenate(arrays) for arrays in zip(*batches.as_numpy_iterator(), strict=True)]
 
+    own = pipeline.SeenByTeachers(pictures, SPEC)
     plain, order = epoch(moving)
     worse = replace(moving, resolution=0.6, noise=4)
-    shown, same_order, seen = epoch(worse, undegraded=True)
+    shown, same_order, seen = epoch(worse, teachers=own)
     assert np.array_equal(seen, plain)  # the degradation changes no draw of the augmentation
     assert np.array_equal(order, same_order)
     assert (np.abs(shown - plain).max(axis=(1, 2, 3)) > 0.01).mean() > 0.5
     again, _ = epoch(worse)
     assert np.array_equal(shown, again)
-    assert all(np.array_equal(one, plain) for one in epoch(moving, undegraded=True)[::2])
+    assert all(np.array_equal(one, plain) for one in epoch(moving, teachers=own)[::2])
+
+
+def test_teachers_see_the_same_draw_at_their_own_size(pictures, tmp_path):
+    targets, size = np.eye(len(pictures), dtype=np.float32), InputSpec(72, 96)
+    paths = sorted(str(path) for path in tmp_path.rglob("*.jpg"))
+    larger = pipeline.SeenByTeachers(pipeline.load(paths, size)[0], size)
+    moving = Augmentation(
+        rotation=180, zoom=0.2, shift=0.1, flip_horizontal=True, channel_gain=0.2, noise=4, aspect=0.3
+    )
+    drawn = {"batch_size": 8, "seed": 42, "epoch": 2, "mixup": 0.3}
+    compared = 0
+    for (shown, _), (same, _, seen) in zip(
+        pipeline.training_batches(pictures, targets, SPEC, moving, **drawn),
+        pipeline.training_batches(pictures, targets, SPEC, moving, teachers=larger, **drawn),
+        strict=True,
+    ):
+        assert np.array_equal(shown, same) and seen.shape[1:] == (72, 96, 3)
+        for small, large in zip(np.asarray(shown), np.asarray(seen), strict=True):
+            reduced = cv2.resize(large, (32, 24), interpolation=cv2.INTER_AREA)
+            inside = np.s_[4:-4, 4:-4]
+            likeness = np.corrcoef(reduced[inside].ravel(), small[inside].ravel())[0, 1]
+            assert likeness > 0.8, "another picture, or another draw of it"
+            compared += 1
+    assert compared >= 8
+
+
+GREY = np.full((1, 24, 32, 3), 128, np.uint8)
+FULL = Augmentation(light=2, temperature=100, frame=0.5, blur=0.2, hairs=6)
+
+
+def taken(pixels, **changes):
+    """One picture under conditions of which all that is not named does nothing."""
+    nothing = {
+        "gains": [[1, 1, 1]], "falloffs": [0], "vignettes": [0], "angles": [0], "fields": [0], "stretches": [1],
+        "blurs": [0], "moved": [False], "hairs": [0], "seeds": [1],
+    }  # fmt: skip
+    drawn = conditions.Conditions(**{name: np.asarray(changes.get(name, value)) for name, value in nothing.items()})
+    return conditions.apply(pixels.astype(np.float32), drawn, 0)
+
+
+def test_light_is_lost_as_drawn():
+    grey = GREY[0]
+    assert np.array_equal(taken(grey), grey)
+    darker = taken(grey, falloffs=[2.2])  # a value of 128 is halved at the far side
+    assert darker[0, 0, 0] == pytest.approx(128, rel=0.03) and darker[0, -1, 0] == pytest.approx(64, rel=0.03)
+    corners = taken(grey, vignettes=[2.2])
+    assert corners[12, 16, 0] == pytest.approx(128, rel=0.01) and corners[0, 0, 0] == pytest.approx(64, rel=0.06)
+    assert taken(grey, gains=[[1.1, 1, 0.5]])[3, 3].tolist() == pytest.approx([140.8, 128, 64])
+    assert taken(grey, gains=[[3, 3, 3]]).max() == 255, "clipped"
+
+
+def test_the_field_of_view_is_round_and_black_around():
+    framed = taken(GREY[0], fields=[0.6], stretches=[4 / 3])[..., 0]
+    assert framed[0, 0] == 0 and framed[12, 16] == 128
+    # 0.6 of half the diagonal (20 pixels) are 12: the border above, and not that at the side (16)
+    assert framed[1, 16] == 128 and framed[12, 2] == 0 and framed[12, 6] == 128
+
+
+def test_blur_spreads_a_point_over_a_disc_or_a_line():
+    point = np.zeros((24, 24, 3), np.float32)
+    point[12, 12] = 240
+    disc, line = taken(point, blurs=[0.25]), taken(point, blurs=[0.25], moved=[True])
+    for spread in (disc, line):
+        assert spread[..., 0].sum() == pytest.approx(240, rel=1e-4)
+    assert (line[..., 0] > 1).any(axis=1).sum() == 1 and 5 <= (line[..., 0] > 1).sum() <= 7
+    assert (disc[..., 0] > 1).any(axis=1).sum() >= 5
+
+
+def test_hair_is_dark_thin_and_repeats():
+    bright = np.full((160, 160, 3), 200, np.uint8)
+    hairy = taken(bright, hairs=[5])
+    covered = (hairy[..., 0] < 190).mean()
+    assert 0.005 < covered < 0.2 and hairy.max() == 200 and hairy[..., 0].min() < 150
+    assert np.array_equal(hairy, taken(bright, hairs=[5])) and not np.array_equal(
+        hairy, taken(bright, hairs=[5], seeds=[2])
+    )
+
+
+def test_each_condition_befalls_a_third_within_its_limits():
+    n = 3000
+    drawn = conditions.draw(FULL, n, np.random.default_rng(0))
+    for values, most in (
+        (drawn.falloffs, 2), (drawn.vignettes, 2), (drawn.blurs, 0.2), (drawn.hairs, 6), (1 - drawn.fields, 1),
+    ):  # fmt: skip
+        assert values.max() <= most
+    for befallen in (drawn.falloffs, drawn.vignettes, drawn.blurs, drawn.hairs, drawn.fields):
+        assert (befallen > 0).mean() == pytest.approx(1 / 3, abs=0.03)
+    assert drawn.fields[drawn.fields > 0].min() >= 0.5
+    luma = np.log2(drawn.gains[:, 1]) * 2.2
+    assert -2 <= luma.min() < -1.7 and 0.8 < luma.max() <= 1, "half as much too bright as too dark"
+    warm = np.log(drawn.gains[:, 0] / drawn.gains[:, 2])
+    assert abs(np.median(warm)) < 0.01 and warm.max() > 0.2 and warm.min() < -0.2
+    nothing = conditions.draw(Augmentation(light=1), n, np.random.default_rng(0))
+    assert not (nothing.fields.any() or nothing.blurs.any() or nothing.hairs.any())
+
+
+def test_conditions_befall_what_the_student_sees_and_leave_the_older_draws(pictures):
+    targets = np.eye(len(pictures), dtype=np.float32)
+    own = pipeline.SeenByTeachers(pictures, SPEC)
+
+    def epoch(augmentation):
+        batches = pipeline.training_batches(
+            pictures, targets, SPEC, augmentation, batch_size=16, seed=42, epoch=2, teachers=own
+        )
+        return [np.concatenate(arrays) for arrays in zip(*batches.as_numpy_iterator(), strict=True)]
+
+    noisy = Augmentation(rotation=180, noise=4)
+    before, _, seen = epoch(noisy)
+    shown, _, same = epoch(replace(noisy, light=2))
+    assert np.array_equal(seen, same)
+    changed = np.abs(shown - before).max(axis=(1, 2, 3)) > 0.02
+    assert 0.3 < changed.mean() < 1, "those that no light was lost of are as they were, their noise too"

@@ -116,7 +116,7 @@ def test_the_parts_of_all_shards_are_the_batches_of_one_device(mixup):
     from skin_edge.edge_runtime.preprocess import InputSpec
     from skin_edge.train.data.patients import Patients
     from skin_edge.train.pipeline.augment import Augmentation
-    from skin_edge.train.pipeline.batches import Pictures, training_batches
+    from skin_edge.train.pipeline.batches import Pictures, SeenByTeachers, training_batches
 
     generator = np.random.default_rng(3)
     pixels, vectors = generator.integers(0, 256, (22, 32, 32, 3), np.uint8), generator.random((22, 3), np.float32)
@@ -124,7 +124,13 @@ def test_the_parts_of_all_shards_are_the_batches_of_one_device(mixup):
     pictures = Pictures(pixels, np.arange(22), np.ones(22, np.float32), known)
     augmentation = Augmentation(rotation=90, shift=0.1, resolution=0.5, compression=0.5, noise=4)
     given = (pictures, np.eye(22, dtype=np.float32), InputSpec(32, 32), augmentation)
-    drawn = {"batch_size": 8, "seed": 1, "epoch": 2, "mixup": mixup, "undegraded": True}
+    drawn = {
+        "batch_size": 8,
+        "seed": 1,
+        "epoch": 2,
+        "mixup": mixup,
+        "teachers": SeenByTeachers(pictures, InputSpec(32, 32)),
+    }
     # Three processes: one with two replicas, two with one.
     shards = [Shard(4, 0, 2), Shard(4, 2, 1), Shard(4, 3, 1)]
     parts = [list(training_batches(*given, **drawn, shard=shard)) for shard in shards]

@@ -10,7 +10,14 @@ from skin_edge.train.streams import Stream, generator, number
 ROOT = Path(__file__).parents[1]
 
 # They draw pictures and inputs for themselves, outside of any training.
-NOT_OF_A_TRAINING = {"synthetic.py", "step_times.py", "throughput.py", "layer_errors.py", "degradation.py"}
+NOT_OF_A_TRAINING = {
+    "synthetic.py",
+    "step_times.py",
+    "throughput.py",
+    "layer_errors.py",
+    "degradation.py",
+    "conditions.py",
+}
 
 
 def test_every_stream_draws_something_else():

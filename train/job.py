@@ -84,6 +84,8 @@ def place_of(settings: TrainSettings) -> distribution.Place:
     here = distribution.place(settings.distribute)
     if here.kind and settings.xla:
         raise UsageError("--xla cannot be combined with --distribute: XLA compiles steps for one device only")
+    if here.kind and settings.recipe.batch_norm_batches:
+        raise UsageError("batch_norm_batches cannot be combined with --distribute: each device has its own statistics")
     for flag, runs in settings.earlier.items():
         if runs and (here.kind or settings.recipe.metadata):
             raise UsageError(f"{flag} cannot be combined with {'--distribute' if here.kind else '--metadata'}")
@@ -152,7 +154,7 @@ def execute(parts: Parts, devices: distribution.SingleDevice, report: Report) ->
         xla=settings.xla,
         tensorboard=settings.tensorboard,
         together=devices,
-        blend_targets=_target_blending(plan),
+        teaching=_teaching(plan, data["train"][0], run, report),
     )
     if mixed or plan.place.kind:
         model = _plain(model, plan)
@@ -269,12 +271,30 @@ def _with_targets(run: Run, pictures: Any) -> dict[str, tuple[Any, Any]]:
     return {name: (pictures.take(own), run.targets(run.part(name))) for name, own in rows.items()}
 
 
-def _target_blending(plan: TrainPlan) -> Any:
-    """What makes targets of the teachers' answers, None without teachers."""
+def _teaching(plan: TrainPlan, pictures: Any, run: Run, report: Report) -> Any:
+    """What makes targets of the teachers' answers, None without teachers.
+
+    Args:
+        plan: What is trained.
+        pictures: Of the training part, as the network sees them.
+        run: The run, whose split says where the pictures are.
+        report: Called with each line of progress; one that begins with a carriage return replaces the one before.
+    """
     if not plan.teachers:
         return None
-    share, views = plan.recipe.distillation, plan.recipe.teacher_views
-    return distillation.Teachers(plan.teachers, plan.codes, share=share, views=views).blend_targets
+    from .loop.fit import Teaching
+    from .pipeline.batches import SeenByTeachers
+
+    share, views, spec = plan.recipe.distillation, plan.recipe.teacher_views, plan.recipe.input_spec
+    teachers = distillation.Teachers(plan.teachers, plan.codes, share=share, views=views)
+    height, width = teachers.size
+    if height * width > spec.height * spec.width:
+        spec = replace(spec, height=height, width=width)
+        recipe = replace(plan.recipe, image_size=teachers.size)
+        pictures, failures = read_pictures(run.part("train"), replace(plan.settings, recipe=recipe), report)
+        if failures:
+            raise DataError(f"an image of the training changed while it was read: {next(iter(failures.values()))}")
+    return Teaching(teachers.blend_targets, SeenByTeachers(pictures, spec))
 
 
 def _sameness(run: Run) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -25,17 +26,31 @@ from ..data.tables import HISTORY_COLUMNS
 from ..engine import keras
 from ..models.heads import choose_trained, seed_dropout
 from ..pipeline import sampling
-from ..pipeline.batches import Pictures, training_batches
-from ..pipeline.sampling import Shard
+from ..pipeline.batches import Pictures, SeenByTeachers, training_batches
+from ..pipeline.sampling import WHOLE, Shard
 from ..recipes.recipe import Recipe
 from ..recipes.schedules import factor
 from ..streams import Stream, generator
-from . import checkpoints, losses
+from . import checkpoints, losses, statistics
 from .averaging import UpdateAverage, WeightAverage
 from .distribution import SINGLE_DEVICE, SingleDevice
 from .tensorboard import write_scalars
 
 MIN_LEARNING_RATE = 1e-6
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How the targets of a training come from other networks too.
+
+    Attributes:
+        blend_targets: Replaces the targets of an epoch's batches, in which what the teachers see comes third
+            (`distillation.Teachers.blend_targets`).
+        seen: What they see.
+    """
+
+    blend_targets: Callable[[Any], Any]
+    seen: SeenByTeachers
 
 
 class DivergedError(DataError):
@@ -56,7 +71,7 @@ def fit(
     tensorboard: Path | None = None,
     on_epoch: Callable[[Mapping[str, float]], None] | None = None,
     together: SingleDevice = SINGLE_DEVICE,
-    blend_targets: Callable[[Any], Any] | None = None,
+    teaching: Teaching | None = None,
 ) -> checkpoints.State:
     """Trains `model` in place until the recipe says stop and leaves the kept epoch's weights in it.
 
@@ -74,8 +89,7 @@ def fit(
         on_epoch: Called with the row of history.csv when an epoch's checkpoint is written, and first with those of the
             epochs that a checkpoint held; what it raises ends the training.
         together: The devices or machines that train; `model` was made in its scope.
-        blend_targets: Replaces the targets of an epoch's batches, in which the images that were not degraded come third
-            (`distillation.Teachers.blend_targets`).
+        teaching: What replaces the targets by what teachers say.
 
     Raises:
         DivergedError: Where an answer is not a number.
@@ -85,7 +99,7 @@ def fit(
         rows = sampling.epoch_rows(validation[1], "undersample", generator(seed, Stream.BALANCED_VALIDATION))
         validation = validation[0].take(rows), validation[1][rows]
     kept = folder / "checkpoints"
-    trainer = _Trainer(model, recipe, training, labels, seed, together, report, blend_targets=blend_targets, xla=xla)
+    trainer = _Trainer(model, recipe, training, labels, seed, together, report, teaching=teaching, xla=xla)
     # What the latest checkpoint holds; the loop below goes on to the other phase.
     trainer.enter(head_only=0 < recipe.head_epochs >= checkpoints.latest_epoch(kept))
     with together.scope():
@@ -135,11 +149,11 @@ class _Trainer:
         together: SingleDevice,
         report: Callable[[str], None],
         *,
-        blend_targets: Callable[[Any], Any] | None,
+        teaching: Teaching | None,
         xla: bool,
     ):
         self._model, self._recipe, self._labels, self._seed = model, recipe, labels, seed
-        self._together, self._report, self._blend_targets, self._xla = together, report, blend_targets, xla
+        self._together, self._report, self._teaching, self._xla = together, report, teaching, xla
         self._pictures, self._positions = training
         self._one_hot = np.eye(len(labels), dtype=np.float32)[training[1]]
 
@@ -160,8 +174,8 @@ class _Trainer:
         phase = self.phase
         seed_dropout(model, self._seed, epoch)
         batches, steps = self._together.batches(partial(self._shard, epoch))
-        if self._blend_targets:
-            batches = self._blend_targets(batches)
+        if self._teaching:
+            batches = self._teaching.blend_targets(batches)
         start = perf_counter()
         progress = _Progress(epoch, recipe, steps, self._report)
         callbacks = [progress, _SetLearningRate(phase.optimizer, recipe, learning_rate, (epoch - 1) * steps)]
@@ -173,6 +187,8 @@ class _Trainer:
         self._together.level(model)
         seconds = perf_counter() - start
         with phase.average.in_place() if phase.average else contextlib.nullcontext():
+            if recipe.batch_norm_batches:  # they stay: a checkpoint has what is validated here
+                statistics.renew(model, self._shard(epoch, WHOLE).take(recipe.batch_norm_batches))
             probabilities = self._together.predict(model, recipe, validation[0])
         if not np.isfinite(probabilities).all():
             raise DivergedError(
@@ -200,7 +216,7 @@ class _Trainer:
             balance=self._recipe.balance,
             mixup=self._recipe.mixup,
             shard=shard,
-            undegraded=self._blend_targets is not None,
+            teachers=self._teaching.seen if self._teaching else None,
         )
 
 

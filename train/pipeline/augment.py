@@ -31,6 +31,8 @@ class Augmentation:
     Attributes:
         rotation: Degrees, either way (180 is any angle).
         zoom: The picture's scale is 1 - zoom .. 1 + zoom.
+        aspect: Its width / height becomes up to 1 + aspect times as much or as little, as that of another frame would
+            when it is squashed to the same size.
         shift: Of height and width.
         brightness: Added, in parts of 255.
         contrast: Factor 1 - contrast .. 1 + contrast around mid-grey.
@@ -44,6 +46,15 @@ class Augmentation:
         resolution: That file has 1 - resolution .. 1 + resolution of the picture's size.
         compression: It is JPEG of quality 100 down to 100 * (1 - compression).
         noise: Gaussian, of a standard deviation of 0 .. noise levels of 0..255.
+
+    And how one of three was taken (`conditions.py`), each for itself:
+
+    Attributes:
+        light: Stops that exposure (up to half as much too bright), falloff to one side and vignetting cost, 0 .. light.
+        temperature: Mired by which the white balance is off, 0 .. temperature to either side.
+        frame: The field of view is round, of a radius of 1 .. 1 - frame of half the diagonal, and black around.
+        blur: By a lens or a movement, 0 .. blur of the side.
+        hairs: 1 .. hairs of them lie over the picture.
     """
 
     rotation: float = 0.0
@@ -60,10 +71,22 @@ class Augmentation:
     resolution: float = 0.0
     compression: float = 0.0
     noise: float = 0.0
+    aspect: float = 0.0
+    light: float = 0.0
+    temperature: float = 0.0
+    frame: float = 0.0
+    blur: float = 0.0
+    hairs: int = 0
 
     @property
     def degrades(self) -> bool:
-        return bool(self.resolution or self.compression or self.noise)
+        """Whether the student sees a picture that its teachers do not see."""
+        return bool(self.resolution or self.compression or self.noise) or self.retakes
+
+    @property
+    def retakes(self) -> bool:
+        """Whether a picture is shown as another clinic would have taken it."""
+        return bool(self.light or self.temperature or self.frame or self.blur or self.hairs)
 
 
 _Drawn = TypeVar("_Drawn", bound="PerPicture")
@@ -123,14 +146,16 @@ def draw(
     sharpness = generator.uniform(-augmentation.sharpness, augmentation.sharpness, n)
     side = generator.uniform(0, augmentation.cutout, n)
     middle = generator.uniform(0, 1, (2, n))
+    # Drawn last: without it, what is drawn is what older versions drew.
+    stretch = (1 + augmentation.aspect) ** generator.uniform(-1, 1, n) if augmentation.aspect else 1.0
 
     # How much longer, in the original, a pixel of the squashed picture is along x than along y.
     to_original = aspects * height / width
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    a0 = cos * flip_x
-    a1 = -sin * flip_y / to_original
-    b0 = sin * flip_x * to_original
-    b1 = cos * flip_y
+    a0 = cos * flip_x / np.sqrt(stretch)
+    a1 = -sin * flip_y / to_original * np.sqrt(stretch)
+    b0 = sin * flip_x * to_original / np.sqrt(stretch)
+    b1 = cos * flip_y * np.sqrt(stretch)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     a2 = centre_x - a0 * centre_x - a1 * centre_y - shift_x * width
     b2 = centre_y - b0 * centre_x - b1 * centre_y - shift_y * height

@@ -24,7 +24,7 @@ from .. import streams
 from ..data.patients import Patients
 from ..engine import tf
 from ..streams import Stream
-from . import cache, degradation, sampling
+from . import cache, conditions, degradation, sampling
 from .augment import Augmentation, apply, draw
 from .sampling import WHOLE, Shard
 
@@ -66,6 +66,19 @@ class Pictures:
         """Some of them; the pixels are not copied."""
         patients = self.patients.take(positions) if self.patients else None
         return Pictures(self.source, self.rows[positions], self.aspects[positions], patients)
+
+
+@dataclass(frozen=True)
+class SeenByTeachers:
+    """The pictures that a training's teachers look at: those of the training, prepared for the largest of them.
+
+    Attributes:
+        pictures: In the same order.
+        spec: How they are prepared; where it is the training's own, the same pixels serve both.
+    """
+
+    pictures: Pictures
+    spec: InputSpec
 
 
 def load(
@@ -158,7 +171,7 @@ def training_batches(
     balance: str = "none",
     mixup: float = 0.0,
     shard: Shard = WHOLE,
-    undegraded: bool = False,
+    teachers: SeenByTeachers | None = None,
 ) -> Any:
     """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
 
@@ -179,8 +192,8 @@ def training_batches(
             handful.
         shard: Which parts of each batch are made, one after the other; the parts of all shards are, in their order, the
             batch that one device sees.
-        undegraded: The images as they were before they lost anything (see degradation.py) come third, after the
-            targets.
+        teachers: What they see comes third, after the targets: the images before they lost anything (see
+            degradation.py), at the size that is named there.
 
     Raises:
         DataError: Where a batch that is not full would have to be shared.
@@ -208,8 +221,15 @@ def training_batches(
         if augmentation.degrades:  # a generator of its own: what augmentation draws is the same without it
             losing = streams.generator(seed, Stream.DEGRADATION, epoch, batch)
             losses = degradation.draw(augmentation, len(rows), losing)
-            images = degradation.degrade(whole, losses.take(used), spec)
-        arrays = [images, targets[rows[used]].astype(np.float32), *([whole] if undegraded else [])]
+            taken = conditions.draw(augmentation, len(rows), losing).take(used) if augmentation.retakes else None
+            images = degradation.degrade(whole, losses.take(used), spec, taken)
+        if teachers and teachers.spec != spec:
+            # The same draw in pixels of another size.
+            again = streams.generator(seed, Stream.AUGMENTATION, epoch, batch)
+            size = (teachers.spec.height, teachers.spec.width)
+            larger = draw(augmentation, pictures.aspects[rows], size, again).take(used)
+            whole = apply(augmentation, teachers.pictures.gather(rows[used]), larger, teachers.spec)
+        arrays = [images, targets[rows[used]].astype(np.float32), *([whole] if teachers else [])]
         if patients:  # and of its own: with metadata or without, the pictures are the same
             dropping = streams.generator(seed, Stream.METADATA_DROPOUT, epoch, batch)
             arrays.insert(1, patients.dropped(rows, dropping)[used])
@@ -221,7 +241,8 @@ def training_batches(
     ahead = _Ahead(drawn, batches * shard.count)
     picture = (spec.height, spec.width, 3)
     given = [picture, patients.vectors.shape[1:]] if patients else [picture]
-    shapes = [*given, targets.shape[1:], *([picture] if undegraded else [])]
+    seen = [(teachers.spec.height, teachers.spec.width, 3)] if teachers else []
+    shapes = [*given, targets.shape[1:], *seen]
 
     def batch_of(number: Any) -> Any:
         arrays = tf.numpy_function(lambda batch: ahead(int(batch)), [number], [tf.float32] * len(shapes))

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...edge_runtime.preprocess import InputSpec
+from . import conditions
 from .augment import Augmentation, PerPicture
+from .conditions import Conditions
 
 _BEFALLS = 0.75
 
@@ -56,12 +58,23 @@ def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> 
     )
 
 
-def degrade(images: npt.NDArray[np.float32], drawn: Losses, spec: InputSpec) -> npt.NDArray[np.float32]:
-    """float32 [b, height, width, 3] in real input units -> the same, worse; `images` are left as they are."""
+def degrade(
+    images: npt.NDArray[np.float32], drawn: Losses, spec: InputSpec, taken: Conditions | None = None
+) -> npt.NDArray[np.float32]:
+    """The pictures worse; `images` are left as they are.
+
+    Args:
+        images: float32 [b, height, width, 3] in real input units.
+        drawn: What each loses.
+        spec: How the images are prepared.
+        taken: Before that, how each is taken.
+    """
     mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
     out = np.empty_like(images)
     for position, image in enumerate(images):
         pixels = image * std + mean
+        if taken is not None:
+            pixels = conditions.apply(pixels, taken, position)
         enlarging = cv2.INTER_CUBIC if drawn.cubic[position] else cv2.INTER_LINEAR
         file = max(round(spec.width * drawn.scales[position]), 1), max(round(spec.height * drawn.scales[position]), 1)
         pixels = _resized(pixels, file, enlarging)

@@ -72,6 +72,9 @@ class Recipe:
         unfreeze: How many of the backbone's last layers are trained; None trains all.
         batch_norm: Of BATCH_NORMS; one that does not adapt runs in inference mode, with the statistics it came with.
         batch_norm_momentum: None keeps the backbone's own (0.99).
+        batch_norm_batches: So many batches of an epoch are shown again before each validation, and BatchNormalization
+            gets their mean statistics, with the weights that are validated; 0 keeps the moving averages. For deep
+            networks, whose moving averages lag behind their weights.
         l2: Penalty on the head's kernel.
         balance: Which pictures of a class an epoch shows or how much they count ("none", "class-weight", "oversample",
             "undersample" or a number per class), in training only.
@@ -121,6 +124,7 @@ class Recipe:
     unfreeze: int | None = 50
     batch_norm: str = "trained-layers"
     batch_norm_momentum: float | None = None
+    batch_norm_batches: int = 0
     pooling: str = "average"
     head_batch_norm: bool = True
     hidden: tuple[int, ...] = ()
@@ -196,10 +200,17 @@ class Recipe:
             ("metadata_units", 0, 10_000),
             ("metadata_dropout", 0, 0.9),
             ("head_epochs", 0, 10_000),
+            ("batch_norm_batches", 0, 1_000_000),
             ("warmup_epochs", 0, 10_000),
             ("augmentation.resolution", 0, 1),
             ("augmentation.compression", 0, 1),
             ("augmentation.noise", 0, 255),
+            ("augmentation.aspect", 0, 3),
+            ("augmentation.light", 0, 8),
+            ("augmentation.temperature", 0, 500),
+            ("augmentation.frame", 0, 0.9),
+            ("augmentation.blur", 0, 0.5),
+            ("augmentation.hairs", 0, 200),
         ):
             value = attrgetter(name)(self)
             if not low <= value <= high:

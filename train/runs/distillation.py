@@ -2,8 +2,9 @@
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. The teachers answer the very
 picture that the student sees, augmented as it is (Beyer et al., "Knowledge distillation: A good teacher is patient and
-consistent", CVPR 2022) but not degraded (`degradation.py`), and where asked to, its mirror images too: what several
-networks and several views know goes into one network and one view.
+consistent", CVPR 2022) but not degraded (`degradation.py`, `conditions.py`) and at the size that they were trained for,
+and where asked to, its mirror images too: what several networks and several views know goes into one network and one
+view.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ class Teachers:
             model.trainable = False
             self._models.append((model, run.recipe.image_size, [own.index(code) for code in codes]))
         self._answer = tf.function(self.answer, reduce_retracing=True)  # traced once, not in every epoch
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the largest of them: the others get its picture reduced."""
+        return max((size for _, size, _ in self._models), key=lambda size: size[0] * size[1])
 
     def answer(self, images: Any) -> Any:
         """float32 [b, height, width, 3] in real input units -> the mean probabilities, float32 [b, classes]."""
