@@ -162,7 +162,7 @@ def test_the_container_answers_not_as_root_and_from_a_read_only_root(image):
         assert re.search(r"^Uid:\t65532\t65532", status, re.MULTILINE)
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
         url = f"http://127.0.0.1:{port}"
-        request = urllib.request.Request(f"{url}/v1/predict?heatmap=1", picture(), headers)
+        request = urllib.request.Request(f"{url}/v1/predict?heatmap=1&assess_anything=1", picture(), headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["answers"][0]["heatmap"]
         page = urllib.request.Request(f"{url}/", headers={"Authorization": headers["Authorization"]})
