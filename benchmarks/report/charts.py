@@ -6,7 +6,7 @@ Colours are classes of the page's style sheet: "a" to "f", and "ideal". The page
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,6 +24,15 @@ class Line(NamedTuple):
     kind: str
     points: Sequence[tuple[float, float]]
     joined: bool = True
+
+
+class Choice(NamedTuple):
+    """One of several: what it costs, what it brings with its interval, and its name."""
+
+    name: str
+    cost: float
+    gain: float
+    bounds: Sequence[float] | None = None
 
 
 class Shape(NamedTuple):
@@ -93,26 +102,8 @@ def lines(
     """
     xs = [x for line in data for x, _ in line.points]
     ys = [y for line in data for _, y in line.points]
-    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(0 if from_zero else min(ys), max(ys))
-    low_x, high_x = min(min(xs), x_ticks[0]), max(max(xs), x_ticks[-1])
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        share_x = (x - low_x) / ((high_x - low_x) or 1)
-        share_y = (y - y_ticks[0]) / ((y_ticks[-1] - y_ticks[0]) or 1)
-        return (
-            _LEFT + share_x * (WIDTH - _LEFT - _RIGHT),
-            height - _BOTTOM - share_y * (height - _TOP - _BOTTOM),
-        )
-
     chart = Chart(title, height, [(line.name, line.kind) for line in data])
-    for tick in y_ticks:
-        y = at(low_x, tick)[1]
-        chart.draw("line", "grid", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y)
-        chart.write(_LEFT - 5, y + 4, f"{tick:g}", "end")
-    for tick in x_ticks:
-        chart.write(at(tick, y_ticks[0])[0], height - _BOTTOM + 15, f"{tick:g}", "middle")
-    chart.write(WIDTH - _RIGHT, height - 4, across, "end")
-    chart.write(2, 10, up)
+    at = _axes(chart, across, up, ticks(min(xs), max(xs)), ticks(0 if from_zero else min(ys), max(ys)))
     for line in data:
         places = [at(x, y) for x, y in line.points]
         if line.joined and len(places) > 1:
@@ -121,6 +112,75 @@ def lines(
             for x, y in places:
                 chart.draw("circle", line.kind, cx=x, cy=y, r=2.5)
     return chart
+
+
+def trade_off(title: str, across: str, up: str, data: Sequence[Choice], *, height: int = 240) -> Chart:
+    """What each choice costs and brings, the best of them joined: those than which no other is both cheaper and better.
+
+    Args:
+        title: Of the chart.
+        across: The cost with its unit, from 0.
+        up: What it brings.
+        data: The choices.
+        height: Of the chart, in its units.
+    """
+    chart = Chart(title, height)
+    lows, highs = zip(*(one.bounds or (one.gain, one.gain) for one in data), strict=True)
+    at = _axes(chart, across, up, ticks(0, max(one.cost for one in data)), ticks(min(lows), max(highs)))
+    if len(best := front(data)) > 1:
+        places = (at(one.cost, one.gain) for one in best)
+        chart.draw("polyline", "line ideal", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places))
+    for one in data:
+        x, y = at(one.cost, one.gain)
+        if one.bounds:
+            (_, low), (_, high) = (at(one.cost, bound) for bound in one.bounds)
+            chart.draw("line", "line a bar", x1=x, x2=x, y1=low, y2=high)
+        chart.draw("circle", "a", cx=x, cy=y, r=4)
+        name = console.fit(one.name, 24)  # where no line of the best is, which rises from the left to the right
+        chart.write(x + 8, y + 14, name) if x < WIDTH * 0.7 else chart.write(x - 8, y - 6, name, "end")
+    return chart
+
+
+def front(data: Sequence[Choice]) -> list[Choice]:
+    """The Pareto front, by cost: choices than which no other is at least as cheap and as good, and one of them more."""
+
+    def beaten(one: Choice) -> bool:
+        return any(
+            other.cost <= one.cost and other.gain >= one.gain and (other.cost, other.gain) != (one.cost, one.gain)
+            for other in data
+        )
+
+    return sorted((one for one in data if not beaten(one)), key=lambda one: one.cost)
+
+
+def _axes(
+    chart: Chart, across: str, up: str, x_ticks: Sequence[float], y_ticks: Sequence[float]
+) -> Callable[[float, float], tuple[float, float]]:
+    """Draws them; returns where a value of both lies in the chart.
+
+    Args:
+        chart: To draw in.
+        across, up: What the axes are, with units.
+        x_ticks, y_ticks: From the lowest value to the highest.
+    """
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        share_x = (x - x_ticks[0]) / ((x_ticks[-1] - x_ticks[0]) or 1)
+        share_y = (y - y_ticks[0]) / ((y_ticks[-1] - y_ticks[0]) or 1)
+        return (
+            _LEFT + share_x * (WIDTH - _LEFT - _RIGHT),
+            chart.height - _BOTTOM - share_y * (chart.height - _TOP - _BOTTOM),
+        )
+
+    for tick in y_ticks:
+        y = at(x_ticks[0], tick)[1]
+        chart.draw("line", "grid", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y)
+        chart.write(_LEFT - 5, y + 4, f"{tick:g}", "end")
+    for tick in x_ticks:
+        chart.write(at(tick, y_ticks[0])[0], chart.height - _BOTTOM + 15, f"{tick:g}", "middle")
+    chart.write(WIDTH - _RIGHT, chart.height - 4, across, "end")
+    chart.write(2, 10, up)
+    return at
 
 
 def reliability(data: Sequence[tuple[str, str, Sequence[Mapping[str, float]]]], *, height: int = 200) -> Chart:
