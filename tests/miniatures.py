@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def ham10000(folder: Path, lesions: int = 6, codes: tuple[str, ...] = tuple(COLO
         writer = csv.writer(file)
         writer.writerow(("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"))
         writer.writerows(rows)
+    return folder
+
+
+def resized(pictures: Iterable[Path], folder: Path, size: tuple[int, int] = (40, 30), suffix: str = ".jpg") -> Path:
+    """The pictures with other pixels (width, height) in `folder`, by their names."""
+    folder.mkdir(parents=True)
+    for path in pictures:
+        Image.open(path).resize(size).save(folder / f"{path.stem}{suffix}")
     return folder
 
 

@@ -181,6 +181,8 @@ def bench_folder(tmp_path_factory):
 def _draw_data() -> None:
     miniatures.ham10000(Path("HAM10000"))
     _let_patients_differ(Path("HAM10000/HAM10000_metadata.csv"))
+    for folder, size in {"FULLSIZE": (120, 90), "CROPS": (40, 40)}.items():
+        miniatures.resized(Path("HAM10000").rglob("*.jpg"), Path(folder), size)
     layout_miniatures.isic2018_task3(Path("ISIC2018"))
     layout_miniatures.isic2020(Path("ISIC_2020"), patients=16)
     miniatures.picture("bkl", 1).save("photo.jpg")

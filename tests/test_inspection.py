@@ -210,7 +210,7 @@ def test_a_long_line_of_group_sizes_wraps():
         "images_per_group": dict.fromkeys(range(1, 60), 3), "groups_with_several_labels": [],
         "sizes": {}, "modes": {}, "unreadable": {}, "would_be_dropped": {}, "same_file": [], "same_pixels": [],
         "near_duplicates_across_groups": [], "default_split": None, "notes": [], "unused": {},
-        "same_pixels_with_several_labels": [],
+        "same_pixels_with_several_labels": [], "further_pictures": {},
     }  # fmt: skip
     told = terminal.text(document(found))
     assert max(map(len, told.splitlines())) <= 80

@@ -43,8 +43,8 @@ CONTENTS = {
     "train": """__init__ api compare cross_validation engine evaluate job plan prepare preflight request streams
         tune""",
     "train/commands": "__init__ data options recipes report train tune",
-    "train/data": """__init__ clean contact_sheets duplicates grouping inspection inventory layout_tables layouts
-        leaks named_groups patients seen splits synthetic tables tasks""",
+    "train/data": """__init__ clean contact_sheets duplicates further grouping inspection inventory layout_tables
+        layouts leaks named_groups patients seen splits synthetic tables tasks""",
     "train/loop": "__init__ averaging checkpoints distribution fit losses tensorboard",
     "train/models": "__init__ backbones efficientnet_lite heads networks weights",
     "train/pipeline": "__init__ augment batches cache degradation sampling",

@@ -48,6 +48,7 @@ TWO = {
     "teachers": (("HERE/first", "HERE/second"), ("HERE/first",)),
     "start": ("HERE/first", "HERE/second"),
     "images": ("HERE/first", "HERE/second"),
+    "also": (("HERE/first", "HERE/second"), ("HERE/first",)),
     "skip_unreadable": (True, False),
     "cache": ("HERE/first", "memory"),
     "tensorboard": ("HERE/first", "HERE/second"),

@@ -23,7 +23,7 @@ from ..benchmarks.stats import few, group_kinds, metrics
 from ..edge_runtime import files
 from ..edge_runtime.errors import DataError, OutputExistsError, UsageError
 from . import preflight
-from .data import grouping, splits
+from .data import further, grouping, splits
 from .data.clean import check
 from .data.tables import EXTRA_COLUMNS
 from .data.tables import read as read_table
@@ -127,7 +127,7 @@ def _check_output(out: Path, settings: TrainSettings) -> None:
             flag = "--overwrite does not replace it" if settings.overwrite else "--resume cannot continue it"
             raise UsageError(f"{out} was not written by train --folds, so {flag}: choose another --out")
         if settings.overwrite:
-            files.check_replaceable(out, [settings.data])
+            files.check_replaceable(out, [settings.data, *settings.also])
     else:
         raise OutputExistsError(out, "continue with --resume, replace it with --overwrite, or choose another --out")
 
@@ -153,7 +153,10 @@ def _as_begun(prepared: Prepared, begun: Mapping[str, Any], table: pd.DataFrame,
 def _parts(frame: pd.DataFrame, settings: TrainSettings, k: int) -> list[pd.Series]:
     _, validation, test = settings.recipe.fractions
     by_group = settings.split == "lesion"
-    return splits.folds(frame, k, settings.seed, validation=validation / (1 - test), by_group=by_group)
+    share = validation / (1 - test)
+    return further.parts_of(
+        frame, lambda rows: splits.folds(rows, k, settings.seed, validation=share, by_group=by_group)
+    )
 
 
 def _train_folds(

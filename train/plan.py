@@ -18,7 +18,7 @@ from ..edge_runtime.labels import Label
 from ..edge_runtime.patient import Encoding
 from ..edge_runtime.wording import counted
 from . import preflight, request
-from .data import clean, grouping, inventory, patients, splits
+from .data import clean, further, grouping, inventory, patients, splits
 from .data.layouts import Dataset
 from .loop.distribution import Place
 from .pipeline import sampling
@@ -276,6 +276,7 @@ def _resumed(settings: TrainSettings, earlier: Mapping[str, list[Run]], fold: Fo
         raise UsageError(f"{out} is complete: nothing to resume (a longer training needs another --out)")
     if fold and list(started.split["image_id"]) != list(fold.prepared.frame["image_id"]):
         raise DataError(f"the images of {out} are not those of the other folds: it cannot be resumed")
+    started = replace(started, split=further.relocated(started.split, dataset.further))
     return TrainPlan(settings, dataset, started.split, started.labels, started=started)
 
 
@@ -289,7 +290,7 @@ def check_output(settings: TrainSettings) -> None:
         raise UsageError(f"{out} is not a run folder, so {flag}: choose another --out")
     if settings.overwrite:
         split = [settings.split] if settings.split and settings.split not in splits.KINDS else []
-        files.check_replaceable(out, [settings.data, *split, *chain(*settings.earlier.values())])
+        files.check_replaceable(out, [settings.data, *settings.also, *split, *chain(*settings.earlier.values())])
     elif not settings.resume:
         raise OutputExistsError(out, "continue with --resume, replace it with --overwrite, or choose another --out")
 

@@ -13,7 +13,7 @@ from ..edge_runtime import csv_files
 from ..edge_runtime.errors import DataError, ImageError, UsageError
 from ..edge_runtime.preprocess import load_decoder
 from ..edge_runtime.wording import counted
-from .data import duplicates, grouping, inventory, patients, splits, tasks
+from .data import duplicates, further, grouping, inventory, patients, splits, tasks
 from .data.clean import clean, dropped_by
 from .data.layouts import Dataset, read_dataset
 from .request import TrainSettings
@@ -44,7 +44,14 @@ class Prepared:
 
 def read(settings: TrainSettings) -> Dataset:
     """The data set as its files have it."""
-    return read_dataset(settings.data, settings.layout, settings.columns, settings.images, settings.group_from)
+    return read_dataset(
+        settings.data,
+        settings.layout,
+        settings.columns,
+        settings.images,
+        settings.group_from,
+        also=settings.also,
+    )
 
 
 def prepare(settings: TrainSettings, report: Report, *, split: bool = True) -> Prepared:
@@ -92,6 +99,8 @@ def choose(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The rows that take part, grouped and with their split, and what near-duplicates did (`grouping.connect`).
 
+    Of the data set's own rows all of it is found; the further pictures of those that take part join them at the end.
+
     Args:
         dataset: The data set.
         settings: The resolved request.
@@ -104,7 +113,7 @@ def choose(
     if kind == "official":
         frame = _official(dataset, settings)
     elif from_file:
-        frame = _of_file(dataset.frame, kind, taken, report)
+        frame = _of_file(dataset, kind, taken, report)
     else:
         frame = _of_training(dataset, report)
     if settings.limit is not None and kind != "official":
@@ -112,15 +121,15 @@ def choose(
     if kind == "lesion" and split:
         splits.split_frame(frame, fractions, seed)  # what is wrong with it is said before pictures are compared
     frame, near = grouping.connect(frame, settings.near_duplicates, kind, report)
-    if from_file or not split:
-        return frame, near
-    if kind == "official":
-        parts = splits.official_split(frame, fractions, seed)
-    elif kind == "random":
-        parts = splits.split_frame(frame, fractions, seed, by_group=False)
-    else:
-        parts = splits.connected_split(frame, fractions, seed)
-    return frame.assign(split=parts), near
+    if split and not from_file:
+        if kind == "official":
+            parts = splits.official_split(frame, fractions, seed)
+        elif kind == "random":
+            parts = splits.split_frame(frame, fractions, seed, by_group=False)
+        else:
+            parts = splits.connected_split(frame, fractions, seed)
+        frame = frame.assign(split=parts)
+    return further.joined(frame, dataset.further), near
 
 
 def _cleaned(dataset: Dataset, settings: TrainSettings, report: Report) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -131,7 +140,7 @@ def _cleaned(dataset: Dataset, settings: TrainSettings, report: Report) -> tuple
     if gone := sorted(set(dataset.frame["label"]) - set(kept["label"])):
         raise DataError(f"--clean leaves no image of class {', '.join(gone)}")
     if not settings.skip_unreadable:
-        _check_there(kept, dataset.layout)
+        _check_there(further.joined(kept, dataset.further), dataset.layout)
     return kept, dropped
 
 
@@ -165,10 +174,13 @@ def _official(dataset: Dataset, settings: TrainSettings) -> pd.DataFrame:
     return pd.concat(samples, ignore_index=True)
 
 
-def _of_file(frame: pd.DataFrame, path: str, taken: Mapping[str, str], report: Report) -> pd.DataFrame:
-    frame = frame.assign(split=splits.read_split(path, frame, taken))
-    named = csv_files.read(path, lambda name: name == "image_id").rows
-    for flag, count in Counter(taken[name] for [name] in named if name in taken).most_common():
+def _of_file(dataset: Dataset, path: str, taken: Mapping[str, str], report: Report) -> pd.DataFrame:
+    frame = dataset.frame.assign(split=splits.read_split(path, dataset.frame, taken))
+    named = [name for [name] in csv_files.read(path, lambda name: name == "image_id").rows]
+    here = {*frame["image_id"], *taken}.union(*(map(one.image_id, one.paths) for one in dataset.further))
+    if absent := [name for name in named if name not in here]:
+        report(f"left out: {counted(len(absent), 'further picture')} that {path} names, such as {absent[0]} (--also)")
+    for flag, count in Counter(taken[name] for name in named if name in taken).most_common():
         report(f"left out by {flag}: {counted(count, 'image')} that {path} names")
     left_out = int((frame["split"] == "").sum())
     if left_out:

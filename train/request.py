@@ -15,7 +15,7 @@ from typing import Any
 from ..benchmarks.inputs import documents
 from ..edge_runtime.errors import UnknownNameError, UsageError
 from ..edge_runtime.labels import Label
-from .data import splits, tasks
+from .data import further, splits, tasks
 from .data.layouts import Columns
 from .data.tasks import OwnLabels
 from .recipes import published, run_config, settings
@@ -62,6 +62,7 @@ class TrainRequest:
         teachers: Runs from whose outputs to learn as well (distillation).
         start: A run whose weights are the initial ones.
         images: The folder with the images that a table names, where it is not the table's own.
+        also: Folders with further pictures of the same images, such as another resolution or a crop.
         skip_unreadable: Whether unreadable images are left out rather than an error.
         cache: A folder for the resized images, or "memory".
         tensorboard: A folder for the figures of every epoch.
@@ -97,6 +98,7 @@ class TrainRequest:
     teachers: Sequence[str | Path] = ()
     start: str | Path | None = None
     images: str | Path | None = None
+    also: Sequence[str | Path] = ()
     skip_unreadable: bool | None = None
     cache: str | Path | None = None
     tensorboard: str | Path | None = None
@@ -133,6 +135,7 @@ class TrainSettings:
         teachers: Runs to learn from (`distillation.py`).
         start: A run to start with the weights of.
         images: The folder in which the pictures of a table are, where it is another one.
+        also: Folders with further pictures of the same images (`further.py`).
         cache: A folder for the resized pictures; None keeps them in memory.
         tensorboard: A folder for the figures of every epoch.
     """
@@ -164,6 +167,7 @@ class TrainSettings:
     teachers: tuple[Path, ...]
     start: Path | None
     images: Path | None
+    also: tuple[Path, ...]
     skip_unreadable: bool
     cache: Path | None
     tensorboard: Path | None
@@ -205,16 +209,19 @@ def _seen_from(path: Path | None, run: Path) -> str | None:
     return run_config.seen_from(run, path) if path else None
 
 
+_PATHS = Form(
+    lambda value: tuple(map(Path, value)),
+    lambda value, run: tuple(run_config.there(run, one) for one in value),
+    lambda value, run: tuple(_seen_from(one, run) for one in value),
+)
+
 FORMS = {
     "plain": Form(),
     "names": Form(said=tuple, compared=lambda value: tuple(dict.fromkeys(value or ()))),
     "split": Form(said=str, written=lambda value, run: splits.called(value), compared=splits.called),
     "path": Form(Path, lambda value, run: run_config.there(run, value), _seen_from),
-    "paths": Form(
-        lambda value: tuple(map(Path, value)),
-        lambda value, run: tuple(run_config.there(run, one) for one in value),
-        lambda value, run: tuple(_seen_from(one, run) for one in value),
-    ),
+    "paths": _PATHS,
+    "folders": replace(_PATHS, compared=further.names),  # where they are does not matter
     "cache": Form(
         lambda value: None if str(value) == "memory" else Path(value),
         lambda value, run: None if value == "memory" else run_config.there(run, value),
@@ -367,11 +374,14 @@ def check_resumable(run: Run, now: TrainSettings, earlier: Mapping[str, Sequence
     different = [name for name in before if before[name] != told[name]]
     models = {"teachers": earlier.get("--teacher", ()), "start": earlier.get("--start", ())}
     for row in settings.TABLE:
-        old, new = run.config.settings[row.name], getattr(now, row.name)
+        old, new = (
+            FORMS[row.form].compared(value)
+            for value in (_there(row, run.config.settings[row.name], run.folder), getattr(now, row.name))
+        )
         if row.name in models:  # where they are does not matter
             new = [one["sha256"] for one in earlier_runs.described(models[row.name], run.folder)]
             old = [one["sha256"] for one in run.config.earlier(row.name)]
-        if row.match and FORMS[row.form].compared(old) != FORMS[row.form].compared(new):
+        if row.match and old != new:
             different.append(row.flag.removeprefix("--") if row.name in models else row.name)
     if different:
         raise UsageError(

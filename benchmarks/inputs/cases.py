@@ -21,6 +21,7 @@ PARTS = ("train", "val", "test")
 COLUMNS = ("path", "image_id", "group", "label", "split", "group_kind")
 _WITHOUT_SUFFIX = ("HAM10000_metadata",)  # as Dataverse hands it out
 METADATA = ("age", "sex", "site", "diameter_mm", "image_type")  # patient.FIELDS, without NumPy
+CARRIED = (*METADATA, "picture_set")  # and subgroups.ATTRIBUTES, likewise
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Case:
     Attributes:
         group: Images that belong together, of `group_kind` (group_kinds.KINDS).
         split: "" for none.
-        metadata: What the csv says of the fields of `patient.FIELDS`, as it is there.
+        metadata: What the csv says of CARRIED, as it is there.
         malignant: The data set's own target, "1", "0" or "".
     """
 
@@ -157,7 +158,7 @@ def _from_csv(path: Path, columns: Columns) -> list[Case]:
                 label=row["label"],
                 split=row.get("split", ""),
                 group_kind=row.get(COLUMN, ""),
-                metadata={name: row[name] for name in METADATA if name in row},
+                metadata={name: row[name] for name in CARRIED if name in row},
                 malignant=target,
             )
         )

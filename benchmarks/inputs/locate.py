@@ -101,23 +101,40 @@ def located(
     return found
 
 
+def sole_names(image_ids: Sequence[str]) -> set[str]:
+    """Those of the ids that end in a file name, whatever its suffix, that no other one ends in."""
+    times = Counter(_last_stem(image_id) for image_id in image_ids)
+    return {image_id for image_id in image_ids if times[_last_stem(image_id)] == 1}
+
+
 class Finder:
     """The pictures below a folder, by name. Its files are listed once, and only when a name has to be looked for.
 
     Args:
         folder: Where they are.
         table: What names them, for messages.
+        remedy: What to do where several fit, for messages.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], table: object):
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        table: object,
+        remedy: str = "write its path in the table, or name the right folder with --images",
+    ):
         self.folder = os.fspath(folder)
-        self._table = table
+        self._table, self._remedy = table, remedy
         self._listed: dict[str, list[str]] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no picture is below the folder."""
         return not self._by_stem()
+
+    @property
+    def count(self) -> int:
+        """How many pictures are below the folder."""
+        return sum(map(len, self._by_stem().values()))
 
     def by_table(self, name: str) -> str:
         """The picture that a table beside the folder's files names, "" where it is not there; see the module."""
@@ -149,6 +166,23 @@ class Finder:
         there = self._by_stem().get(_key(image_id), [])
         exact = [path for path in there if os.path.splitext(os.path.basename(path))[0] == image_id]
         return self._one(image_id, exact or there)
+
+    def of_image(self, image_id: str, *, sole: bool) -> str:
+        """Another picture of an image, whatever its suffix: by as much of the id's end as fits; "" where there is none.
+
+        Args:
+            image_id: A bare id, or a path below the data set's folder.
+            sole: Whether no other id ends in the same name (`sole_names`); else the name alone does not tell.
+        """
+        parts = _parts(image_id)
+        there = self._by_stem().get(_last_stem(image_id), [])
+        if len(parts) < 2:
+            exact = [path for path in there if image_id in (name := os.path.basename(path), os.path.splitext(name)[0])]
+            return self.by_name(image_id) if sole else self._one(image_id, exact)
+        wanted = [*map(_key, parts[:-1]), _last_stem(image_id)]
+        fits = [_common_end(wanted, [*self._keys(path)[:-1], wanted[-1]]) for path in there]
+        best = max(fits, default=0)
+        return self._one(image_id, [path for path, fit in zip(there, fits, strict=True) if fit == best > 1 - sole])
 
     def moved(self, name: str, *, sole: bool) -> str:
         """The picture of a table whose pictures are elsewhere now; "" where it is not there.
@@ -208,16 +242,20 @@ class Finder:
         if not paths:
             return ""
         for other in paths[1:]:
-            if not _same(paths[0], other):
+            if not same_file(paths[0], other):
                 raise DataError(
-                    f"{self._table}: '{name}' is ambiguous: {paths[0]} and {other} both fit; write its path in the "
-                    "table, or name the right folder with --images"
+                    f"{self._table}: '{name}' is ambiguous: {paths[0]} and {other} both fit; {self._remedy}"
                 )
         return paths[0]
 
 
 def _last(name: str) -> str:
     return _key((_parts(name) or [""])[-1])
+
+
+def _last_stem(name: str) -> str:
+    last = (_parts(name) or [""])[-1]
+    return _key(os.path.splitext(last)[0] if pictures.has_suffix(last) else last)
 
 
 def _parts(name: str) -> list[str]:
@@ -235,7 +273,7 @@ def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
     return length
 
 
-def _same(one: str, other: str) -> bool:
+def same_file(one: str, other: str) -> bool:
     """Whether two files are copies: of one size, with the same beginning and end. (The Kaggle archive of HAM10000
     unpacks to two copies of each picture.)"""
     try:

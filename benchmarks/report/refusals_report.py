@@ -207,7 +207,8 @@ def _by_group(columns: Sequence[Shown]) -> list[Block]:
             at = ("assessment", "subgroups", attribute, i)
             cells = _cells(columns, *at) if not row["too_few"] else ["too few images", *[""] * (len(heads) - 1)]
             rows.append((row["group"], columns[0].counted(*at, "n"), *cells))
-        tables.append(Table((attribute, "images", *heads), rows, f"Share refused, by {attribute}", detail=True))
+        name = attribute.replace("_", " ")
+        tables.append(Table((name, "images", *heads), rows, f"Share refused, by {name}", detail=True))
     return tables
 
 

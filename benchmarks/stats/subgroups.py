@@ -1,4 +1,5 @@
-"""The same model on parts of its pictures: by age, sex and site of the body, where the data says them."""
+"""The same model on parts of its pictures: by age, sex and site of the body, and by the kind of picture, where the data
+says them."""
 
 from __future__ import annotations
 
@@ -13,13 +14,18 @@ from ...edge_runtime.labels import Label
 from . import group_kinds, metrics, resamples
 from .operating_points import melanoma, targets
 
-ATTRIBUTES = ("age", "sex", "site")
+PICTURE_SET = "picture_set"
+"""The column that says which of several pictures of its image one is (`train --also`)."""
+
+UNKNOWN = "unknown"
+
+ATTRIBUTES = ("age", "sex", "site", PICTURE_SET)
 
 # Fewer images than that say nothing about a group: one picture more or less would be five points and more.
 LEAST_IMAGES = 20
 
 _AGE_EDGES = (30, 50, 70)
-_UNKNOWN = frozenset({"", "unknown", "unk", "nan", "none", "na", "n/a"})
+_UNKNOWN = frozenset({"", UNKNOWN, "unk", "nan", "none", "na", "n/a"})
 
 
 def age_group(age: str) -> str:
@@ -27,9 +33,9 @@ def age_group(age: str) -> str:
     try:
         years = float(age)
     except ValueError:
-        return "unknown"
+        return UNKNOWN
     if not math.isfinite(years) or not 1 <= years <= 120:
-        return "unknown"
+        return UNKNOWN
     for low, high in zip((0, *_AGE_EDGES), _AGE_EDGES, strict=False):
         if years < high:
             return f"{low}-{high - 1}" if low else f"under {high}"
@@ -41,7 +47,7 @@ def group_of(attribute: str, value: str) -> str:
     if attribute == "age":
         return age_group(value)
     text = value.strip().lower()
-    return "unknown" if text in _UNKNOWN else text
+    return UNKNOWN if text in _UNKNOWN else text
 
 
 def subgroups(
@@ -89,7 +95,7 @@ def members(attribute: str, values: Sequence[str]) -> list[tuple[str, npt.NDArra
     ages = [age_group(str(age)) for age in (1, *_AGE_EDGES)]
 
     def place(name: str) -> tuple[bool, int, str]:
-        return name == "unknown", ages.index(name) if name in ages else 0, name
+        return name == UNKNOWN, ages.index(name) if name in ages else 0, name
 
     return [(name, np.flatnonzero(found == name)) for name in sorted(set(found.tolist()), key=place)]
 

@@ -28,6 +28,7 @@ from ...edge_runtime.model_file import with_archive
 from ...edge_runtime.network import Network
 from ...edge_runtime.preprocess import InputSpec
 from ...edge_runtime.quantization import byte_table
+from ...train.data import further
 from ...train.data.synthetic import SYNTHETIC
 from ...train.recipes.recipe import METADATA_ONLY
 from ...train.runs.run_folder import Run
@@ -145,7 +146,7 @@ def describe(
     """
     interpreter, encoding = Interpreter(network), run.encoding
     parsed = Network(network)
-    image_ids = [str(image_id) for image_id in run.split["image_id"]]
+    image_ids = further.image_ids(run.split).tolist()
     synthetic = all(image_id.startswith(SYNTHETIC) for image_id in image_ids)
     ham10000 = [
         image_id.startswith("ISIC_") and image_id[5:].isdigit() and int(image_id[5:]) in _HAM10000_IDS

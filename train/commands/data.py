@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ...edge_runtime import console
-from .options import class_options, layout_options
+from .options import also_option, class_options, layout_options
 
 
 @click.command()
@@ -18,6 +18,7 @@ from .options import class_options, layout_options
     "--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Random seed of the default split."
 )
 @layout_options
+@also_option
 @class_options
 @click.option(
     "--near-duplicates/--no-near-duplicates",
@@ -41,6 +42,7 @@ def data(
     label_column: str | None,
     group_column: str | None,
     images: Path | None,
+    also: tuple[Path, ...],
     group_from: str | None,
     drop_classes: tuple[str, ...],
     min_images: int | None,
@@ -58,12 +60,13 @@ def data(
     Example:
       skin-edge data HAM10000
       skin-edge data HAM10000 --clean published --out report
+      skin-edge data HAM10000 --also CROPS
       skin-edge data own.csv --image-column file --label-column finding
     """
     from ...benchmarks.report import terminal
     from ...edge_runtime import files
     from ...edge_runtime.errors import OutputExistsError
-    from ..data import tasks
+    from ..data import further, tasks
     from ..data.clean import check
     from ..data.inspection import document, inspect, write
     from ..data.layouts import Columns, read_dataset
@@ -74,9 +77,10 @@ def data(
     if out is not None and out.exists():
         raise OutputExistsError(out, "choose another --out")
     with files.alone_in(out, "skin-edge data") if out is not None else contextlib.nullcontext():
-        dataset = read_dataset(data, layout, Columns(image_column, label_column, group_column), images, group_from)
+        columns = Columns(image_column, label_column, group_column)
+        dataset = read_dataset(data, layout, columns, images, group_from, also=also)
         dataset = tasks.without_classes(dataset, drop_classes, min_images=min_images or 0)
-        n = len(dataset.frame)
+        n = len(further.joined(dataset.frame, dataset.further))
         default = published.get(published.DEFAULT)
         found = inspect(
             dataset,

@@ -32,7 +32,7 @@ def setting_option(
         kind = click.Choice(row.choices)
     elif row.range:
         kind = click.IntRange(*row.range)
-    elif row.form in ("path", "paths", "labels"):
+    elif row.form in ("path", "paths", "folders", "labels"):
         kind = click.Path(path_type=Path)
     switch = row.kind is bool or bool in (row.kind if isinstance(row.kind, tuple) else ())
     words = default or ("the recipe's" if row.of_recipe else "")
@@ -80,6 +80,14 @@ _GROUP_FROM = setting_option(
     "path below DATA, such as '(p[0-9]+)_'; or a csv with the columns image and group.",
     metavar="REGEX|CSV",
 )
+
+also_option = setting_option(
+    "also",
+    "Add further pictures of DATA's images, such as another resolution or a crop: those in FOLDER, at any depth, that "
+    "are named by image id. Each has its image's label, group and part of the split. May be repeated.",
+    metavar="FOLDER",
+)
+"""Of the commands that read a data set to train on it."""
 
 _CLASSES = (
     setting_option("drop_classes", "Leave out all images of class NAME; may be repeated.", metavar="NAME"),

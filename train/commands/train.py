@@ -10,7 +10,7 @@ import click
 from ...edge_runtime import console
 from ...edge_runtime.errors import UsageError
 from ...edge_runtime.help import SectionedCommand
-from .options import class_options, intended_use_option, label_options, layout_options, setting_option
+from .options import also_option, class_options, intended_use_option, label_options, layout_options, setting_option
 
 
 class ImageSize(click.ParamType):
@@ -31,7 +31,7 @@ class ImageSize(click.ParamType):
 
 
 _SECTIONS = {
-    "Data": ("layout", "image_column", "label_column", "group_column", "images", "group_from", "labels",
+    "Data": ("layout", "image_column", "label_column", "group_column", "images", "also", "group_from", "labels",
              "task", "drop_classes", "min_images", "clean", "limit", "skip_unreadable", "metadata"),
     "Split": ("split", "seed", "near_duplicates", "folds"),
     "Network": ("recipe", "config", "texts", "weights", "start", "image_size", "decoding", "width", "unfreeze"),
@@ -126,6 +126,7 @@ _RECIPE = ("weights", "loss", "balance", "balance_validation", "epochs", "image_
     help="Width multiplier of the backbone.  [default: the recipe's]",
 )
 @layout_options
+@also_option
 @class_options
 @label_options(
     "Define the classes by a csv with the columns code, name and malignant.",
@@ -232,6 +233,7 @@ def train(
       skin-edge train own.csv --out runs/own --image-column file \\
         --label-column finding
       skin-edge train HAM10000 --out runs/patient --metadata age,sex,site
+      skin-edge train HAM10000 --out runs/travels --also FULLSIZE --also CROPS
       skin-edge train HAM10000 --out runs/five --folds 5
       skin-edge train HAM10000 --out runs/all-gpus --distribute mirrored
       skin-edge train HAM10000 --out runs/small --teacher runs/first \\

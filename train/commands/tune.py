@@ -27,7 +27,8 @@ _SHARED = (
     "seed",
     "limit",
 )
-_FLAGS = (*_SHARED, "clean", "drop_classes", "skip_unreadable", "cache")
+_REPEATED = {"also": "--also", "clean": "--clean", "drop_classes": "--drop-class"}
+_FLAGS = (*_SHARED, *_REPEATED, "skip_unreadable", "cache")
 
 
 @click.command()
@@ -120,10 +121,9 @@ def tune(
         for name in _SHARED:
             if flags[name] is not None:
                 words += [f"--{name.replace('_', '-')}", str(flags[name])]
-        for rule in flags["clean"]:
-            words += ["--clean", rule]
-        for name in flags["drop_classes"]:
-            words += ["--drop-class", name]
+        for name, flag in _REPEATED.items():
+            for value in flags[name]:
+                words += [flag, str(value)]
         words += ["--skip-unreadable"] if flags["skip_unreadable"] else []
         for name, value in {**fixed, **best}.items():
             words += ["--set", f"{name}={value}"]

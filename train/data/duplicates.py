@@ -70,6 +70,12 @@ class Fingerprints:
     modes: list[str]
     failures: dict[int, str]
 
+    def first(self, n: int) -> Fingerprints:
+        """Of the first n pictures."""
+        failures = {position: reason for position, reason in self.failures.items() if position < n}
+        files, pixels = self.file_sha256[:n], self.pixel_sha256[:n]
+        return Fingerprints(self.hashes[:n], self.grey[:n], files, pixels, self.sizes[:n], self.modes[:n], failures)
+
 
 def fingerprints(paths: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Fingerprints:
     """Decodes every picture with the runtime's own reader. "" as a path is a file that is missing."""

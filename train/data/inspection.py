@@ -17,7 +17,7 @@ from ...benchmarks.stats.group_kinds import UNKNOWN
 from ...edge_runtime import files
 from ...edge_runtime.errors import DataError
 from ...edge_runtime.wording import counted
-from . import contact_sheets, inventory, splits, tables
+from . import contact_sheets, further, inventory, splits, tables
 from .clean import RULES, clean
 from .duplicates import connected, fingerprints, near_pairs
 from .layouts import Dataset
@@ -49,7 +49,8 @@ def inspect(
     """Everything below, JSON-ready; every picture is decoded.
 
     Args:
-        dataset: The data set.
+        dataset: The data set. Counts, near-duplicates and split are of its own images; sizes, modes, copies and what is
+            unreadable are of all pictures, further ones as well.
         fractions: Of training, validation and test.
         split: As `Recipe.split`. Both are those of "default_split".
         rules: Of `clean.RULES`, applied first.
@@ -62,18 +63,21 @@ def inspect(
     """
     dataset, labels_are = labelled(dataset)
     frame, dropped = clean(dataset.frame, rules)
-    prints = fingerprints(list(frame["path"]), on_progress)
-    ids, groups = list(frame["image_id"]), list(frame["group"])
+    pictures = further.joined(frame, dataset.further)
+    prints = fingerprints(list(pictures["path"]), on_progress)
+    ids, groups = list(pictures["image_id"]), list(frame["group"])
     same_pixels = _alike(ids, prints.pixel_sha256)
-    label_of = dict(zip(ids, frame["label"], strict=True))
-    near = near_pairs(prints, groups) if near_duplicates else []
+    label_of = dict(zip(ids, pictures["label"], strict=True))
+    near = near_pairs(prints.first(len(frame)), groups) if near_duplicates else []
     together = connected(groups, [(i, j) for i, j, _ in near])
     sizes: Any = frame["group"].value_counts()
     counts = frame["label"].value_counts()
-    readable = [position for position in range(len(frame)) if position not in prints.failures]
+    readable = [position for position in range(len(pictures)) if position not in prints.failures]
+    more: Any = pictures["picture_set"].iloc[len(frame) :].value_counts(sort=False)
     return {
         "layout": dataset.layout,
         "images": len(frame),
+        "further_pictures": {str(name): int(count) for name, count in more.items()},
         "cleaned": dropped,
         "labels_are": labels_are,
         "classes": {str(code): int(count) for code, count in counts.items()},
@@ -240,6 +244,8 @@ def _groups(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _files(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if found["further_pictures"]:
+        yield "further pictures", ", ".join(f"{name} {count}" for name, count in found["further_pictures"].items())
     yield "sizes", _short(found["sizes"])
     yield "modes", _short(found["modes"])
     yield "unreadable", f"{len(found['unreadable'])}"

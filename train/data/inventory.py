@@ -33,9 +33,10 @@ def unused(dataset: Dataset) -> dict[str, list[str]]:
     of them: it may be anywhere.
     """
     used = {split_path(path)[0] for path in dataset.frame["path"]} | {str(path) for path in dataset.tables}
+    known = used.union(*(one.paths.values() for one in dataset.further))
     found: dict[str, list[str]] = {}
     for path, hidden in _files(dataset, used):
-        if path not in used and os.path.normpath(path) not in used:
+        if path not in known and os.path.normpath(path) not in known:
             reason = dataset.passed_over.get(path) or _reason(path, hidden)
             found.setdefault(reason, []).append(os.path.relpath(path, dataset.root))
     return {reason: found[reason] for reason in sorted(found, key=lambda reason: (-len(found[reason]), reason))}

@@ -7,7 +7,7 @@ documented.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from ...benchmarks.stats import group_kinds
 from ...edge_runtime.errors import DataError, UnknownNameError, UsageError
 from ...edge_runtime.labels import HAM10000, ISIC2019, ISIC_DIAGNOSES, PAD_UFES_20, Label, label_for
 from ...edge_runtime.wording import counted
+from . import further
 from . import layout_tables as tables
+from .further import Further
 from .layout_tables import find_table, finished, read_table
 from .named_groups import groups_of
 
@@ -29,6 +31,8 @@ _HAM_COLUMNS = {"age": "age", "sex": "sex", "localization": "site"}
 
 # Listed in the ground truth of HAM10000's test part without any metadata, but not in the archive of its images.
 _NEVER_PUBLISHED = "ISIC_0035068"
+
+_LOST_ENDING = "_downsampled"  # of ISIC 2019
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Dataset:
       sex, site   text in lower case as in the file ("unknown" too), "" where blank
       diameter_mm float64, the longest; NaN where blank
       malignant   "1", "0" or "": the data set's own target
+      picture_set text, "" but in the csv of a run: which of several pictures of its image one is (`further.py`)
       official    "train", "val", "test" or "": the part that the data set's makers put it in
     labels: in the order of the model's classes; those of the diagnoses that are in the layout's table.
     has_groups: False where nobody names a patient, lesion or group; every picture is then its own group.
@@ -74,6 +79,7 @@ class Dataset:
     passed_over: path -> why, of pictures that the layout saw and does not use (`inventory.py` finds the others).
     tables: the files it was read from. images: the folder of the pictures, where that was said (--images).
     left_out: the images of each class that was left out on demand (`tasks.without_classes`).
+    further: what other folders hold of its images (--also); `further.joined` makes rows of it, which are not in frame.
     """
 
     root: Path
@@ -86,6 +92,7 @@ class Dataset:
     tables: tuple[Path, ...] = ()
     images: Path | None = None
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
+    further: tuple[Further, ...] = ()
 
     @property
     def has_official_parts(self) -> bool:
@@ -107,6 +114,7 @@ def read_dataset(
     images: str | Path | None = None,
     group_from: str | None = None,
     prefer: str | None = None,
+    also: Sequence[str | Path] = (),
 ) -> Dataset:
     """Recognises the layout, or takes the one that is named, and reads it.
 
@@ -118,12 +126,14 @@ def read_dataset(
             (benchmarks/inputs/locate.py).
         group_from: What gives the pictures their groups where the data names none (`named_groups.py`).
         prefer: The layout that is taken where several fit.
+        also: Folders with further pictures of the same images (`further.found`).
 
     Raises:
         UsageError: Where there is no such folder, or `images` is given and the pictures are in class folders.
         UnknownNameError: For a layout that does not exist.
         DataError: Where no layout fits (the message names the known ones) or several do, a column is missing, a label
             is not in the layout's table, an id occurs twice, a name fits several pictures, or no picture is there.
+            Both also as `further.found`.
     """
     data = Path(data)
     if layout is not None and layout not in LAYOUTS:
@@ -158,7 +168,11 @@ def read_dataset(
         if not found and (dataset := LAYOUTS[name](given)) is not None:
             found = [dataset]
     if found:
-        return found[0] if group_from is None else with_groups(found[0], group_from)
+        dataset = found[0] if group_from is None else with_groups(found[0], group_from)
+        more, notes = further.found(
+            dataset.frame, also, str(data), _LOST_ENDING if dataset.layout == "isic2019" else ""
+        )
+        return replace(dataset, further=more, notes=(*dataset.notes, *notes))
     if layout:
         raise DataError(f"{data} is not in layout {layout}: {_files_of(LAYOUTS[layout])}")
     known = "; ".join(_files_of(read) for read in LAYOUTS.values())
@@ -261,7 +275,7 @@ def isic2019(given: Given) -> Dataset | None:
     if metadata:
         optional = {"age_approx": "age", "anatom_site_general": "site", "lesion_id": "lesion", "sex": "sex"}
         frame = tables.joined(frame, read_table(metadata, {"image": "image_id"}, optional), metadata)
-    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, truth, lost_ending="_downsampled")
+    frame["path"] = tables.paths_by_id(frame["image_id"], given.pictures, truth, lost_ending=_LOST_ENDING)
     return _dataset(given, "isic2019", finished(frame, truth), ISIC2019, read=(truth, metadata))
 
 

@@ -187,23 +187,31 @@ def official_split(frame: pd.DataFrame, fractions: tuple[float, float, float], s
 def read_split(path: str | Path, frame: pd.DataFrame, dropped: Collection[str] = ()) -> pd.Series:
     """The part of every row from a csv with the columns image_id and split (RUN/split.csv is one).
 
-    Rows that the csv does not name get "".
+    Rows that the csv does not name get "". A name IMAGE_ID@FOLDER that is no image is a further picture's of image
+    IMAGE_ID (`further.py`), and says the part of the image.
 
     Args:
         dropped: image_ids that it may name although they are not in `frame`.
 
     Raises:
-        DataError: Where a column or a part is missing, or where the csv names any other picture that is not there.
+        DataError: Where a column or a part is missing, where the csv names any other picture that is not there, or
+            says two parts of one image.
     """
     table = tables.read(path, ("image_id", "split"))
     odd = sorted(set(table["split"]) - set(PARTS))
     absent = [part for part in PARTS if part not in set(table["split"])]
     if odd or absent:
         raise DataError(f"{path}: split must hold {', '.join(PARTS)}; unknown: {odd}; missing: {absent}")
-    strangers = table.loc[~table["image_id"].isin([*frame["image_id"], *dropped]), "image_id"]
-    if len(strangers):
-        raise DataError(f"{path} names {len(strangers)} images that are not in the data, the first {strangers.iloc[0]}")
-    return frame["image_id"].map(dict(zip(table["image_id"], table["split"], strict=True))).fillna("")
+    known = {*frame["image_id"], *dropped}
+    images = [name if name in known else name.rpartition("@")[0] for name in table["image_id"]]
+    strangers = [name for name, image in zip(table["image_id"], images, strict=True) if image not in known]
+    if strangers:
+        raise DataError(f"{path} names {len(strangers)} images that are not in the data, the first {strangers[0]}")
+    part_of: dict[str, str] = {}
+    for name, image, part in zip(table["image_id"], images, table["split"], strict=True):
+        if part_of.setdefault(image, part) != part:
+            raise DataError(f"{path}: {name} is in {part}, and another row of the same image in {part_of[image]}")
+    return frame["image_id"].map(part_of).fillna("")
 
 
 def leaked_share(frame: pd.DataFrame) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...benchmarks.stats.subgroups import PICTURE_SET
 from ...edge_runtime import csv_files
 from ...edge_runtime.errors import DataError, UsageError
 
@@ -19,7 +20,10 @@ HISTORY_COLUMNS = (
 )
 
 # What a data set says beside them (`layouts.Dataset`). split.csv carries those of them that hold anything, behind.
-EXTRA_COLUMNS = ("group_kind", "patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant")
+EXTRA_COLUMNS = (
+    *("group_kind", "patient", "lesion", "age", "sex", "site", "diameter_mm", "image_type", "malignant"),
+    PICTURE_SET,
+)
 
 _MOST_NUMBERS = 5000  # columns of numbers
 

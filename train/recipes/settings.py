@@ -135,6 +135,7 @@ TABLE = (
         "start", "--start", (_EARLIER, str, None), form="path", read=lambda value: next(iter(_runs([value])), None)
     ),
     Setting("images", "--images", (str, None), match=False, form="path"),
+    Setting("also", "--also", ([str], None), (), older=(), form="folders", read=_names),
     Setting("skip_unreadable", "--skip-unreadable", bool, False, older=False, match=False),
     Setting("cache", "--cache", (str, None), match=False, form="cache"),
     Setting("tensorboard", "--tensorboard", (str, None), match=False, copied=False, form="path"),

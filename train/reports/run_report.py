@@ -467,8 +467,9 @@ def _subgroups(show: Results) -> Section:
             rows.append(
                 (row["group"], show(*at, "n", form=","), *(show(*at, "n_groups", form=",") for _ in units), *cells)
             )
-        columns = (attribute, "images", *units, *counts.values(), *shown.values())
-        blocks.append(Table(columns, rows, f"By {attribute}"))
+        name = attribute.replace("_", " ")
+        columns = (name, "images", *units, *counts.values(), *shown.values())
+        blocks.append(Table(columns, rows, f"By {name}"))
         if not shown:
             blocks.append(Notes(["Every group has too few images for a figure."]))
     return Section("subgroups", "Subgroups", blocks, detail=True)
