@@ -45,9 +45,9 @@ CONTENTS = {
     "train/commands": "__init__ data options recipes report train tune",
     "train/data": """__init__ clean contact_sheets duplicates further grouping inspection inventory layout_tables
         layouts leaks named_groups patients seen splits synthetic tables tasks""",
-    "train/loop": "__init__ averaging checkpoints distribution fit losses tensorboard",
+    "train/loop": "__init__ averaging checkpoints distribution fit losses statistics tensorboard",
     "train/models": "__init__ backbones efficientnet_lite heads networks weights",
-    "train/pipeline": "__init__ augment batches cache degradation sampling",
+    "train/pipeline": "__init__ augment batches cache conditions degradation sampling",
     "train/recipes": "__init__ kinds published recipe run_config schedules search_space settings",
     "train/reports": "__init__ compare_views drawn report run_report run_results tune_results",
     "train/runs": "__init__ distillation earlier_runs reading run_folder",
