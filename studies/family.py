@@ -78,6 +78,7 @@ def study(
     labels: list[str] = rows["label"].tolist()
     picture = read_picture(rows["path"].tolist()[0])
     classifiers = [SkinClassifier(model) for model in models]
+    machine = describe_machine(classifiers[0].interpreter.engine)  # its load before ours
     times = timed(classifiers, picture, rounds=rounds, runs=runs)
     measured: list[dict[str, Any]] = []
     for name, classifier, time in zip(_names(models), classifiers, times, strict=True):
@@ -102,7 +103,7 @@ def study(
             "majority": {"label": majority, "share": labels.count(majority) / len(labels)},
             "split": split.name,
         },
-        "machine": describe_machine(classifiers[0].interpreter.engine),
+        "machine": machine,
         "picture": picture.description,
         "rounds": rounds,
         "runs": runs,
