@@ -327,8 +327,7 @@ class SkinClassifier:
         return prediction, self._real(outputs, self._map)[0]
 
     def _real(self, outputs: tuple[npt.NDArray[Any], ...], position: int) -> npt.NDArray[np.float32]:
-        quantization = self.interpreter.outputs[position].quantization
-        return dequantize(outputs[position], quantization) if quantization.is_quantized else outputs[position]
+        return dequantize(outputs[position], self.interpreter.outputs[position].quantization)
 
     def _prepare(self, image: ImageLike, metadata: Mapping[str, object] | None) -> _Prepared:
         """Several threads may do so at once."""
@@ -500,9 +499,7 @@ class SkinClassifier:
         return self._to_probabilities(values) if self._to_probabilities else values
 
     def _to_scores(self, outputs: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[np.float32]:
-        quantization = self._output.quantization
-        raw = outputs[0].ravel()
-        scores = self.to_probabilities(dequantize(raw, quantization) if quantization.is_quantized else raw)
+        scores = self.to_probabilities(dequantize(outputs[0].ravel(), self._output.quantization))
         if not np.isfinite(scores).all():
             raise PredictionError("cannot assess: the network's output has a value that is not finite")
         if self.contract and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):

@@ -33,7 +33,9 @@ def quantize(real: npt.ArrayLike, quantization: Quantization, dtype: npt.DTypeLi
 
 
 def dequantize(integers: npt.NDArray[Any], quantization: Quantization) -> npt.NDArray[np.float32]:
-    """integers -> real numbers, float32 of the same shape."""
+    """What a tensor holds -> real numbers of the same shape: float32, or as they are where it is not quantized."""
+    if not quantization.is_quantized:
+        return integers
     return (integers.astype(np.float32) - np.float32(quantization.zero_point)) * np.float32(quantization.scale)
 
 

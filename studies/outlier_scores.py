@@ -65,7 +65,7 @@ class Seen:
         for picture in pictures:
             found = self._interpreter.invoke(self._table[picture][None])[-len(self.names) :]
             for row, values, end in zip(rows, found, ends, strict=True):
-                real = dequantize(values, end.quantization) if end.quantization.is_quantized else values
+                real = dequantize(values, end.quantization)
                 row.append(real[0].mean(axis=(0, 1)) if real.ndim == 4 else real[0])
         return [np.stack(row).astype(np.float64) for row in rows]
 

@@ -108,12 +108,7 @@ class Layers:
         found = self._interpreter.invoke(self._table[picture][None], *self._others)
         ends = self._interpreter.outputs
         wanted = [0, *range(len(ends) - self._count, len(ends))]
-        return [
-            (dequantize(found[i], ends[i].quantization) if ends[i].quantization.is_quantized else found[i])[0].astype(
-                np.float64
-            )
-            for i in wanted
-        ]
+        return [dequantize(found[i], ends[i].quantization)[0].astype(np.float64) for i in wanted]
 
 
 def degrade(material: Material, layers: Layers) -> Degraded:

@@ -78,8 +78,7 @@ def answers(
         if len(rows) % 50 == 0:  # w8a16 has reference kernels only, hundreds of times slower than int8's
             report(f"\rrunning the quantized network: {len(rows)}/{len(pictures)}")
     report("\r")
-    raw = np.concatenate(rows)
-    real = dequantize(raw, target.quantization) if target.quantization.is_quantized else raw
+    real = dequantize(np.concatenate(rows), target.quantization)
     return np.stack([softmax_of(row) for row in real]) if softmax else real
 
 
