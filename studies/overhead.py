@@ -60,7 +60,7 @@ def cold_start(model: Path, image: Path, runs: int = 15) -> dict[str, dict[str, 
     """
     files = [str(model.resolve()), str(image.resolve())]
     commands = {
-        "skin_edge_ms": [sys.executable, "-c", _COMMAND_LINE, "predict", *files],
+        "skin_edge_ms": [sys.executable, "-c", _COMMAND_LINE, "predict", "--assess-anything", *files],
         "by_hand_ms": [sys.executable, "-c", BY_HAND, *files],
     }
 
