@@ -8,6 +8,7 @@ most have one or two. `benchmarks/robustness` measures such changes by functions
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,9 +90,10 @@ def apply(pixels: _Array, drawn: Conditions, position: int) -> _Array:
     """
     if drawn.hairs[position]:
         pixels = _with_hair(pixels, int(drawn.hairs[position]), int(drawn.seeds[position]))
-    pixels = np.clip(pixels * _light(pixels.shape[:2], drawn, position), 0, 255)
+    pixels = pixels * _light(pixels.shape[:2], drawn, position)
+    np.minimum(pixels, 255, out=pixels)
     if drawn.fields[position]:
-        pixels = pixels * _field(pixels.shape[:2], drawn.fields[position], drawn.stretches[position])
+        pixels *= _field(pixels.shape[:2], drawn.fields[position], drawn.stretches[position])
     if drawn.blurs[position]:
         pixels = _blurred(
             pixels, float(drawn.blurs[position]), float(drawn.angles[position]), moved=drawn.moved[position]
@@ -108,22 +110,29 @@ def _plane(shape: tuple[int, ...]) -> tuple[_Array, _Array]:
 
 
 def _light(shape: tuple[int, ...], drawn: Conditions, position: int) -> _Array:
-    """What each value is multiplied by: float32 [1 or height, 1 or width, 3]."""
-    gains = drawn.gains[position][None, None]
+    """What each value is multiplied by: float32 [1 or height, width, 3]."""
+    gains = np.tile(drawn.gains[position], shape[1])  # a row: NumPy is slow where three values are all that repeats
     falloff, vignette, angle = drawn.falloffs[position], drawn.vignettes[position], drawn.angles[position]
     if not (falloff or vignette):
-        return gains
+        return gains.reshape(1, shape[1], 3)
     y, x = _plane(shape)
     along = (np.cos(angle) * x + np.sin(angle) * y) / (2 * (abs(np.cos(angle)) + abs(np.sin(angle)))) + 0.5
     lost = falloff * along + vignette * (x * x + y * y) / 2
-    return np.exp2(-lost / _GAMMA).astype(np.float32)[..., None] * gains
+    light = _in_colour(np.exp2(-lost / _GAMMA))
+    light.reshape(shape[0], -1)[:] *= gains
+    return light
+
+
+def _in_colour(plane: npt.NDArray[Any]) -> _Array:
+    """[height, width] -> float32 [height, width, 3], the same for red, green and blue."""
+    return np.repeat(plane.astype(np.float32), 3, axis=1).reshape(*plane.shape, 3)
 
 
 def _field(shape: tuple[int, ...], radius: float, stretch: float) -> _Array:
-    """1 within a round field of view and 0 in the black around it: float32 [height, width, 1]."""
+    """1 within a round field of view and 0 in the black around it: float32 [height, width, 3]."""
     y, x = _plane(shape)
     distance = np.hypot(x * stretch, y) / np.hypot(stretch, 1)
-    return np.clip((radius - distance) / _BLACK_EDGE + 0.5, 0, 1).astype(np.float32)[..., None]
+    return _in_colour(np.clip((radius - distance) / _BLACK_EDGE + 0.5, 0, 1))
 
 
 def _blurred(pixels: _Array, extent: float, angle: float, *, moved: bool) -> _Array:
@@ -162,5 +171,6 @@ def _with_hair(pixels: _Array, count: int, seed: int) -> _Array:
         thick = generator.uniform(0.003, 0.011) * side
         strength = int(255 * min(thick, 1.0))
         cv2.polylines(mask, [points], False, strength, max(1, round(thick)), cv2.LINE_AA, _FRACTION_BITS)
-    opaque = mask[..., None] * np.float32(0.9 / 255)
-    return np.asarray(pixels * (1 - opaque) + dark * opaque, np.float32)
+    opaque = _in_colour(mask) * np.float32(0.9 / 255)
+    colour = np.tile(dark.astype(np.float32), width).reshape(1, width, 3)
+    return pixels + (colour - pixels) * opaque

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ...edge_runtime.preprocess import InputSpec
 from . import conditions
-from .augment import Augmentation, PerPicture
+from .augment import Augmentation, PerPicture, per_channel, to_real
 from .conditions import Conditions
 
 _BEFALLS = 0.75
@@ -69,7 +69,7 @@ def degrade(
         spec: How the images are prepared.
         taken: Before that, how each is taken.
     """
-    mean, std = np.asarray(spec.mean, np.float32), np.asarray(spec.std, np.float32)
+    mean, std = per_channel(spec.mean), per_channel(spec.std)
     out = np.empty_like(images)
     for position, image in enumerate(images):
         pixels = image * std + mean
@@ -83,8 +83,9 @@ def degrade(
         pixels = _resized(pixels, (spec.width, spec.height), enlarging)
         if drawn.noise[position]:
             noise = np.random.default_rng(drawn.seeds[position]).standard_normal(pixels.shape, np.float32)
-            pixels = pixels + drawn.noise[position] * noise
-        out[position] = (np.clip(pixels, 0, 255) - mean) / std
+            noise *= drawn.noise[position]
+            pixels = np.add(pixels, noise, out=noise)
+        to_real(pixels, spec, out[position])
     return out
 
 
