@@ -173,4 +173,4 @@ def _with_hair(pixels: _Array, count: int, seed: int) -> _Array:
         cv2.polylines(mask, [points], False, strength, max(1, round(thick)), cv2.LINE_AA, _FRACTION_BITS)
     opaque = _in_colour(mask) * np.float32(0.9 / 255)
     colour = np.tile(dark.astype(np.float32), width).reshape(1, width, 3)
-    return pixels + (colour - pixels) * opaque
+    return np.asarray(pixels + (colour - pixels) * opaque, np.float32)
