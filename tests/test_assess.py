@@ -6,14 +6,16 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from skin_edge.convert import assessing
 from skin_edge.convert.assess import fit, head, limits, outliers
 from skin_edge.convert.tflite import flatbuffer
 from skin_edge.edge_runtime import assessment
+from skin_edge.edge_runtime import contract as contracts
 from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 from skin_edge.edge_runtime.interpreter import Interpreter
-from skin_edge.edge_runtime.model_file import read_model_file
+from skin_edge.edge_runtime.model_file import read_model_file, with_archive
 from skin_edge.edge_runtime.network import Network
 from skin_edge.edge_runtime.preprocess import InputSpec
 from skin_edge.edge_runtime.quantization import byte_table, dequantize
@@ -200,3 +202,53 @@ def test_a_network_learns_what_is_no_lesion(tmp_path):
     assert refused(test) <= 0.1
     assert refused(outliers.drawn(120, np.random.default_rng(99), spec)) >= 0.95
     assert refused(np.zeros((1, 160, 160, 3), np.uint8)) == 1
+
+
+def of_format_4(target):
+    """The packaged model as it would be without an assessment."""
+    file, model = read_model_file(DEFAULT_MODEL), flatbuffer.read(network_of(DEFAULT_MODEL))
+    model.subgraphs[0].outputs = model.subgraphs[0].outputs[:-1]  # all but the score
+    contract = {name: value for name, value in file.contract.items() if name not in ("assessment", "possible")}
+    contract |= {"format_version": 4, "outputs": file.contract["outputs"][:-1]}
+    flatbuffer.name_ends(model, ["image"], [one["name"] for one in contract["outputs"]])
+    network, labels = flatbuffer.write(model), contracts.labels_text(file.labels)
+    text = contracts.sealed(contract, network, labels)
+    target.write_bytes(with_archive(network, {"labels.txt": labels, "metadata.json": text}))
+    return target
+
+
+@pytest.mark.slow
+def test_a_finished_file_gets_limits_and_answers_as_before(tmp_path):
+    """python -m skin_edge.convert.renew --assess --also, on a file of an earlier format."""
+    from skin_edge.convert.renew import main
+    from skin_edge.edge_runtime.classifier import SkinClassifier
+    from skin_edge.edge_runtime.errors import UsageError
+    from skin_edge.train.data.synthetic import draw_dataset
+
+    model = of_format_4(tmp_path / "before.tflite")
+    data = draw_dataset(tmp_path / "data", lesions_per_class=25, size=(120, 90), seed=3)
+    also = tmp_path / "crops"
+    also.mkdir()
+    paths = sorted((data / "HAM10000_images").glob("*.jpg"))
+    for path in paths[::2]:
+        with Image.open(path) as image:
+            image.crop((15, 0, 105, 90)).save(also / path.name)
+    rows = [f"{path.stem},{('train', 'train', 'val', 'val', 'test')[i % 5]}" for i, path in enumerate(paths)]
+    (tmp_path / "split.csv").write_text("image_id,split\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "assessed.tflite"
+    call = [str(one) for one in (model, data, "--split", tmp_path / "split.csv", "--out", out, "--assess")]
+    main([*call, "--also", str(also)], standalone_mode=False)
+
+    file = read_model_file(out)
+    assert file.contract["format_version"] == 6
+    assert (
+        file.contract["assessment"]["refused"] <= 0.03
+        and "other pictures of these" in file.contract["assessment"]["on"]
+    )
+    assert len(file.contract["possible"]["thresholds"]) == len(file.labels)
+    with SkinClassifier(model) as before, SkinClassifier(out) as after:
+        for path in paths[:20]:
+            assert before.predict(path).probabilities == after.predict(path).probabilities
+        assert not after.predict(Image.new("RGB", (120, 90))).assessable, "black"
+    with pytest.raises(UsageError, match="no file of contract format 4 or 5"):
+        main([str(out), *call[1:]], standalone_mode=False)
