@@ -98,3 +98,20 @@ def test_epochs_leave_no_threads_and_no_pixels_behind(paths):
 def _ahead():
     gc.collect()
     return sum(len(one._made) for one in gc.get_objects() if isinstance(one, pipeline._Ahead))
+
+
+def test_the_first_batches_of_an_epoch_are_its_own_and_leave_no_pixels_in_memory(paths, monkeypatch):
+    """Those that are made ahead and never asked for would stay to the end of the process."""
+    from skin_edge.train.pipeline import batches as module
+
+    made = []
+    monkeypatch.setattr(module, "_Ahead", lambda *given, ahead=module._Ahead: made.append(ahead(*given)) or made[-1])
+    pictures, _ = pipeline.load(paths, SPEC)
+    given = pictures, np.eye(len(paths), dtype=np.float32), SPEC, EVERYTHING
+    drawn = {"batch_size": 8, "seed": 42, "epoch": 3}
+    whole = list(pipeline.training_batches(*given, **drawn).as_numpy_iterator())
+    first = list(pipeline.training_batches(*given, **drawn, most=2).as_numpy_iterator())
+    assert len(whole) > 6 and len(first) == 2 and not any(one._made for one in made)
+    for (images, targets), (again, same) in zip(whole, first, strict=False):
+        assert np.array_equal(images, again) and np.array_equal(targets, same)
+    assert len(list(pipeline.training_batches(*given, **drawn, most=1000))) == len(whole)

@@ -188,7 +188,7 @@ class _Trainer:
         seconds = perf_counter() - start
         with phase.average.in_place() if phase.average else contextlib.nullcontext():
             if recipe.batch_norm_batches:  # they stay: a checkpoint has what is validated here
-                statistics.renew(model, self._shard(epoch, WHOLE).take(recipe.batch_norm_batches))
+                statistics.renew(model, self._shard(epoch, WHOLE, recipe.batch_norm_batches))
             probabilities = self._together.predict(model, recipe, validation[0])
         if not np.isfinite(probabilities).all():
             raise DivergedError(
@@ -203,8 +203,11 @@ class _Trainer:
         }
         return row, steps, seconds
 
-    def _shard(self, epoch: int, shard: Shard) -> Any:
-        """The batches of an epoch, or of them what one process makes."""
+    def _shard(self, epoch: int, shard: Shard, most: int | None = None) -> Any:
+        """The batches of an epoch, or of them what one process makes.
+
+        most: Only the first so many, without what teachers see.
+        """
         return training_batches(
             self._pictures,
             self._one_hot,
@@ -216,7 +219,8 @@ class _Trainer:
             balance=self._recipe.balance,
             mixup=self._recipe.mixup,
             shard=shard,
-            teachers=self._teaching.seen if self._teaching else None,
+            teachers=self._teaching.seen if self._teaching and most is None else None,
+            most=most,
         )
 
 

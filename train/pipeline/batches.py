@@ -172,6 +172,7 @@ def training_batches(
     mixup: float = 0.0,
     shard: Shard = WHOLE,
     teachers: SeenByTeachers | None = None,
+    most: int | None = None,
 ) -> Any:
     """One epoch, shuffled and augmented: a tf.data.Dataset of (float32 [b, height, width, 3], float32 [b, classes]).
 
@@ -194,6 +195,8 @@ def training_batches(
             batch that one device sees.
         teachers: What they see comes third, after the targets: the images before they lost anything (see
             degradation.py), at the size that is named there.
+        most: No more than the first so many batches of the epoch, at least 1; None is all. (tf.data's `take` would
+            leave pixels in memory: see `_Ahead`.)
 
     Raises:
         DataError: Where a batch that is not full would have to be shared.
@@ -202,6 +205,8 @@ def training_batches(
         raise ValueError(f"{len(pictures)} pictures but {len(targets)} targets")
     order = sampling.epoch_rows(targets.argmax(axis=1), balance, streams.generator(seed, Stream.ORDER, epoch))
     batches = len(order) // batch_size or 1
+    if most is not None:
+        batches = min(batches, most)
     if shard.replicas > 1 and len(order) < batch_size:
         raise DataError(f"an epoch shows {len(order)} images, less than one batch: lower --batch-size")
     part = batch_size // shard.replicas
