@@ -67,7 +67,7 @@ def test_each_picture_is_a_row_behind_the_data_sets_own_with_all_that_its_image_
     told, lines = plan(crops, large)
     frame, alone = told.frame, plan()[0].frame
     n = len(alone)
-    assert f"--also {crops}: further pictures of 42 of 63 images; 1 picture there of no image not used" in lines
+    assert f"--also {crops}: further pictures of 42 of 63 images; not used: 1 other picture there" in lines
     assert f"--also {large}: further pictures of 10 of 63 images" in lines
     columns = ["path", "image_id", "group", "label", "split", *EXTRA_COLUMNS[:-1]]
     pd.testing.assert_frame_equal(frame[columns][:n], alone[columns])
@@ -254,6 +254,26 @@ def test_a_name_that_several_images_have_is_told_by_its_folder_or_not_at_all(tmp
         read_dataset(data, also=[flat])
     resized([data / "nv" / "0.png"], tmp_path / "told" / "x" / "nv")
     assert list(read_dataset(data, also=[tmp_path / "told"]).further[0].paths) == ["nv/0.png"]
+
+
+def test_a_picture_is_of_one_image_alone(tmp_path, picture):
+    """Else it could train and test: images that differ in their suffix alone are two."""
+    for suffix in (".jpg", ".png"):
+        picture("mel", name=f"data/mel/1{suffix}")
+        picture("nv", name=f"data/nv/2{suffix}")
+    resized([tmp_path / "data" / "mel" / "1.jpg"], tmp_path / "both" / "mel")
+    Image.open(tmp_path / "data" / "mel" / "1.png").resize((40, 30)).save(tmp_path / "both" / "mel" / "1.png")
+    found = read_dataset(tmp_path / "data", also=[tmp_path / "both"]).further[0].paths
+    assert {one: Path(path).name for one, path in found.items()} == {"mel/1.jpg": "1.jpg", "mel/1.png": "1.png"}
+    (tmp_path / "both" / "mel" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"mel/1.jpg is a picture of both mel/1.jpg and mel/1.png by its name: give"):
+        read_dataset(tmp_path / "data", also=[tmp_path / "both"])
+
+
+def test_a_folder_above_has_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "crops" / "a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "crops" / "a")
+    assert further.names([".."]) == ["crops"] and further.names(["."]) == ["a"]
 
 
 def test_full_size_photographs_of_downsampled_images(tmp_path):

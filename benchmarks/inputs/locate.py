@@ -170,6 +170,8 @@ class Finder:
     def of_image(self, image_id: str, *, sole: bool) -> str:
         """Another picture of an image, whatever its suffix: by as much of the id's end as fits; "" where there is none.
 
+        Where several fit as well, the one with the id's own suffix.
+
         Args:
             image_id: A bare id, or a path below the data set's folder.
             sole: Whether no other id ends in the same name (`sole_names`); else the name alone does not tell.
@@ -182,7 +184,8 @@ class Finder:
         wanted = [*map(_key, parts[:-1]), _last_stem(image_id)]
         fits = [_common_end(wanted, [*self._keys(path)[:-1], wanted[-1]]) for path in there]
         best = max(fits, default=0)
-        return self._one(image_id, [path for path, fit in zip(there, fits, strict=True) if fit == best > 1 - sole])
+        fitting = [path for path, fit in zip(there, fits, strict=True) if fit == best > 1 - sole]
+        return self._one(image_id, [path for path in fitting if os.path.basename(path) == parts[-1]] or fitting)
 
     def moved(self, name: str, *, sole: bool) -> str:
         """The picture of a table whose pictures are elsewhere now; "" where it is not there.

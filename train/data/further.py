@@ -44,7 +44,8 @@ def names(folders: Sequence[str | Path]) -> list[str]:
 
     Raises UsageError where two have one name, but for capitals, or one is called as the data set's own are.
     """
-    found = [Path(folder).absolute().name for folder in folders]
+    paths = [Path(folder).absolute() for folder in folders]
+    found = [(path.resolve() if path.name == ".." else path).name for path in paths]
     taken = {OWN: "the data set's own pictures", UNKNOWN: "pictures of which nothing is known", "": "nothing"}
     for folder, name in zip(folders, found, strict=True):
         key = group_of(PICTURE_SET, name)
@@ -70,7 +71,8 @@ def found(
     Raises:
         UsageError: Where there is no such folder, or as `names`.
         DataError: Where no picture in a folder is of an image, several different ones are of one, all of them are
-            pictures that the data set or an earlier folder has already, or the id of one is another image's.
+            pictures that the data set or an earlier folder has already, one is of several images, or the id of one is
+            another image's.
     """
     ids = frame["image_id"].tolist()
     sole, before = sole_names(ids), {one: [path] for one, path in zip(ids, frame["path"], strict=True)}
@@ -81,6 +83,7 @@ def found(
             raise UsageError(f"--also {folder}: no such folder")
         finder = Finder(Path(folder).resolve(), f"--also {folder}", "name one of the folders below it")
         paths: dict[str, str] = {}
+        image_of: dict[str, str] = {}
         copies = 0
         for one in ids:
             path = finder.of_image(one, sole=one in sole)
@@ -88,6 +91,11 @@ def found(
                 path = finder.of_image(one.removesuffix(lost_ending), sole=one in sole)
             if path and any(same_file(path, other) for other in before[one] if other):
                 copies += 1
+            elif path and image_of.setdefault(path, one) != one:  # it would be in two parts of the split
+                raise DataError(
+                    f"--also {folder}: {path} is a picture of both {image_of[path]} and {one} by its name: give each "
+                    "image its own there, with its suffix, or remove it"
+                )
             elif path:
                 paths[one] = path
                 before[one].append(path)
@@ -107,7 +115,7 @@ def found(
         others = finder.count - len(paths) - copies
         line = f"--also {folder}: further pictures of {len(paths)} of {counted(len(ids), 'image')}"
         line += f"; {counted(copies, 'copy', 'copies')} of what is there already left out" if copies else ""
-        lines.append(line + (f"; {counted(others, 'picture')} there of no image not used" if others else ""))
+        lines.append(line + (f"; not used: {counted(others, 'other picture')} there" if others else ""))
         result.append(further)
     return tuple(result), lines
 
