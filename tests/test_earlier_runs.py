@@ -98,6 +98,36 @@ def test_targets_are_the_label_and_the_mean_answer(views):
     assert np.allclose(targets, np.mean(answers[::2], axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (24, 32), (12, 16)])
+def test_larger_teachers_get_the_training_pictures_at_their_size(ham, tmp_path, height, width):
+    from skin_edge.edge_runtime.preprocess import InputSpec, to_pixels
+    from skin_edge.train import job
+    from skin_edge.train.pipeline.batches import load
+    from skin_edge.train.recipes import published
+    from skin_edge.train.request import TrainRequest, resolve
+
+    recipe = replace(published.get("quickstart"), image_size=(24, 32))
+    split = pd.DataFrame({"path": sorted(map(str, ham.rglob("*.jpg")))[:12], "split": ["val", "train", "test"] * 4})
+    training = split.loc[split["split"] == "train"]
+    pictures, _ = load(list(training["path"]), recipe.input_spec)
+    run = SimpleNamespace(part=lambda name: split.loc[split["split"] == name].reset_index(drop=True))
+    teacher = SimpleNamespace(
+        labels=LABELS, model=lambda: SimpleNamespace(), recipe=SimpleNamespace(image_size=(height, width))
+    )
+    settings = replace(resolve(TrainRequest(ham, tmp_path / "run", "quickstart")), recipe=recipe)
+    plan = SimpleNamespace(teachers=[teacher], codes="abc", recipe=recipe, settings=settings)
+    seen = job._teaching(plan, pictures, run, lambda line: None).seen
+    if height <= 24:
+        assert seen.spec == recipe.input_spec and seen.pictures is pictures
+        return
+    assert seen.spec == InputSpec(height, width, decoding=recipe.decoding)
+    wanted = [to_pixels(path, seen.spec) for path in training["path"]]
+    assert np.array_equal(seen.pictures.pixels, wanted)
+    split.loc[1, "path"] = str(tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"an image of the training changed while it was read: .*gone\.jpg"):
+        job._teaching(plan, pictures, run, lambda line: None)
+
+
 @pytest.mark.parametrize("earlier", ["--teacher", "--start"])
 @pytest.mark.parametrize(("flag", "value"), [("--metadata", "age"), ("--distribute", "mirrored"), ("--folds", "3")])
 def test_what_does_not_go_together_is_refused(earlier, flag, value, ham, tmp_path, capsys):
