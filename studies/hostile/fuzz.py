@@ -32,7 +32,7 @@ from .. import CHECKOUT
 _TIMEOUT_S = 10
 _MEMORY_MB = 1024
 _LONGEST_INPUT = 65536  # bytes
-NO_READERS = {"console", "errors"}
+NO_READERS = {"console", "errors", "packaged"}
 """Modules of the runtime that may be loaded before the instrumentation."""
 
 Target = Callable[[bytes], object]
