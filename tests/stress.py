@@ -42,9 +42,14 @@ class Failed(Exception):
 
 def forked(work: Callable[[], int | None], log: Path) -> int:
     """The process that does it, with all that it prints in `log`."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         return child
+    # Python's own handler would raise in what follows, which is no command yet: until there is one, SIGINT ends it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
     code = 99
     try:
         signal.alarm(SECONDS)
