@@ -42,7 +42,7 @@ SEED = 42  # of what is drawn for an assessment
     "--also",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="With --assess: other pictures of the same images, IMAGE_ID.jpg.",
+    help="With --assess: further pictures of the same images, named by image id.",
 )
 def main(
     model: Path,
@@ -60,9 +60,10 @@ def main(
     Example:
       python -m skin_edge.convert.renew old.tflite HAM10000 --split runs/first/split.csv --out new.tflite
     """
-    from ..train.data import layouts, splits
+    from ..train.data import further, layouts, splits
 
-    frame = layouts.read_dataset(data).frame
+    dataset = layouts.read_dataset(data, also=[also] if also else [])
+    frame = dataset.frame
     chosen = splits.read_split(split, frame)
     rows = frame.loc[(chosen == "val").to_numpy()]
     if rows.empty:
@@ -71,8 +72,9 @@ def main(
     if assess:
         if front or scaled_decode:
             raise UsageError("--assess changes nothing else: leave --front and --scaled-decode out")
-        parts = {part: list(frame.loc[(chosen == part).to_numpy(), "path"]) for part in ("train", "val")}
-        files.write(out, assessed(model, parts, list(rows["label"]), also))
+        of_parts = {part: frame.loc[(chosen == part).to_numpy()] for part in ("train", "val")}
+        parts = {part: list(further.joined(own, dataset.further)["path"]) for part, own in of_parts.items()}
+        files.write(out, assessed(model, parts, list(rows["label"])))
         return
     content, before, after = renewed(model, list(rows["path"]), list(rows["label"]), decoding, front)
     files.write(out, content)
@@ -142,14 +144,13 @@ def renewed(
     return content, before, after
 
 
-def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str], also: Path | None) -> bytes:
+def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str]) -> bytes:
     """A file with an outlier score, limits and sets of possible classes; its answers stay as they are.
 
     Args:
         model: A .tflite of format 4 or 5 without these, that takes a picture alone.
-        parts: "train" and "val" -> the pictures' files.
-        truth: The validation pictures' labels.
-        also: A folder with other pictures of the same images; None without.
+        parts: "train" and "val" -> the pictures' files, further pictures of the same images behind the others.
+        truth: The labels of the validation pictures that are not further ones.
 
     Raises:
         UsageError: Where it is another.
@@ -165,17 +166,16 @@ def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str], also
     if file.contract.get("format_version") not in (4, 5) or file.encoding is not None:
         raise UsageError(f"{model} is no file of contract format 4 or 5 that takes a picture alone")
     network, spec = bytes(file.content[: file.network_length]), file.input_spec
-    every = {part: _with_others(paths, also) for part, paths in parts.items()}
     draw = generator(SEED, Stream.ASSESSED_PICTURES)
-    some = [every["train"][i] for i in draw.permutation(len(every["train"]))[: fit.MOST_TRAINING].tolist()]
+    some = [parts["train"][i] for i in draw.permutation(len(parts["train"]))[: fit.MOST_TRAINING].tolist()]
     training = np.stack([preprocess.to_pixels(path, spec) for path in some])
-    validation = np.stack([preprocess.to_pixels(path, spec) for path in every["val"]])
+    validation = np.stack([preprocess.to_pixels(path, spec) for path in parts["val"]])
     material = fit.Material(network, spec, training, some, validation, (), SEED, console.report)
     found = assessing.found_in(material, with_head=True)
     data = str(file.contract["thresholds"][0]["on"]) if file.contract["thresholds"] else str(len(truth))
-    more = len(every["val"]) - len(truth)
+    more = len(parts["val"]) - len(truth)
     where = f"{data} and {more} other pictures of these" if more else data
-    scores = answers.answers(network, spec, answers.Files(parts["val"], spec), None, _silent)
+    scores = answers.answers(network, spec, answers.Files(parts["val"][: len(truth)], spec), None, _silent)
     codes = [label.code for label in file.labels]
     limited = assessing.described(found, found.network, spec, validation, None, where, console.report)
     source = Interpreter(found.network)
@@ -193,14 +193,6 @@ def assessed(model: Path, parts: Mapping[str, list[str]], truth: list[str], also
     contract = contracts.additions(contract, within, contract["input"]["bytes"])
     known = tflite_metadata(file.network)
     return metadata.packed(found.network, file.labels, spec, contract, known.author if known else None)[0]
-
-
-def _with_others(paths: list[str], also: Path | None) -> list[str]:
-    """The files, and those of the same names in the folder."""
-    if also is None:
-        return paths
-    others = [also / f"{Path(path).stem}.jpg" for path in paths]
-    return [*paths, *(str(path) for path in others if path.is_file())]
 
 
 def _silent(line: str) -> None:

@@ -1,6 +1,6 @@
-"""The packaged models: one family in up to three sizes, each called by a word wherever a model is named.
+"""The packaged models: one family in up to three sizes, each called by name wherever a model is given.
 
-A member is two files in models/, the .tflite and its model card. Whoever puts them there has done all.
+A member is two files in models/, the .tflite and its model card; adding them adds the member.
 """
 
 from __future__ import annotations

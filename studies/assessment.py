@@ -25,7 +25,7 @@ from skin_edge.edge_runtime import cli, console
 from skin_edge.edge_runtime.classifier import Prediction, SkinClassifier
 from skin_edge.edge_runtime.commands import ModelPath
 from skin_edge.edge_runtime.errors import SkinEdgeError
-from skin_edge.train.data import layouts, splits
+from skin_edge.train.data import further, layouts, splits
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _SEED = 2026  # of drawn pictures and corners: another than any conversion's
@@ -102,19 +102,18 @@ def study(
         data: A data set.
         split: A csv with image_id and split.
         part: Whose pictures are taken.
-        also: Other pictures of the same images, IMAGE_ID.jpg; None without.
+        also: A folder with further pictures of the same images, named by image id; None without.
         without: Folders of pictures without a lesion.
     """
-    frame: Any = layouts.read_dataset(data).frame
+    dataset = layouts.read_dataset(data, also=[also] if also else [])
+    frame: Any = dataset.frame
     chosen: Any = splits.read_split(split, frame)
-    rows = frame.loc[(chosen == part).to_numpy()]
+    own = frame.loc[(chosen == part).to_numpy()]
+    rows: Any = further.joined(own, dataset.further)
     paths, labels = ([str(value) for value in rows[column].tolist()] for column in ("path", "label"))
-    found = {f"{part} part": counted(classifier, paths, labels)}
-    if also is not None:
-        others = [(also / f"{Path(path).stem}.jpg", label) for path, label in zip(paths, labels, strict=True)]
-        there = [(str(path), label) for path, label in others if path.is_file()]
-        paths += [path for path, _ in there]
-        found[f"{part} part, {also.name}"] = counted(classifier, [p for p, _ in there], [label for _, label in there])
+    found = {f"{part} part": counted(classifier, paths[: len(own)], labels[: len(own)])}
+    for one in dataset.further:
+        found[f"{part} part, {one.name}"] = counted(classifier, paths[len(own) :], labels[len(own) :])
     spec = classifier.input_spec
     corners = outliers.margins(paths, 400, np.random.default_rng(_SEED), spec)
     found["skin without a lesion, corners of these"] = counted(classifier, list(corners))
@@ -136,7 +135,7 @@ def study(
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--split", required=True, type=click.Path(path_type=Path), help="A csv with image_id and split.")
 @click.option("--part", default="test", show_default=True, help="Whose pictures are taken.")
-@click.option("--also", type=click.Path(path_type=Path), help="Other pictures of the same images, IMAGE_ID.jpg.")
+@click.option("--also", type=click.Path(path_type=Path), help="Further pictures of the same images.")
 @click.option("--without", multiple=True, type=click.Path(path_type=Path), help="Pictures without a lesion.")
 @click.option("--json", "as_json", is_flag=True, help="Print all counts as JSON.")
 def main(

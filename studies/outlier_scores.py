@@ -27,7 +27,7 @@ from skin_edge.edge_runtime.interpreter import Interpreter
 from skin_edge.edge_runtime.model_file import read_model_file
 from skin_edge.edge_runtime.preprocess import InputSpec
 from skin_edge.edge_runtime.quantization import byte_table, dequantize
-from skin_edge.train.data import layouts, splits
+from skin_edge.train.data import further, layouts, splits
 
 Floats = npt.NDArray[np.float64]
 Score = Callable[[Sequence[Floats]], Floats]
@@ -118,7 +118,7 @@ def _pixels(paths: Sequence[str], spec: InputSpec) -> list[npt.NDArray[np.uint8]
 @click.argument("model", type=ModelPath())
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--split", required=True, type=click.Path(path_type=Path), help="A csv with image_id and split.")
-@click.option("--also", type=click.Path(path_type=Path), help="Other pictures of the same images, IMAGE_ID.jpg.")
+@click.option("--also", type=click.Path(path_type=Path), help="Further pictures of the same images.")
 @click.option("--without", multiple=True, type=click.Path(path_type=Path), help="Pictures without a lesion.")
 def main(model: Path, data: Path, split: Path, also: Path | None, without: tuple[Path, ...]) -> None:
     """Compare ways to tell what shows no lesion, with MODEL's network.
@@ -129,14 +129,13 @@ def main(model: Path, data: Path, split: Path, also: Path | None, without: tuple
     """
     file = read_model_file(model)
     spec, seen = file.input_spec, Seen(bytes(file.content[: file.network_length]), file.input_spec)
-    frame: Any = layouts.read_dataset(data).frame
+    dataset = layouts.read_dataset(data, also=[also] if also else [])
+    frame: Any = dataset.frame
     chosen: Any = splits.read_split(split, frame)
     paths: dict[str, list[str]] = {}
     for part in ("train", "val"):
-        rows: Any = frame.loc[(chosen == part).to_numpy(), "path"]
-        own = [str(path) for path in rows]
-        others: list[Path] = [also / f"{Path(path).stem}.jpg" for path in own] if also else []
-        paths[part] = [*own, *(str(path) for path in others if path.is_file())]
+        rows: Any = further.joined(frame.loc[(chosen == part).to_numpy()], dataset.further)
+        paths[part] = rows["path"].tolist()
     draw = np.random.default_rng(_SEED)
     some: list[str] = [paths["train"][i] for i in draw.permutation(len(paths["train"]))[:_TRAINING].tolist()]
     good, validation = seen(_pixels(some, spec)), seen(_pixels(paths["val"], spec))

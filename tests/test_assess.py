@@ -35,8 +35,7 @@ def pictures(n, size=32, seed=0):
 def values_of(network, tensor, picture):
     interpreter = Interpreter(head.with_outputs(network, [tensor]))
     found = interpreter.invoke(picture[None])[-1]
-    quantization = interpreter.outputs[-1].quantization
-    return (dequantize(found, quantization) if quantization.is_quantized else found)[0].astype(np.float64)
+    return dequantize(found, interpreter.outputs[-1].quantization)[0].astype(np.float64)
 
 
 @pytest.mark.parametrize("name", ["tiny_int8", "tiny_float32"])

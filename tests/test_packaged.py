@@ -120,7 +120,7 @@ def test_the_list_of_the_family_is_out_of_files_and_cards(family, capsys):
     assert "0.500 (0.400 to 0.600)   not known" in capsys.readouterr().out
     packaged.card_of("small").write_text(packaged.card_of("small").read_text().replace("- For", "another\n\n- For"))
     card = packaged.card_of("small")
-    card.write_text(re.sub(r"[0-9a-f]{64}", "0" * 64, card.read_text()))  # of another file: nothing of it is said
+    card.write_text(re.sub(r"[0-9a-f]{64}", "0" * 64, card.read_text()))  # a card of another file is not quoted
     assert info.family()[0]["figures"] == {} and info.family()[0]["for"] == ""
     assert run(["info", "small", "--packaged"]) == 2
 

@@ -115,7 +115,7 @@ def lines(
 
 
 def trade_off(title: str, across: str, up: str, data: Sequence[Choice], *, height: int = 240) -> Chart:
-    """What each choice costs and brings, the best of them joined: those than which no other is both cheaper and better.
+    """What each choice costs and brings; those on the Pareto front (`front`) are joined by a line.
 
     Args:
         title: Of the chart.
@@ -136,13 +136,13 @@ def trade_off(title: str, across: str, up: str, data: Sequence[Choice], *, heigh
             (_, low), (_, high) = (at(one.cost, bound) for bound in one.bounds)
             chart.draw("line", "line a bar", x1=x, x2=x, y1=low, y2=high)
         chart.draw("circle", "a", cx=x, cy=y, r=4)
-        name = console.fit(one.name, 24)  # where no line of the best is, which rises from the left to the right
+        name = console.fit(one.name, 24)  # beside the line, which rises from left to right
         chart.write(x + 8, y + 14, name) if x < WIDTH * 0.7 else chart.write(x - 8, y - 6, name, "end")
     return chart
 
 
 def front(data: Sequence[Choice]) -> list[Choice]:
-    """The Pareto front, by cost: choices than which no other is at least as cheap and as good, and one of them more."""
+    """The Pareto front, by cost: to each, no other choice is at least as good in cost and gain, and better in one."""
 
     def beaten(one: Choice) -> bool:
         return any(

@@ -34,7 +34,7 @@ VERSION = 1
 STRENGTHS = (1, 2, 3)
 """Of the suite; `distort` takes what is between them too."""
 
-_GAMMA = 2.2
+GAMMA = 2.2
 _REFERENCE = 150
 """Pixels of the shorter side at which resolution, JPEG and grain are as said; at others the picture suffers alike."""
 _GRAIN = 8  # levels: what is finer than a lesion and fainter than this is skin
@@ -111,12 +111,12 @@ def seed_of(seed: int, kind: str, name: str) -> int:
 
 # Wien's approximation of a black body: what one mired does to the logarithm of red and blue, with green as it is.
 # 14.388 / wavelength in nm, per mired, at 610, 550 and 465 nm.
-_PER_MIRED = np.array([14.388 / 550 - 14.388 / 610, 0, 14.388 / 550 - 14.388 / 465])
+PER_MIRED = np.array([14.388 / 550 - 14.388 / 610, 0, 14.388 / 550 - 14.388 / 465])
 
 
 def _temperature(pixels: Pixels, mired: float, draw: np.random.Generator) -> Pixels:
     shift = mired if draw.random() < 0.5 else -mired
-    return _lit(pixels, np.exp(_PER_MIRED * shift))
+    return _lit(pixels, np.exp(PER_MIRED * shift))
 
 
 def _falloff(pixels: Pixels, stops: float, draw: np.random.Generator) -> Pixels:
@@ -148,7 +148,7 @@ def _exposed(pixels: Pixels, stops: float, draw: np.random.Generator) -> Pixels:
 
 def _lit(pixels: Pixels, gain: Plane) -> Pixels:
     """gain: in linear light; what goes over 255 is lost."""
-    return bytes_of(pixels * (gain ** (1 / _GAMMA)).astype(np.float32))
+    return bytes_of(pixels * (gain ** (1 / GAMMA)).astype(np.float32))
 
 
 def _scaled(pixels: Pixels, factor: float, draw: np.random.Generator) -> Pixels:

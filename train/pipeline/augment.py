@@ -47,7 +47,7 @@ class Augmentation:
         compression: It is JPEG of quality 100 down to 100 * (1 - compression).
         noise: Gaussian, of a standard deviation of 0 .. noise levels of 0..255.
 
-    And how one of three was taken (`conditions.py`), each for itself:
+    And how one picture in three was taken (`conditions.py`), each drawn independently:
 
     Attributes:
         light: Stops that exposure (up to half as much too bright), falloff to one side and vignetting cost, 0 .. light.
@@ -147,15 +147,15 @@ def draw(
     side = generator.uniform(0, augmentation.cutout, n)
     middle = generator.uniform(0, 1, (2, n))
     # Drawn last: without it, what is drawn is what older versions drew.
-    stretch = (1 + augmentation.aspect) ** generator.uniform(-1, 1, n) if augmentation.aspect else 1.0
+    stretch = np.sqrt((1 + augmentation.aspect) ** generator.uniform(-1, 1, n)) if augmentation.aspect else 1.0
 
     # How much longer, in the original, a pixel of the squashed picture is along x than along y.
     to_original = aspects * height / width
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    a0 = cos * flip_x / np.sqrt(stretch)
-    a1 = -sin * flip_y / to_original * np.sqrt(stretch)
-    b0 = sin * flip_x * to_original / np.sqrt(stretch)
-    b1 = cos * flip_y * np.sqrt(stretch)
+    a0 = cos * flip_x / stretch
+    a1 = -sin * flip_y / to_original * stretch
+    b0 = sin * flip_x * to_original / stretch
+    b1 = cos * flip_y * stretch
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     a2 = centre_x - a0 * centre_x - a1 * centre_y - shift_x * width
     b2 = centre_y - b0 * centre_x - b1 * centre_y - shift_y * height

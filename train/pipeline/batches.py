@@ -209,41 +209,9 @@ def training_batches(
         batches = min(batches, most)
     if shard.replicas > 1 and len(order) < batch_size:
         raise DataError(f"an epoch shows {len(order)} images, less than one batch: lower --batch-size")
-    part = batch_size // shard.replicas
+    made = _BatchMaker(pictures, targets, spec, augmentation, batch_size, seed, epoch, order, mixup, shard, teachers)
+    ahead = _Ahead(made, batches * shard.count)
     patients = pictures.patients
-
-    def drawn(number: int) -> _Batch:
-        batch, part_of_it = divmod(number, shard.count)
-        # Batch by batch: what is drawn for 400,000 pictures would be 40 MB.
-        generator = streams.generator(seed, Stream.AUGMENTATION, epoch, batch)
-        rows = order[batch * batch_size : (batch + 1) * batch_size]
-        # Drawn is for the whole batch, made is this part of it.
-        one = draw(augmentation, pictures.aspects[rows], (spec.height, spec.width), generator)
-        own = np.arange(len(rows))[(shard.first + part_of_it) * part :][:part]
-        # mixup: every picture is mixed with the one before it, the first of a batch with the last (-1).
-        used = np.concatenate([own[:1] - 1, own]) if mixup else own
-        whole = images = apply(augmentation, pictures.gather(rows[used]), one.take(used), spec)
-        if augmentation.degrades:  # a generator of its own: what augmentation draws is the same without it
-            losing = streams.generator(seed, Stream.DEGRADATION, epoch, batch)
-            losses = degradation.draw(augmentation, len(rows), losing)
-            taken = conditions.draw(augmentation, len(rows), losing).take(used) if augmentation.retakes else None
-            images = degradation.degrade(whole, losses.take(used), spec, taken)
-        if teachers and teachers.spec != spec:
-            # The same draw in pixels of another size.
-            again = streams.generator(seed, Stream.AUGMENTATION, epoch, batch)
-            size = (teachers.spec.height, teachers.spec.width)
-            larger = draw(augmentation, pictures.aspects[rows], size, again).take(used)
-            whole = apply(augmentation, teachers.pictures.gather(rows[used]), larger, teachers.spec)
-        arrays = [images, targets[rows[used]].astype(np.float32), *([whole] if teachers else [])]
-        if patients:  # and of its own: with metadata or without, the pictures are the same
-            dropping = streams.generator(seed, Stream.METADATA_DROPOUT, epoch, batch)
-            arrays.insert(1, patients.dropped(rows, dropping)[used])
-        if not mixup:
-            return tuple(arrays)
-        kept = generator.beta(mixup, mixup, len(rows)).astype(np.float32)[own]
-        return tuple(_mixed(array, kept) for array in arrays)
-
-    ahead = _Ahead(drawn, batches * shard.count)
     picture = (spec.height, spec.width, 3)
     given = [picture, patients.vectors.shape[1:]] if patients else [picture]
     seen = [(teachers.spec.height, teachers.spec.width, 3)] if teachers else []
@@ -256,6 +224,96 @@ def training_batches(
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), *others
 
     return tf.data.Dataset.range(batches * shard.count).map(batch_of).prefetch(2)
+
+
+@dataclass(frozen=True)
+class _BatchMaker:
+    """The batches of an epoch, made when they are asked for; all but `order` is as `training_batches` has it.
+
+    Attributes:
+        order: int64 [m], which pictures the epoch shows, one after the other.
+    """
+
+    pictures: Pictures
+    targets: npt.NDArray[np.float32]
+    spec: InputSpec
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+    epoch: int
+    order: npt.NDArray[np.int64]
+    mixup: float
+    shard: Shard
+    teachers: SeenByTeachers | None
+
+    def __call__(self, number: int) -> _Batch:
+        """The part of a batch that is called so, counted over all batches: images, metadata where patients are known,
+        targets, and what teachers see where there are any."""
+        batch, part_of_it = divmod(number, self.shard.count)
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        part = self.batch_size // self.shard.replicas
+        # Drawn is for the whole batch, made is this part of it.
+        own = np.arange(len(rows))[(self.shard.first + part_of_it) * part :][:part]
+        # mixup: every picture is mixed with the one before it, the first of a batch with the last (-1).
+        used = np.concatenate([own[:1] - 1, own]) if self.mixup else own
+        # Batch by batch: what is drawn for 400,000 pictures would be 40 MB.
+        generator = self._generator(Stream.AUGMENTATION, batch)
+        whole = self._augmented(self.pictures, self.spec, rows, used, generator)
+        arrays = [self._degraded(whole, len(rows), used, batch), self.targets[rows[used]].astype(np.float32)]
+        if self.teachers:
+            if self.teachers.spec != self.spec:  # the same draw in pixels of another size
+                again = self._generator(Stream.AUGMENTATION, batch)
+                whole = self._augmented(self.teachers.pictures, self.teachers.spec, rows, used, again)
+            arrays.append(whole)
+        if patients := self.pictures.patients:  # a generator of its own: pictures are the same without metadata
+            dropping = self._generator(Stream.METADATA_DROPOUT, batch)
+            arrays.insert(1, patients.dropped(rows, dropping)[used])
+        if not self.mixup:
+            return tuple(arrays)
+        kept = generator.beta(self.mixup, self.mixup, len(rows)).astype(np.float32)[own]
+        return tuple(_mixed(array, kept) for array in arrays)
+
+    def _generator(self, stream: Stream, batch: int) -> np.random.Generator:
+        return streams.generator(self.seed, stream, self.epoch, batch)
+
+    def _augmented(
+        self,
+        pictures: Pictures,
+        spec: InputSpec,
+        rows: npt.NDArray[np.int64],
+        used: npt.NDArray[np.int64],
+        generator: np.random.Generator,
+    ) -> npt.NDArray[np.float32]:
+        """The images of a batch that are used, as `augment.apply` makes them.
+
+        Args:
+            pictures: Of one size.
+            spec: How they are prepared.
+            rows: int64 [n], the pictures of the batch.
+            used: Positions in it.
+            generator: The source of randomness.
+        """
+        one = draw(self.augmentation, self.pictures.aspects[rows], (spec.height, spec.width), generator)
+        return apply(self.augmentation, pictures.gather(rows[used]), one.take(used), spec)
+
+    def _degraded(
+        self, images: npt.NDArray[np.float32], n: int, used: npt.NDArray[np.int64], batch: int
+    ) -> npt.NDArray[np.float32]:
+        """What is left of them: the same array where nothing is lost.
+
+        Args:
+            images: Of a batch, those that are used.
+            n: Images in the batch.
+            used: Positions in it.
+            batch: Its number.
+        """
+        if not self.augmentation.degrades:
+            return images
+        # A generator of its own: what augmentation draws is the same without it.
+        generator = self._generator(Stream.DEGRADATION, batch)
+        losses = degradation.draw(self.augmentation, n, generator).take(used)
+        taken = conditions.draw(self.augmentation, n, generator).take(used) if self.augmentation.retakes else None
+        return degradation.degrade(images, losses, self.spec, taken)
 
 
 def _mixed(array: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

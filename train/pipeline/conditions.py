@@ -1,8 +1,9 @@
 """How another clinic would have taken the picture: other light, another field of view, blur, hair.
 
-As what a file loses (`degradation.py`), it befalls what the student sees and not what its teachers see: what the
-picture shows stays the same, and so should the answer. Each befalls one of three pictures, whatever else does, so that
-most have one or two. `benchmarks/robustness` measures such changes by functions of its own.
+Like the losses of `degradation.py`, these change what the student sees and not what its teachers see: the lesion stays
+the same, and so should the answer. Each applies to one picture in three, independently of the others, so that most have
+one or two. `benchmarks/robustness` measures such changes by functions of its own, so that a network is not measured by
+what it was trained on.
 """
 
 from __future__ import annotations
@@ -14,18 +15,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ...benchmarks.robustness.distortions import GAMMA, PER_MIRED
 from .augment import Augmentation, PerPicture
 
 _BEFALLS = 1 / 3
-_GAMMA = 2.2  # of sRGB, nearly: light doubled is a value times 2 ** (1 / 2.2)
 _POINTS = 9  # of a hair's curve
 _FRACTION_BITS = 4  # OpenCV draws to 1/16 of a pixel
 _BROWN = np.array([1.0, 0.75, 0.6])
 _BLACK_EDGE = 0.015  # of half the diagonal, over which a field of view ends
-
-# What one mired does to the logarithm of red and blue, with green as it is: Wien's approximation of a black body,
-# 14.388 / wavelength in nm (610, 550, 465) per mired.
-_PER_MIRED = np.array([14.388 / 550 - 14.388 / 610, 0.0, 14.388 / 550 - 14.388 / 465])
 
 _Array = npt.NDArray[np.float32]
 
@@ -58,7 +55,7 @@ class Conditions(PerPicture):
 
 
 def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> Conditions:
-    """Draws for n pictures. With `light`, exposure, falloff and vignette befall each for itself."""
+    """Draws for n pictures. With `light`, exposure, falloff and vignette are drawn independently."""
     befalls = generator.random((7, n)) < _BEFALLS
     exposure, falloff, vignette, mired, field, blur, hair = generator.uniform(0, 1, (7, n)) * befalls
     light, most = augmentation.light, augmentation.temperature
@@ -67,7 +64,7 @@ def draw(augmentation: Augmentation, n: int, generator: np.random.Generator) -> 
     warm = most * mired * np.where(generator.random(n) < 0.5, 1, -1)
     hairs = np.where(befalls[6] & (augmentation.hairs > 0), np.ceil(augmentation.hairs * hair), 0)
     return Conditions(
-        np.exp((stops[:, None] * np.log(2) + warm[:, None] * _PER_MIRED) / _GAMMA).astype(np.float32),
+        np.exp((stops[:, None] * np.log(2) + warm[:, None] * PER_MIRED) / GAMMA).astype(np.float32),
         (light * falloff).astype(np.float32),
         (light * vignette).astype(np.float32),
         generator.uniform(0, 2 * np.pi, n).astype(np.float32),
@@ -111,16 +108,15 @@ def _plane(shape: tuple[int, ...]) -> tuple[_Array, _Array]:
 
 def _light(shape: tuple[int, ...], drawn: Conditions, position: int) -> _Array:
     """What each value is multiplied by: float32 [1 or height, width, 3]."""
-    gains = np.tile(drawn.gains[position], shape[1])  # a row: NumPy is slow where three values are all that repeats
+    # A whole row of them: NumPy is slow where three values are all that repeats.
+    gains = np.tile(drawn.gains[position], shape[1]).reshape(1, shape[1], 3)
     falloff, vignette, angle = drawn.falloffs[position], drawn.vignettes[position], drawn.angles[position]
     if not (falloff or vignette):
-        return gains.reshape(1, shape[1], 3)
+        return gains
     y, x = _plane(shape)
     along = (np.cos(angle) * x + np.sin(angle) * y) / (2 * (abs(np.cos(angle)) + abs(np.sin(angle)))) + 0.5
     lost = falloff * along + vignette * (x * x + y * y) / 2
-    light = _in_colour(np.exp2(-lost / _GAMMA))
-    light.reshape(shape[0], -1)[:] *= gains
-    return light
+    return _in_colour(np.exp2(-lost / GAMMA)) * gains
 
 
 def _in_colour(plane: npt.NDArray[Any]) -> _Array:
