@@ -25,7 +25,7 @@ def read(network: bytes) -> Any:
 
 def write(model: Any) -> bytes:
     """A ModelT -> the bytes of a .tflite."""
-    builder = _AlignedBuilder(1 << 20)
+    builder = _Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -167,8 +167,21 @@ def _named(graph: Any, index: int, name: str) -> Any:
     return entry
 
 
-class _AlignedBuilder(flatbuffers.Builder):
-    """Aligns every vector to 16 bytes, as the schema wants of weights (`force_align: 16`) and its base forgets."""
+class _Builder(flatbuffers.Builder):
+    """Aligns every vector to 16 bytes, as the schema wants of weights (`force_align: 16`) and its base forgets.
+
+    Equal vectors are written once: the zero points of a per-channel weight are a zero of eight bytes for every channel.
+    """
+
+    def __init__(self, initialSize: int) -> None:
+        super().__init__(initialSize)
+        self._written: dict[tuple[str, bytes], Any] = {}
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
         return super().StartVector(elemSize, numElems, max(16, alignment))
+
+    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> Any:
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
