@@ -27,8 +27,8 @@ class Source:
     """The bytes of a flatbuffer.
 
     Args:
-        budget: How many bytes may be read in all; None for any number. A file whose tables and vectors do not overlap
-            holds each byte once, while a few hundred bytes that refer to each other can stand for billions.
+        budget: How many bytes may be read in all; None for any number. A file that shares a few equal vectors holds
+            hardly more than its bytes, while a few hundred bytes that refer to each other can stand for billions.
     """
 
     __slots__ = ("budget", "data", "size", "vtables")
