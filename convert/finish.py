@@ -168,7 +168,7 @@ def write(stage: Stage, finished: Finished, fronted: Finished | None, operators:
         ConversionError: Where a file, read and fed as a device does, answers otherwise than its network.
     """
     settings, run = stage.settings, stage.run
-    seen = _training_pictures(run, stage.report)
+    seen = _training_pictures(run, stage.report) if settings.training_pictures else None
     content, contract = _packed(stage, finished, seen)
     _check_fits(settings, content)
     files = {
@@ -303,6 +303,7 @@ def _packed(stage: Stage, one: Finished, seen: Mapping[str, Any] | None) -> tupl
 def _training_pictures(run: Run, report: Report) -> dict[str, Any] | None:
     """For the contract: the hashes of all that the run, and those that it learned from, have seen."""
     known = run_folder.learned_from(run)
+    known = known.drop_duplicates(["path", "split"])  # a run that begins with another one mostly has the same pictures
     rows = {part: known.loc[known["split"] == part] for part in training_pictures.PARTS}
     parts = {part: list(zip(of["path"], of["image_id"], strict=True)) for part, of in rows.items()}
     found = training_pictures.described(parts)

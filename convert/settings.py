@@ -40,6 +40,8 @@ class ConvertSettings:
         arena_kb, flash_kb: Memory and flash of that microcontroller, in units of 1024 bytes; None: not checked.
         scaled_decode: The file asks for large JPEGs at 1/2, 1/4 or 1/8, also where the run was not trained so.
         assessment: Whether the file says when a picture cannot be assessed, and which classes are possible.
+        training_pictures: Whether the file has hashes of the pictures that it learned from (about 9 bytes of each), by
+            which `evaluate` and `bench` recognise them.
         author, license: Of the model, for its metadata; by default skin-edge and what the data's terms ask.
         intended_use: What the model is for, in words; by default what is known of the data (`contract.describe`).
         overwrite: Whether a conversion in `out` is replaced.
@@ -67,6 +69,7 @@ class ConvertSettings:
     flash_kb: int | None = None
     scaled_decode: bool = False
     assessment: bool = True
+    training_pictures: bool = True
     author: str | None = None
     license: str | None = None
     intended_use: str | None = None

@@ -375,6 +375,9 @@ def test_a_run_is_converted_measured_and_evaluated(trained, tmp_path, capsys):
         (rows["split"] == part).sum() for part in ("train", "val")
     ]
     assert contract["thresholds"]
+    small = tmp_path / "small"
+    run(["convert", str(trained), "--out", str(small), "--int8", "--ptq", "--no-training-pictures", "--no-assessment"])
+    assert "training_pictures" not in read_model_file(small / "model_int8.tflite").contract["provenance"]
     capsys.readouterr()
     bench = ["bench", str(model), "--data", str(trained / "split.csv"), "--num-runs", "2", "--json"]
     assert run(bench) in (0, 1)

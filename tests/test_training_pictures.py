@@ -9,12 +9,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from skin_edge.benchmarks.stats import group_kinds
+from skin_edge.convert import finish
 from skin_edge.edge_runtime import training_pictures
 from skin_edge.edge_runtime.cli import run
+from skin_edge.train.runs import run_folder
 
 from . import miniatures
 
@@ -263,3 +266,14 @@ def test_info_counts_them(folder, tiny_int8, tmp_path, capsys):
 def test_nothing_is_read_where_no_file_says_what_it_has_seen(monkeypatch):
     monkeypatch.setattr(training_pictures, "digest", lambda path: pytest.fail(f"{path} is read"))
     assert training_pictures.marks([{}, {"provenance": {}}], [("a.png", "ISIC_0024306")]) == []
+
+
+def test_a_picture_that_an_earlier_run_has_seen_too_counts_once(folder, monkeypatch):
+    """A run that begins with another one, or learns from it, mostly has the same pictures."""
+    pictures = named(sorted(folder.rglob("*.png"))[:6])
+    own = pd.DataFrame(pictures, columns=["path", "image_id"]).assign(split=["train"] * 4 + ["val", "test"])
+    monkeypatch.setattr(run_folder, "learned_from", lambda run: pd.concat([own, own.iloc[:5]]))
+    said: list[str] = []
+    found = finish._training_pictures(None, said.append)
+    assert [found[part]["pictures"] for part in training_pictures.PARTS] == [4, 1]
+    assert training_pictures.count(found) == 5 and not said

@@ -148,6 +148,15 @@ from ...train.commands.options import intended_use_option
     help="Leave out the limits beyond which a picture cannot be assessed (too dark, blurred, no lesion), and the sets "
     "of possible classes.",
 )
+@click.option(
+    "--no-training-pictures",
+    "training_pictures",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave out the hashes of the training images (about 9 bytes of each), by which 'skin-edge evaluate' and "
+    "'skin-edge bench' recognise them.",
+)
 @click.option("--author", metavar="TEXT", help="Author of the model, for the TFLite metadata.")
 @click.option(
     "--license", "license_", metavar="TEXT", help="License of the model.  [default: as required by the data's terms]"

@@ -589,10 +589,10 @@ SKIN_EDGE_SMALL = replace(
     SKIN_EDGE_DEFAULT,
     name="skin-edge-small",
     summary="MobileNet 0.5 at 128 px from ImageNet, for microcontrollers and old phones; beside skin-edge-default's "
-    "augmentation other frames, light and blur, and hair; learns from a larger network (--teacher) and from pictures of "
-    "two sizes (--also); docs/experiments.md has the sequence",
+    "augmentation other frames, light and blur, and hair; learns from a larger network (--teacher) and from pictures "
+    "of two sizes (--also); docs/experiments.md has the sequence",
     source="this project, chosen on the validation part of HAM10000, split by lesion",
-    expected="not measured yet",
+    expected="0.778 accuracy, 0.709 balanced",
     hours=1,
     width=0.5,
     image_size=(128, 128),
