@@ -375,6 +375,7 @@ def test_a_run_is_converted_measured_and_evaluated(trained, tmp_path, capsys):
         (rows["split"] == part).sum() for part in ("train", "val")
     ]
     assert contract["thresholds"]
+    assert set(contract["provenance"]["data"]) == {"images", "fingerprint_sha256", "layout"}, "no path of this machine"
     small = tmp_path / "small"
     run(["convert", str(trained), "--out", str(small), "--int8", "--ptq", "--no-training-pictures", "--no-assessment"])
     assert "training_pictures" not in read_model_file(small / "model_int8.tflite").contract["provenance"]

@@ -184,7 +184,7 @@ def describe(
             "recipe": run.recipe.name,
             "seed": run.seed,
             "split": run.config.split,
-            "data": {key: value for key, value in run.config.data.items() if key not in ("folder", "path")},
+            "data": {key: value for key, value in run.config.data.items() if key not in ("folder", "path", "pictures")},
             "versions": _versions(),
             **({"training_pictures": dict(training_pictures)} if training_pictures else {}),
         },

@@ -590,7 +590,8 @@ SKIN_EDGE_SMALL = replace(
     name="skin-edge-small",
     summary="MobileNet 0.5 at 128 px from ImageNet, for microcontrollers and old phones; beside skin-edge-default's "
     "augmentation other frames, light and blur, and hair; learns from a larger network (--teacher) and from pictures "
-    "of two sizes (--also); docs/experiments.md has the sequence",
+    "of two sizes (--also); docs/experiments.md has the sequence; the result is that of convert --int8 --logit-shift "
+    "0.5",
     source="this project, chosen on the validation part of HAM10000, split by lesion",
     expected="0.778 accuracy, 0.709 balanced",
     hours=1,
