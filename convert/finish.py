@@ -19,7 +19,7 @@ from ..edge_runtime.errors import ConversionError, GateError
 from ..edge_runtime.files import replacing_folder
 from ..edge_runtime.preprocess import InputSpec
 from ..train.data import grouping, tables
-from ..train.runs import run_folder
+from ..train.runs import earlier_runs
 from ..train.runs.run_folder import Run
 from . import assessing, checks, confidence
 from .assess import limits
@@ -302,8 +302,7 @@ def _packed(stage: Stage, one: Finished, seen: Mapping[str, Any] | None) -> tupl
 
 def _training_pictures(run: Run, report: Report) -> dict[str, Any] | None:
     """For the contract: the hashes of all that the run, and those that it learned from, have seen."""
-    known = run_folder.learned_from(run)
-    known = known.drop_duplicates(["path", "split"])  # a run that begins with another one mostly has the same pictures
+    known = earlier_runs.seen_images([run])
     rows = {part: known.loc[known["split"] == part] for part in training_pictures.PARTS}
     parts = {part: list(zip(of["path"], of["image_id"], strict=True)) for part, of in rows.items()}
     found = training_pictures.described(parts)

@@ -27,8 +27,9 @@ class Source:
     """The bytes of a flatbuffer.
 
     Args:
-        budget: How many bytes may be read in all; None for any number. A file that shares a few equal vectors holds
-            hardly more than its bytes, while a few hundred bytes that refer to each other can stand for billions.
+        budget: How many bytes may be read in all; None for any number. To read a sound file takes little more
+            than its size, for it shares few vectors, while a few hundred bytes that refer to each other can stand for
+            billions.
     """
 
     __slots__ = ("budget", "data", "size", "vtables")

@@ -38,6 +38,8 @@ from .tflite_metadata import TensorText, attach
 _HAM10000_IDS = range(24306, 34321)  # ISIC_0024306 to ISIC_0034320
 _HAM10000_LICENSE = "CC BY-NC 4.0: trained on HAM10000 (Tschandl et al. 2018, doi:10.7910/DVN/DBW86T)"
 
+_SAID_OF_DATA = ("layout", "images", "fingerprint_sha256")  # and not where it is on the machine that trained
+
 _INTENDED_USE = (
     "Sorts {pictures} into the labels, in research and in the development of products. Not for diagnosis, not for "
     "photographs without a lesion"
@@ -184,7 +186,7 @@ def describe(
             "recipe": run.recipe.name,
             "seed": run.seed,
             "split": run.config.split,
-            "data": {key: value for key, value in run.config.data.items() if key not in ("folder", "path", "pictures")},
+            "data": {key: value for key, value in run.config.data.items() if key in _SAID_OF_DATA},
             "versions": _versions(),
             **({"training_pictures": dict(training_pictures)} if training_pictures else {}),
         },
