@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -118,6 +119,16 @@ def without_limits(target):
     from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
 
     return resealed(DEFAULT_MODEL, target, lambda contract: contract.pop("assessment", None))
+
+
+@functools.cache
+def packaged_size() -> tuple[int, int]:
+    """(height, width) of the packaged model's input."""
+    from skin_edge.edge_runtime.classifier import DEFAULT_MODEL
+    from skin_edge.edge_runtime.model_file import read_model_file
+
+    spec = read_model_file(DEFAULT_MODEL).input_spec
+    return spec.height, spec.width
 
 
 def with_limits(target, *checks, possible=None):

@@ -20,6 +20,8 @@ from skin_edge.edge_runtime.network import Network
 from skin_edge.edge_runtime.preprocess import InputSpec
 from skin_edge.edge_runtime.quantization import byte_table, dequantize
 
+from .miniatures import packaged_size
+
 SPEC = InputSpec(32, 32, (127.5,) * 3, (127.5,) * 3)
 
 
@@ -89,7 +91,7 @@ def test_layers_are_few_and_large_enough():
     found = head.layers(network)
     assert 1 < len(found) <= 6
     for tensor in found:
-        rows, columns, channels = values_of(network, tensor, pictures(1, 160)[0]).shape
+        rows, columns, channels = values_of(network, tensor, pictures(1, packaged_size()[0])[0]).shape
         assert rows * columns >= 9
         assert channels >= 8
 
@@ -200,7 +202,7 @@ def test_a_network_learns_what_is_no_lesion(tmp_path):
 
     assert refused(test) <= 0.1
     assert refused(outliers.drawn(120, np.random.default_rng(99), spec)) >= 0.95
-    assert refused(np.zeros((1, 160, 160, 3), np.uint8)) == 1
+    assert refused(np.zeros((1, *packaged_size(), 3), np.uint8)) == 1
 
 
 def of_format_4(target):

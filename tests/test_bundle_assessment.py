@@ -17,6 +17,7 @@ from skin_edge.edge_runtime import SkinClassifier, assessment, preprocess
 from skin_edge.edge_runtime.cli import run
 
 from . import miniatures
+from .miniatures import packaged_size
 from .test_assessment import check, limited
 
 CHECKS = (
@@ -311,17 +312,17 @@ def test_the_packaged_model_assesses_the_fit_pictures_and_refuses_the_unfit_ones
         fit = [classifier.predict(content) for content in pictures.fit().values()]
         assert all(one.assessable for one in fit), [one.refusal for one in fit]
         assert {decision.decision for one in fit for decision in one.decisions} == {"refer", "below"}
-        assert not any(classifier.predict(content).assessable for content in pictures.unfit(160, 160).values())
+        assert not any(classifier.predict(content).assessable for content in pictures.unfit(*packaged_size()).values())
 
 
 def test_pictures_for_limits_are_small_and_repeat():
-    made = {**pictures.fit(), **pictures.unfit(160, 160)}
+    made = {**pictures.fit(), **pictures.unfit(*packaged_size())}
     assert sum(map(len, made.values())) < 1_200_000
     pictures.fit.cache_clear()
     pictures.unfit.cache_clear()
-    assert {**pictures.fit(), **pictures.unfit(160, 160)} == made
+    assert {**pictures.fit(), **pictures.unfit(*packaged_size())} == made
     for content in made.values():
-        assert preprocess.to_pixels(content, preprocess.InputSpec(160, 160)).shape == (160, 160, 3)
+        assert preprocess.to_pixels(content, preprocess.InputSpec(*packaged_size())).shape == (*packaged_size(), 3)
 
 
 def test_the_page_takes_such_a_model(model):

@@ -21,6 +21,7 @@ from skin_edge.edge_runtime.network import Network
 from skin_edge.edge_runtime.resize import resize
 
 from . import miniatures
+from .miniatures import packaged_size
 from .test_packaging import ROOT
 
 
@@ -92,25 +93,30 @@ def test_not_one_weight_changes_and_xnnpack_takes_all_of_it(tiny_int8):
     assert parts(after) == parts(before)
 
 
+HEIGHT, WIDTH = 2 * packaged_size()[0], 3 * packaged_size()[1]
+FRONT = f"{HEIGHT}x{WIDTH}"
+
+
 @pytest.fixture(scope="module")
 def fronted(ham, tmp_path_factory):
-    """The packaged model with a front end of 320x480, its thresholds found on a third of `ham`."""
+    """The packaged model with a front end of twice its rows and three times its columns, its thresholds found on a
+    third of `ham`."""
     folder = tmp_path_factory.mktemp("front")
     paths = sorted(ham.glob("HAM10000_images_part_*/*.jpg"))
     lines = [f"{path.stem},{('train', 'val', 'test')[i % 3]}" for i, path in enumerate(paths)]
     (folder / "split.csv").write_text("image_id,split\n" + "\n".join(lines) + "\n")
-    out = folder / "model_int8_front320x480.tflite"
-    arguments = [DEFAULT_MODEL, ham, "--split", folder / "split.csv", "--out", out, "--front", "320x480"]
+    out = folder / f"model_int8_front{FRONT}.tflite"
+    arguments = [DEFAULT_MODEL, ham, "--split", folder / "split.csv", "--out", out, "--front", FRONT]
     main([str(argument) for argument in arguments], standalone_mode=False)
     return out
 
 
 def test_the_file_is_fed_by_the_contract_and_says_what_it_is_for(fronted, capsys):
     file = read_model_file(fronted)
-    assert (file.input_spec.height, file.input_spec.width) == (320, 480)
-    assert file.contract["input"]["shape"] == [1, 320, 480, 3] and file.contract["input"]["bytes"] == "unchanged"
-    assert file.contract["front"]["network"] == [160, 160]
-    assert file.contract["name"].endswith(", front end 320x480")
+    assert (file.input_spec.height, file.input_spec.width) == (HEIGHT, WIDTH)
+    assert file.contract["input"]["shape"] == [1, HEIGHT, WIDTH, 3] and file.contract["input"]["bytes"] == "unchanged"
+    assert file.contract["front"]["network"] == [*packaged_size()]
+    assert file.contract["name"].endswith(f", front end {FRONT}")
     found = {row["name"]: row["threshold"] for row in file.contract["thresholds"]}
     assert found and found != {
         row["name"]: row["threshold"] for row in read_model_file(DEFAULT_MODEL).contract["thresholds"]
@@ -118,7 +124,7 @@ def test_the_file_is_fed_by_the_contract_and_says_what_it_is_for(fronted, capsys
     jsonschema.validate(file.contract, json.loads((ROOT / "docs" / "contract.schema.json").read_text()))
     assert run(["info", str(fronted)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "front end 320x480 inside: for MediaPipe and others that resize by methods of their own" in said
+    assert f"front end {FRONT} inside: for MediaPipe and others that resize by methods of their own" in said
 
 
 def test_predict_bench_bundle_and_verify_work_on_it(fronted, picture, tmp_path, capsys):
@@ -188,7 +194,7 @@ def test_a_malformed_front_is_refused(described, fronted, tmp_path):
 def test_a_front_end_keeps_the_outlier_score_and_finds_its_limit_again(tmp_path, picture):
     """The integers of a larger picture have other values: their limits would refuse anything or nothing."""
     paths = [str(picture("nv", seed, f"{seed}.jpg")) for seed in range(4)]
-    content, _, _ = renewed(DEFAULT_MODEL, paths, ["nv", "mel", "nv", "mel"], front="320x320")
+    content, _, _ = renewed(DEFAULT_MODEL, paths, ["nv", "mel", "nv", "mel"], front=FRONT)
     (tmp_path / "front.tflite").write_bytes(content)
     with SkinClassifier(tmp_path / "front.tflite") as classifier, SkinClassifier() as before:
         described = classifier.contract["assessment"]

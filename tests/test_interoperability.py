@@ -95,8 +95,8 @@ def test_mediapipes_own_schema_reads_the_metadata(model, classifier, mediapipe_p
 
 
 def test_mediapipe_mostly_agrees_where_it_decodes_and_resizes_itself(model, classifier, mediapipe_python, data_root):
-    """MediaPipe interpolates between the four pixels around (column * width / 160, row * height / 160) and skips all
-    others; skin-edge averages over them. The JPEG decoders differ as well, in single bytes."""
+    """MediaPipe interpolates between the four pixels around each of the network's own and skips all others;
+    skin-edge averages over them. The JPEG decoders differ as well, in single bytes."""
     files = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     assert files
     answer = run_script(mediapipe_python, "mediapipe_scores.py", model, files)
@@ -108,7 +108,7 @@ def test_mediapipe_mostly_agrees_where_it_decodes_and_resizes_itself(model, clas
 
 
 def test_mediapipe_agrees_on_a_file_with_a_front_end(mediapipe_python, data_root, tmp_path):
-    """MediaPipe's resize to 480x640 skips nothing that matters, and the front end averages over the rest."""
+    """MediaPipe's resize to about 480x640 skips nothing that matters, and the front end averages over the rest."""
     split, paths, truth = pd.read_csv(Path(__file__).parents[1] / "docs" / "experiments" / "split.csv"), [], []
     table = pd.read_csv(data_root / "data" / "ham10000" / "HAM10000_metadata.csv").set_index("image_id")
     for path in sorted((data_root / "data" / "ham10000").rglob("*.jpg")):
@@ -116,7 +116,7 @@ def test_mediapipe_agrees_on_a_file_with_a_front_end(mediapipe_python, data_root
             paths.append(str(path))
             truth.append(table.loc[path.stem, "dx"])
     model = tmp_path / "front.tflite"
-    model.write_bytes(renewed(DEFAULT_MODEL, paths, truth, front="480x640")[0])
+    model.write_bytes(renewed(DEFAULT_MODEL, paths, truth, front="auto")[0])
     classifier = SkinClassifier(model)
     files = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     answer = run_script(mediapipe_python, "mediapipe_scores.py", model, files)

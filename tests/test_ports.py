@@ -27,6 +27,7 @@ from skin_edge.edge_runtime.preprocess import InputSpec, decode, to_pixels
 
 from . import port_vectors as vectors
 from .browsers import needs, node_modules
+from .miniatures import packaged_size
 
 ROOT = Path(__file__).parents[1]
 PORTS = ROOT / "ports"
@@ -520,7 +521,7 @@ def test_c_on_photographs(data_root, tmp_path):
     answers = answers_of([str(sample), str(DEFAULT_MODEL)], paths)
     assert len(answers) >= 50
     for path, answer in zip(paths, answers, strict=True):
-        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
+        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(*packaged_size())).tobytes()
 
 
 def level_of(given: bytes, expected: bytes) -> str:
@@ -613,7 +614,9 @@ def test_a_port_on_photographs(decoder, data_root):
     assert len(photographs) >= 50
     for photograph in photographs:
         answer = json.loads(decoder.ask("picture", photograph))
-        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(photograph, InputSpec(160, 160)).tobytes()
+        assert (
+            base64.b64decode(answer["input"]["base64"]) == to_pixels(photograph, InputSpec(*packaged_size())).tobytes()
+        )
 
 
 @pytest.fixture(scope="module")
@@ -655,7 +658,7 @@ def test_chromium_refuses_broken_pictures(chromium, tmp_path):
 def test_chromium_on_photographs(chromium, data_root):
     paths = sorted((data_root / "data" / "fullsize").glob("*.jpg"))
     for path, answer in zip(paths, chromium(paths), strict=True):
-        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(160, 160)).tobytes()
+        assert base64.b64decode(answer["input"]["base64"]) == to_pixels(path, InputSpec(*packaged_size())).tobytes()
 
 
 # ---- The golden pictures of the packaged model's bundle ----

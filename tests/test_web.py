@@ -22,6 +22,7 @@ from skin_edge.edge_runtime.model_file import network_length, read_model_file
 
 from . import port_vectors as vectors
 from .browsers import needs
+from .miniatures import packaged_size
 from .test_packaging import PAGE
 
 OF_OTHERS = ("MODEL_CARD.md", "CONTRACT.md", "LICENSE.txt", "model.json")  # they may name where something is from
@@ -275,7 +276,7 @@ def test_what_is_said_of_a_threshold_rounds_to_the_worse(folder):
 
 def test_a_jpeg_that_ends_too_early_is_noticed(folder, tmp_path):
     """Wherever it is cut: Firefox fills the missing rows up."""
-    good = [content for name, content in pictures.good(160, 160).items() if name.endswith(".jpg")]
+    good = [content for name, content in pictures.good(*packaged_size()).items() if name.endswith(".jpg")]
     assert len(good) > 10
     for i, content in enumerate(good):
         (tmp_path / f"{i}.jpg").write_bytes(content)

@@ -24,6 +24,7 @@ from skin_edge.edge_runtime.model_file import read_model_file
 
 from . import miniatures
 from .browsers import in_firefox, node_modules, visited
+from .miniatures import packaged_size
 
 pytestmark = pytest.mark.slow
 
@@ -58,8 +59,8 @@ def hosted(tmp_path_factory):
 def samples(tmp_path_factory):
     """name -> file of a golden picture."""
     folder = tmp_path_factory.mktemp("samples")
-    good = pictures.good(160, 160)
-    limited = {**pictures.fit(), **pictures.unfit(160, 160)}
+    good = pictures.good(*packaged_size())
+    limited = {**pictures.fit(), **pictures.unfit(*packaged_size())}
     for name, content in {**good, **limited, **pictures.broken(100_000_000)}.items():
         (folder / name).write_bytes(content)
     return {path.name: path for path in folder.iterdir()}
@@ -106,7 +107,7 @@ def test_photographs_are_answered_as_python_answers_them(own, modules, data_root
 def twelve_megapixels(folder: Path) -> Path:
     """4000x3000 with sensor noise, turned by EXIF."""
     rng = np.random.default_rng(12)
-    lesion = Image.open(io.BytesIO(pictures.good(160, 160)["jpeg-444.jpg"])).resize((4000, 3000))
+    lesion = Image.open(io.BytesIO(pictures.good(*packaged_size())["jpeg-444.jpg"])).resize((4000, 3000))
     noisy = np.clip(np.asarray(lesion, np.int16) + rng.normal(0, 6, (3000, 4000, 3)), 0, 255).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
