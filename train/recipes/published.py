@@ -545,10 +545,10 @@ MALIGNANT_CLASSES_UNFROZEN = replace(
 
 SKIN_EDGE_DEFAULT = Recipe(
     name="skin-edge-default",
-    summary="MobileNet 1.0 at 224 px, all layers, any angle, frames, light, blur and hair as elsewhere, worse files than "
-    "its teachers see, averaged weights; the last training of the sequence in docs/experiments.md: it begins with an "
-    "earlier run (--start), learns from others (--teacher) and from pictures of two sizes (--also); the result is that "
-    "of convert --int8 --logit-shift 0.4",
+    summary="MobileNet 1.0 at 224 px, all layers, any angle, frames, light, blur and hair as elsewhere, worse files "
+    "than its teachers see, averaged weights; the last training of the sequence in docs/experiments.md: it begins with "
+    "an earlier run (--start), learns from others (--teacher) and from pictures of two sizes (--also); the result is "
+    "that of convert --int8 --logit-shift 0.4",
     source="this project, chosen on the validation part of HAM10000, split by lesion",
     expected="0.816 accuracy, 0.761 balanced",
     hours=1,
