@@ -79,14 +79,15 @@ def report_picture(run: Path, cam: Path, work: Path) -> Image.Image:
 
 
 def _test_pictures(run: Path, model: Path) -> list[Path]:
-    """The first picture of three classes in the test part."""
+    """The first picture of three classes in the test part that the model can assess."""
     from skin_edge.benchmarks.inputs.cases import read_cases
 
+    first: dict[str, Path] = {}
     with SkinClassifier(model) as classifier:
         known = [label.code for label in classifier.labels]
-    first: dict[str, Path] = {}
-    for case in read_cases(run / "split.csv", split="test", known_labels=known):
-        first.setdefault(case.label, case.path)
+        for case in read_cases(run / "split.csv", split="test", known_labels=known):
+            if case.label not in first and classifier.predict(case.path).assessable:
+                first[case.label] = case.path
     return [first[label] for label in sorted(first)[:3]]
 
 
