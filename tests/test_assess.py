@@ -202,7 +202,7 @@ def test_a_network_learns_what_is_no_lesion(tmp_path):
 
     assert refused(test) <= 0.1
     assert refused(outliers.drawn(120, np.random.default_rng(99), spec)) >= 0.95
-    assert refused(np.zeros((1, *packaged_size(), 3), np.uint8)) == 1
+    assert refused(np.zeros((1, spec.height, spec.width, 3), np.uint8)) == 1
 
 
 def of_format_4(target):

@@ -22,8 +22,6 @@ from skin_edge.edge_runtime.cli import run
 from skin_edge.edge_runtime.errors import ImageError
 from skin_edge.edge_runtime.model_file import read_model_file
 
-from .miniatures import packaged_size
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -111,7 +109,7 @@ def test_integration_has_the_models_own_numbers(handover):
         )
     for i, label in enumerate(contract["labels"]):
         assert f"| {i} | {label['code']} | {label['name']} |" in text
-    height, width = packaged_size()
+    _, height, width, _ = contract["input"]["shape"]
     assert f"`uint8` [1, {height}, {width}, 3]" in text and f"{height} rows and {width} columns" in text
     for platform in ("Android", "iOS", "Web", "C and C++", "Python"):
         assert f"## {platform}" in text

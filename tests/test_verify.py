@@ -155,7 +155,7 @@ SHOWN = {
     "swapped channels": lambda upright, spec: preprocess.resize(upright, spec)[..., ::-1],
     "no antialiasing": lambda upright, spec: preprocessing.bilinear(upright, spec, half_pixel=True),
     "nearest neighbour": preprocessing.nearest,
-    "area averaging": lambda upright, spec: np.asarray(upright.resize(packaged_size()[::-1], Image.Resampling.BOX)),
+    "area averaging": lambda upright, spec: np.asarray(upright.resize((spec.width, spec.height), Image.Resampling.BOX)),
     "centre crop": preprocessing.centre_square,
     "wrong zero point": lambda upright, spec: preprocess.resize(upright, spec) ^ 128,
     "divided by 255 and fed as bytes": lambda upright, spec: np.rint(preprocess.resize(upright, spec) / 255),
